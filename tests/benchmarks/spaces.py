@@ -73,9 +73,9 @@ def vowels(trial):
 
 def deep(trial):
     """Ask for dense layers, each with units and dropout of its own."""
-    params = suggest(trial, layers=[1, 2, 3], learning_rate=[3e-4, 1e-3, 3e-3, 1e-2])
+    params = suggest(trial, layers=[1, 2, 3], learning_rate=[5e-4, 3e-3])
     for number in range(params["layers"]):
-        values = {f"units_{number}": [8, 32, 128], f"dropout_{number}": [0.0, 0.3]}
+        values = {f"units_{number}": [8, 32, 128], f"dropout_{number}": [0.0, 0.4]}
         params |= suggest(trial, **values)
     return params
 
