@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from tokenize import TokenError
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -34,7 +35,7 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
     for code, own in _reached(_code_of(function)):
         try:
             source = inspect.getsource(code)
-        except (OSError, TypeError):
+        except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
             continue
         name = f"{_CODE}{code.__name__}"
         # Two lambdas, or two functions that a third one returned, have one name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import os
 import subprocess
 import sys
@@ -113,3 +114,14 @@ def test_without_source_nothing_is_told():
     exec("def build(trial): return 1", made)
     assert digests(made["build"]) == {}
     assert fingerprint({}) is None
+
+
+def test_a_file_that_changed_since_is_no_source(tmp_path, monkeypatch):
+    """A builder whose file is being edited while it is searched has no digest, and no error."""
+    (file := tmp_path / "edited.py").write_text("def build(trial):\n    return trial\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from edited import build
+
+    file.write_text("build = (\n")
+    linecache.checkcache()
+    assert digests(build) == {}
