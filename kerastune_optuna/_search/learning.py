@@ -211,7 +211,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         others = {trial.number: trial for trial in self._others(states)}
         rest = [trial for trial in trials if trial.number not in others]
         if isinstance(self._by.sampler, GaussianProcessSampler):  # to which all FAIL trials are bad
-            rest = list(_cut_off_as_running(rest))
+            rest = _cut_off_as_running(rest)
         known = self._by.known if states is None or TrialState.COMPLETE in states else ()
         shown = sorted([*known, *rest, *others.values()], key=lambda trial: trial.number)
         return _alike(shown) if self._by.constrained else shown
@@ -299,16 +299,19 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     return shown
 
 
-def _cut_off_as_running(trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
-    """Yield trials: one that was cut off is RUNNING until the trial is that runs it again."""
+def _cut_off_as_running(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return trials: one that was cut off is RUNNING until another one runs it again."""
+    if not (cut_off := [one for one in trials if TrialRecord(one).was_cut_off]):
+        return trials  # as nearly always, and each draw asks several times
+    rest = [one for one in trials if not TrialRecord(one).was_cut_off]
     again = {TrialRecord(one).retry_of for one in trials}
-    for trial in trials:
-        if not TrialRecord(trial).was_cut_off:
-            yield trial
-        elif trial.number not in again:
-            shown = copy.copy(trial)
-            shown.state = TrialState.RUNNING
-            yield shown
+    return [*rest, *(_as_running(one) for one in cut_off if one.number not in again)]
+
+
+def _as_running(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = TrialState.RUNNING
+    return shown
 
 
 def _as_complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:

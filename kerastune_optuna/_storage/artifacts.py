@@ -41,9 +41,9 @@ _FINAL = (
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
     *(TypeError, ValueError, TunerError),
 )
-# An id of Optuna's, or the name of a backup.
 # One name, so that the next search removes what a killed process left in the store.
 _PROBE = "kerastune_optuna-probe"
+# An id of Optuna's, or the name of a backup.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
 
@@ -248,10 +248,12 @@ def remove(source: StoreSource, *artifact_ids: str) -> None:
         _found(source, methodcaller("remove", artifact_id))
 
 
-def _found(source: StoreSource, do: Callable[[ArtifactStore], None]) -> bool:
+def _found(
+    source: StoreSource, do: Callable[[ArtifactStore], None], seconds: float | None = None
+) -> bool:
     """Do something with a file in the store; False where it is gone."""
     try:
-        _patient(source).insist(do)
+        _patient(source).insist(do, seconds=seconds)
     except Exception as error:  # what each kind of store raises for a file that is gone
         if not _says_gone(error):
             raise
@@ -282,16 +284,12 @@ def check_store(store: StoreSource) -> None:
         WeightsError: The store cannot be written.
     """
 
-    def try_it(opened: ArtifactStore) -> None:
+    def write(opened: ArtifactStore) -> None:
         opened.write(_PROBE, io.BytesIO(b"probe"))
-        try:
-            opened.remove(_PROBE)
-        except Exception as error:  # another process may have removed it
-            if not _says_gone(error):
-                raise
 
     try:
-        _patient(store).insist(try_it, seconds=_FIRST_PATIENCE)
+        _patient(store).insist(write, seconds=_FIRST_PATIENCE)
+        _found(store, methodcaller("remove", _PROBE), _FIRST_PATIENCE)
     except Exception as error:  # stores have no errors in common
         said = f"{type(error).__name__}: {error}".rstrip(".")
         raise WeightsError(
