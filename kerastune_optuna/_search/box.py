@@ -59,13 +59,14 @@ class Box:
 
     def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
         """Return where configurations lie; a value out of its range lies outside of [0, 1]."""
-        asked = np.array([[name in one for name in self.names] for one in configurations])
         places = np.tile(np.where(self.is_category, -1.0, 0.5), (len(configurations), 1))
-        for row, one in enumerate(configurations):
-            for column, name in enumerate(self.names):
-                if name in one:
-                    places[row, column] = self._axes[column].place(one[name])
-        return Points(places, asked.reshape(places.shape))
+        asked = np.full(places.shape, False)
+        for column, name in enumerate(self.names):
+            rows = [row for row, one in enumerate(configurations) if name in one]
+            values = [configurations[row][name] for row in rows]
+            places[rows, column] = self._axes[column].places(values)
+            asked[rows, column] = True
+        return Points(places, asked)
 
     def features(self, points: Points) -> Floats:
         """Return coordinates whose distances are those of configurations, a row each.
@@ -203,11 +204,11 @@ class _Axis:
     def _scaled(self, values: Floats) -> Floats:
         return np.log(values) if self._is_log else values
 
-    def place(self, value: Any) -> float:
-        """Return where a value lies."""
+    def places(self, values: Sequence[Any]) -> Floats:
+        """Return where values lie."""
         if self.is_category:
-            return self._range.to_internal_repr(value)
-        return float(self._within(np.array(float(value))))
+            return np.array([self._range.to_internal_repr(value) for value in values])
+        return self._within(np.array(values, float))
 
     def snapped(self, places: Floats) -> Floats:
         """Return the places of values of the range that are nearest."""

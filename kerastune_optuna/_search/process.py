@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.special import erfcx, log_ndtr, ndtr
@@ -18,6 +18,7 @@ _LEAST = 1e-12  # of a variance
 _JITTER = 1e-8  # added to the noise, so that rounding breaks no equation where points are equal
 _FIT_STEPS = 40  # of the search for lengths, amplitude and noise, which begins where one ended
 _CLIMB_STEPS = 60  # of the search for better points
+_CLOSE = 1e-4  # of what is searched: a step that gains less is the last one
 _ROOT_2PI = math.sqrt(2 * math.pi)
 
 
@@ -52,7 +53,7 @@ class Process:
             jac=True,
             method="L-BFGS-B",
             bounds=[(-9, 9)] * (len(plain) - 2) + [(-6, 6), (math.log(1e-6), 3)],
-            options={"maxiter": _FIT_STEPS},
+            options={"maxiter": _FIT_STEPS, "ftol": _CLOSE},
         )
         self.theta: Floats = found.x if math.isfinite(found.fun) else plain
 
@@ -68,12 +69,11 @@ class Process:
         """Return minus the logarithm of the penalised likelihood, and its gradient."""
         weights, amplitude, noise = np.exp(theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
         kernel, slope = _matern(gaps @ weights, amplitude)
-        unit = np.eye(len(self.values))
-        try:
-            root = cholesky(kernel + (noise + _JITTER) * unit, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
+        root, failed = dpotrf(kernel + (noise + _JITTER) * np.eye(len(kernel)), lower=True)
+        if failed:
             return 1e10, np.zeros_like(theta)
-        inverse = cho_solve((root, True), unit, check_finite=False)
+        half, _ = dpotri(root, lower=True)
+        inverse = half + np.tril(half, -1).T
         alpha = inverse @ self.values
         pull = (inverse - np.outer(alpha, alpha)) / 2
         loss = self.values @ alpha / 2 + np.log(np.diag(root)).sum()
@@ -98,11 +98,12 @@ class Process:
 
     @cached_property
     def _solved(self) -> tuple[Floats, Floats]:
-        """The root of the covariances of what was tried, and the weight of each value."""
+        """What makes covariances with what was tried independent, and the weight of each value."""
         kernel, _ = self._covariances(self.points)
         noise = math.exp(self.theta[-1]) + _JITTER
-        root = cholesky(kernel + noise * np.eye(len(kernel)), lower=True, check_finite=False)
-        return root, cho_solve((root, True), self.values, check_finite=False)
+        root, _ = dpotrf(kernel + noise * np.eye(len(kernel)), lower=True)
+        whitener, _ = dtrtri(root, lower=True)
+        return whitener.T, (whitener @ self.values) @ whitener
 
     def suppose(self, points: Floats) -> None:
         """Take points that are being tried for what is expected of them."""
@@ -113,11 +114,16 @@ class Process:
 
     def at(self, points: Floats) -> tuple[Floats, Floats]:
         """Return what is expected of some points, and the standard deviation of that."""
-        root, alpha = self._solved
         kernel, _ = self._covariances(points)
-        part = solve_triangular(root, kernel.T, lower=True, check_finite=False)
-        variance = math.exp(self.theta[-2]) - np.einsum("ij,ij->j", part, part)
-        return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))
+        mean, deviation, _ = self._expected(kernel)
+        return mean, deviation
+
+    def _expected(self, kernel: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return what is expected where covariances are so, its deviation, and their whitened."""
+        whitener, alpha = self._solved
+        white = kernel @ whitener
+        variance = math.exp(self.theta[-2]) - np.einsum("ij,ij->i", white, white)
+        return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST)), white
 
     @property
     def best(self) -> float:
@@ -144,7 +150,7 @@ class Process:
             jac=True,
             method="L-BFGS-B",
             bounds=[(0, 1)] * int(moves.sum()),
-            options={"maxiter": _CLIMB_STEPS},
+            options={"maxiter": _CLIMB_STEPS, "ftol": _CLOSE},
         )
         return _moved(points, moves, found.x)
 
@@ -152,12 +158,11 @@ class Process:
         self, numbers: Floats, points: Floats, moves: NDArray[np.bool_]
     ) -> tuple[float, Floats]:
         """Return minus the sum of what all points gain, and its gradient."""
-        root, alpha = self._solved
+        whitener, alpha = self._solved
         points = _moved(points, moves, numbers)
         kernel, slope = self._covariances(points)
-        solved = cho_solve((root, True), kernel.T, check_finite=False).T
-        variance = math.exp(self.theta[-2]) - (kernel * solved).sum(axis=1)
-        mean, deviation = kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))
+        mean, deviation, white = self._expected(kernel)
+        solved = white @ whitener.T
         gain, z = log_improvement(mean, deviation, self.best), (mean - self.best) / deviation
         # The derivatives of the improvement by mean and deviation are Φ(z) and φ(z).
         by_mean = np.exp(np.minimum(log_ndtr(z) - gain, 50))
@@ -171,7 +176,8 @@ def _matern(squares: Floats, amplitude: float) -> tuple[Floats, Floats]:
     """Return the covariances at some squared distances, and their derivatives by these."""
     far = np.sqrt(5 * squares)
     decay = amplitude * np.exp(-far)
-    return decay * (5 / 3 * squares + far + 1), -5 / 6 * (far + 1) * decay
+    near = (far + 1) * decay
+    return near + 5 / 3 * squares * decay, -5 / 6 * near
 
 
 def _moved(points: Floats, moves: NDArray[np.bool_], numbers: Floats) -> Floats:
