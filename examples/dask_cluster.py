@@ -1,4 +1,4 @@
-"""Search the iris network on a Dask cluster, here one of two processes on this machine.
+"""Search the network of iris.py on a Dask cluster, here one of two processes on this machine.
 
 Run it as `python examples/dask_cluster.py`, after `pip install "kerastune_optuna[dask]"`. On a real
 cluster, pass its scheduler's address to `Client`, and a database URL and an artifact store that all

@@ -1,4 +1,4 @@
-"""Tune the lecture's iris network: its two layer widths, their activation and the learning rate.
+"""Tune a small network for Iris: its two layer widths, their activation and the learning rate.
 
 Run it as `python examples/iris.py`. It trains the network with values chosen by hand, searches 30
 configurations, and sets both accuracies side by side.

@@ -1,4 +1,4 @@
-"""Search the iris network with two processes on this machine that share one study.
+"""Search the network of iris.py with two processes on this machine that share one study.
 
 Run it as `python examples/parallel.py`. With a database URL as argument, any number of copies, on
 any machines that reach the database, work on the same study:

@@ -1,4 +1,4 @@
-"""Search the iris network on a Ray cluster, here one of two processes on this machine.
+"""Search the network of iris.py on a Ray cluster, here one of two processes on this machine.
 
 Run it as `python examples/ray_cluster.py`, after `pip install "kerastune_optuna[examples]" ray`. On
 a real cluster, pass its address to `ray.init`, and a database URL and an artifact store that all

@@ -66,7 +66,7 @@ def run(name, folder, *arguments):
 
 @pytest.mark.nightly
 def test_iris_finds_a_better_network(tmp_path):
-    """The lecture's script runs 30 trials without a download, prunes some, and gives the best."""
+    """The script runs 30 trials without a download, prunes some, and gives the best."""
     printed = run("iris.py", tmp_path)
     pruned = int(re.search(r"'PRUNED': (\d+)", printed)[1])
     assert pruned > 0

@@ -127,7 +127,7 @@ class Task:
 
 
 def iris_task(folder, trials, epochs):
-    """Return the lecture's search; the examples must be on the path."""
+    """Return the search of examples/iris.py; the examples must be on the path."""
     from iris import build_model, load_iris
 
     train, test = load_iris()

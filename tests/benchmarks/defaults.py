@@ -59,7 +59,7 @@ def _split(x, y, seed):
 
 
 def _iris(seed):
-    """Return the lecture's network, its rows and its metric."""
+    """Return the network of examples/iris.py, the rows of Iris and the metric."""
     import numpy as np
     from iris import build_model, load_iris
 

@@ -1,6 +1,6 @@
 """Measure what each trial adds: `python -m tests.benchmarks.growth [trials]`.
 
-The lecture's network trains for two epochs a trial, in one process for each side.
+The network of examples/iris.py trains for two epochs a trial, in one process for each side.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""Time the lecture's whole search: `python -m tests.benchmarks.peers [rounds] [trials]`.
+"""Time the whole search of examples/iris.py: `python -m tests.benchmarks.peers [rounds] [trials]`.
 
 Each side trains the same number of epochs in processes of its own, whose imports and reading of the
 data count. `--only ours1 raw1` runs some of the sides.

@@ -174,7 +174,7 @@ def test_a_search_draws_in_a_terminal_until_ctrl_c(tmp_path):
 
 @pytest.mark.nightly
 def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
-    """The lecture's notebook runs, its search leaves one picture, and its model is the study's."""
+    """The notebook runs, its search leaves one picture, and its model is the study's."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IRIS_TRIALS", "4")
     notebook = nbformat.read(ROOT / "examples" / "iris.ipynb", as_version=4)
