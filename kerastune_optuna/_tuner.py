@@ -64,10 +64,10 @@ class OptunaTuner:
             pruner. "wilcoxon", with p_threshold=0.2, ends a trial whose curve is worse than that
             of the best one: of these names it saved the most epochs for what it lost in value.
             Default None: as "wilcoxon"; and where the sampler is "auto", there is one objective, a
-            trial has 20 epochs or more (all its trainings counted), `n_trials` is 15 or more, and
+            trial has 12 epochs or more (all its trainings counted), `n_trials` is 15 or more, and
             no `timeout` or `terminator` may end the search before, the first six trials end after
-            a tenth of their epochs (four at least), and of the next six those that begin no better,
-            until one is COMPLETE. Enqueued trials are spared.
+            a tenth of their epochs (three at least), and of the next six those that begin no
+            better, until one is COMPLETE. Enqueued trials are spared.
         terminator: After how many trials without a better value the search ends; or an object of
             which `should_terminate(study)` is asked after each trial. Default None: never.
         stop_at: A value of the objective that is good enough: once a trial came to it, no further

@@ -53,7 +53,7 @@ class Candidates:
 
         The first ones lie apart: from the others alone, the slope often leads to one place.
         """
-        good = self.known.rows(np.argsort(-self.process.values)[:_BEST])
+        good = self.known.rows(np.argsort(-self.process.outcomes.mean(axis=1))[:_BEST])
         at_random = self._top(self.box.drawn(_AT_RANDOM, self.rng))
         points = at_random.and_those(self.box.near(good, _NEAR_BEST, _WIDTHS[0], self.rng))
         for width in _WIDTHS:

@@ -31,7 +31,7 @@ class GaussianProcessSampler(BaseSampler):
 
     It needs NumPy and SciPy alone. Parameters that only some trials ask for count, too, as
     `units_1` where there are two layers: the process learns from the trials which values of others
-    bring them. Trials that run count with what is expected of them, so that several workers draw
+    bring them. Trials that run count with values that they may have, so that several workers draw
     apart; pruned ones with their last report; failed ones, and those that broke a constraint, as
     the worst.
 
@@ -106,7 +106,7 @@ class GaussianProcessSampler(BaseSampler):
         self._theta = process.theta
         if begun := [params for one in running if (params := _params_of(one))]:
             points = box.points(begun)
-            process.suppose(box.features(points))
+            process.suppose(box.features(points), self._rng)
             known = known.and_those(points)
         return box.params(Candidates(box, process, known, self._rng).best())
 

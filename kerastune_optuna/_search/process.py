@@ -18,6 +18,7 @@ _LEAST = 1e-12  # of a variance
 _JITTER = 1e-8  # added to the noise, so that rounding breaks no equation where points are equal
 _FIT_STEPS = 40  # of the search for lengths, amplitude and noise, which begins where one ended
 _CLIMB_STEPS = 60  # of the search for better points
+_OUTCOMES = 32  # that points may have which are being tried
 _CLOSE = 1e-4  # of what is searched: a step that gains less is the last one
 _ROOT_2PI = math.sqrt(2 * math.pi)
 
@@ -43,13 +44,14 @@ class Process:
         groups: NDArray[np.int64],
         start: Floats | None = None,
     ) -> None:
-        self.points, self.values, self._groups = points, values, groups
+        self.points, self._groups = points, groups
+        self.outcomes = values[:, None]  # a column each; more of them once points are being tried
         plain = np.array([0.0] * (groups.max() + 1) + [0.0, math.log(1e-2)])
         begin = plain if start is None or len(start) != len(plain) else start
         found = minimize(
             self._loss,
             begin,
-            self._gaps(),
+            (values, self._gaps()),
             jac=True,
             method="L-BFGS-B",
             bounds=[(-9, 9)] * (len(plain) - 2) + [(-6, 6), (math.log(1e-6), 3)],
@@ -65,7 +67,7 @@ class Process:
             gaps[..., group] += squares[..., column]
         return gaps
 
-    def _loss(self, theta: Floats, gaps: Floats) -> tuple[float, Floats]:
+    def _loss(self, theta: Floats, values: Floats, gaps: Floats) -> tuple[float, Floats]:
         """Return minus the logarithm of the penalised likelihood, and its gradient."""
         weights, amplitude, noise = np.exp(theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
         kernel, slope = _matern(gaps @ weights, amplitude)
@@ -74,9 +76,9 @@ class Process:
             return 1e10, np.zeros_like(theta)
         half, _ = dpotri(root, lower=True)
         inverse = half + np.tril(half, -1).T
-        alpha = inverse @ self.values
+        alpha = inverse @ values
         pull = (inverse - np.outer(alpha, alpha)) / 2
-        loss = self.values @ alpha / 2 + np.log(np.diag(root)).sum()
+        loss = values @ alpha / 2 + np.log(np.diag(root)).sum()
         loss += 0.1 * (1 / weights + weights).sum() - theta[-2] + amplitude
         loss += 30 * noise - 0.1 * theta[-1]
         by_weights = np.tensordot(pull * slope, gaps, axes=2) * weights
@@ -90,49 +92,52 @@ class Process:
         """The inverse squared length of each coordinate."""
         return np.exp(self.theta[:-2])[self._groups]
 
-    def _covariances(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return those of some points with all that were tried, and their slopes."""
+    def _covariances(self, points: Floats, others: Floats) -> tuple[Floats, Floats]:
+        """Return those of some points with others, and their slopes."""
         scale = np.sqrt(self._weights)
-        squares = cdist(points * scale, self.points * scale, "sqeuclidean")
+        squares = cdist(points * scale, others * scale, "sqeuclidean")
         return _matern(squares, math.exp(self.theta[-2]))
 
     @cached_property
     def _solved(self) -> tuple[Floats, Floats]:
-        """What makes covariances with what was tried independent, and the weight of each value."""
-        kernel, _ = self._covariances(self.points)
+        """What makes covariances with what was tried independent, and the weights of outcomes."""
+        kernel, _ = self._covariances(self.points, self.points)
         noise = math.exp(self.theta[-1]) + _JITTER
         root, _ = dpotrf(kernel + noise * np.eye(len(kernel)), lower=True)
         whitener, _ = dtrtri(root, lower=True)
-        return whitener.T, (whitener @ self.values) @ whitener
+        return whitener.T, whitener.T @ (whitener @ self.outcomes)
 
-    def suppose(self, points: Floats) -> None:
-        """Take points that are being tried for what is expected of them."""
-        expected, _ = self.at(points)
+    def suppose(self, points: Floats, rng: np.random.Generator) -> None:
+        """Draw several values for points that are being tried, which have none yet.
+
+        See Snoek, Larochelle and Adams, Practical Bayesian Optimization (2012).
+        """
+        kernel, _ = self._covariances(points, self.points)
+        mean, _, white = self._expected(kernel)
+        among, _ = self._covariances(points, points)
+        off = rng.multivariate_normal(  # "eigh", since points may be equal
+            np.zeros(len(points)), among - white @ white.T, _OUTCOMES, "ignore", method="eigh"
+        )
         self.points = np.concatenate([self.points, points])
-        self.values = np.concatenate([self.values, expected])
+        self.outcomes = np.vstack([np.tile(self.outcomes, _OUTCOMES), mean + off.T])
         del self._solved
 
-    def at(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return what is expected of some points, and the standard deviation of that."""
-        kernel, _ = self._covariances(points)
-        mean, deviation, _ = self._expected(kernel)
-        return mean, deviation
-
     def _expected(self, kernel: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return what is expected where covariances are so, its deviation, and their whitened."""
+        """Return what is expected of points with these covariances.
+
+        Returns:
+            The value by each outcome, the standard deviation, and the covariances made independent.
+        """
         whitener, alpha = self._solved
         white = kernel @ whitener
         variance = math.exp(self.theta[-2]) - np.einsum("ij,ij->i", white, white)
-        return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST)), white
-
-    @property
-    def best(self) -> float:
-        """The best value, seen or supposed."""
-        return float(self.values.max())
+        return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))[:, None], white
 
     def gains(self, points: Floats) -> Floats:
         """Return the logarithm of the expected improvement over the best value at some points."""
-        return log_improvement(*self.at(points), self.best)
+        kernel, _ = self._covariances(points, self.points)
+        mean, deviation, _ = self._expected(kernel)
+        return _mean(log_improvement(mean, deviation, self.outcomes.max(axis=0)))[:, 0]
 
     def climbed(self, points: Floats, moves: NDArray[np.bool_]) -> Floats:
         """Return some points moved to where more is gained.
@@ -160,14 +165,15 @@ class Process:
         """Return minus the sum of what all points gain, and its gradient."""
         whitener, alpha = self._solved
         points = _moved(points, moves, numbers)
-        kernel, slope = self._covariances(points)
+        kernel, slope = self._covariances(points, self.points)
         mean, deviation, white = self._expected(kernel)
-        solved = white @ whitener.T
-        gain, z = log_improvement(mean, deviation, self.best), (mean - self.best) / deviation
+        z = (mean - self.outcomes.max(axis=0)) / deviation
+        gain = _mean(log_improvement(mean, deviation, self.outcomes.max(axis=0)))
         # The derivatives of the improvement by mean and deviation are Φ(z) and φ(z).
-        by_mean = np.exp(np.minimum(log_ndtr(z) - gain, 50))
-        by_deviation = np.exp(np.minimum(-z * z / 2 - gain, 50)) / _ROOT_2PI
-        pull = slope * (by_mean[:, None] * alpha - (by_deviation / deviation)[:, None] * solved)
+        by_mean = np.exp(np.minimum(log_ndtr(z) - gain, 50)) / z.shape[1]
+        by_deviation = np.exp(np.minimum(-z * z / 2 - gain, 50)).mean(axis=1, keepdims=True)
+        by_deviation /= deviation * _ROOT_2PI
+        pull = slope * (by_mean @ alpha.T - by_deviation * (white @ whitener.T))
         moved = pull.sum(axis=1, keepdims=True) * points - pull @ self.points
         return -float(gain.sum()), -(2 * moved * self._weights)[moves]
 
@@ -180,13 +186,19 @@ def _matern(squares: Floats, amplitude: float) -> tuple[Floats, Floats]:
     return near + 5 / 3 * squares * decay, -5 / 6 * near
 
 
+def _mean(logarithms: Floats) -> Floats:
+    """Return the logarithms of the means of rows that are logarithms, too."""
+    total = np.logaddexp.reduce(logarithms, axis=1, keepdims=True)
+    return np.asarray(total - math.log(logarithms.shape[1]))
+
+
 def _moved(points: Floats, moves: NDArray[np.bool_], numbers: Floats) -> Floats:
     moved = points.copy()
     moved[moves] = numbers
     return moved
 
 
-def log_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+def log_improvement(mean: Floats, deviation: Floats, best: float | Floats) -> Floats:
     """Return the logarithm of the expected improvement, also where it is tiny.
 
     See Ament and others, Unexpected Improvements to Expected Improvement (2023).

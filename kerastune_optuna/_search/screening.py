@@ -13,13 +13,13 @@ from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._study import TrialRecord, retry, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
-_LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial
+_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # of a search that begins with short trials, and of a trial
 _LEAST_CONFIGURATIONS = 50  # or twice the trials: each is tried once, so that what ends is lost
 _SCREENED = 6  # trials, none of which goes on
 _COMPARED = 12  # trials; those after them go on, so that a search hands out a model
 _BEST = 4  # of so many beginnings, the best one goes on
 _SHARE = 10  # a beginning is one epoch of so many
-_FEWEST_EPOCHS = 4  # of a beginning: after two, networks on digits and letters were taken wrongly
+_FEWEST_EPOCHS = 3  # of a beginning: after two, networks on digits and letters were taken wrongly
 _MOST = 0.25  # of a trial's epochs; the first validation may come later than this
 
 
@@ -45,7 +45,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     A trial that trains to its end costs as much as ten beginnings, and a configuration that was
     drawn at random is seldom worth it. So the first six trials end after a tenth of their epochs,
-    four at least; each of the next six goes on there if it is in the best quarter of all
+    three at least; each of the next six goes on there if it is in the best quarter of all
     beginnings. Once a trial is COMPLETE, WilcoxonPruner decides alone.
 
     A trial that was enqueued is its user's choice, and goes on. So do all where configurations are

@@ -51,26 +51,26 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("direction", "begun", "later"),
     [
-        ("maximize", SIX, [(0.5, 4), (0.4, 4), (0.7, 20), (0.8, 20), (0.1, 3)]),
-        ("minimize", SIX, [(0.2, 4), (0.05, 20)]),
-        ("maximize", (0.1, 0.1, 0.1, 0.1, 0.6, 0.6), [(0.5, 4), (0.6, 20)]),
-        ("maximize", SIX, [(0.1, 4), (0.55, 20)]),
-        ("maximize", SIX, [*[(0.1, 4)] * 6, (0.0, 20)]),
-        ("maximize", (0.1, 0.2, NAN, float("inf"), 0.2, 0.1), [(NAN, 4), (0.3, 20)]),
-        ("maximize", [NAN] * 6, [(NAN, 4), (0.3, 20)]),
+        ("maximize", SIX, [(0.5, 3), (0.4, 3), (0.7, 20), (0.8, 20), (0.1, 3)]),
+        ("minimize", SIX, [(0.2, 3), (0.05, 20)]),
+        ("maximize", (0.1, 0.1, 0.1, 0.1, 0.6, 0.6), [(0.5, 3), (0.6, 20)]),
+        ("maximize", SIX, [(0.1, 3), (0.55, 20)]),
+        ("maximize", SIX, [*[(0.1, 3)] * 6, (0.0, 20)]),
+        ("maximize", (0.1, 0.2, NAN, float("inf"), 0.2, 0.1), [(NAN, 3), (0.3, 20)]),
+        ("maximize", [NAN] * 6, [(NAN, 3), (0.3, 20)]),
     ],
     ids=["best", "less is better", "as good", "best quarter", "thirteenth", "infinite", "nan"],
 )
 def test_six_trials_end_early_and_the_best_one_after_them_is_trained(direction, begun, later):
     """The next ones end there, too, until one is in the best quarter, or is the thirteenth."""
     study = new_study(direction)
-    assert [ran(study, value) for value in begun] == [4] * 6
+    assert [ran(study, value) for value in begun] == [3] * 6
     assert [ran(study, value) for value, _ in later] == [epochs for _, epochs in later]
 
 
-@pytest.mark.parametrize(("epochs", "short"), [(20, 4), (52, 5), (200, 20)])
+@pytest.mark.parametrize(("epochs", "short"), [(20, 3), (52, 5), (200, 20)])
 def test_a_beginning_is_a_tenth_of_the_epochs(epochs, short):
-    """Of few epochs it is four."""
+    """Of few epochs it is three."""
     assert ran(new_study(epochs=epochs), 0.5, epochs) == short
 
 
@@ -95,7 +95,7 @@ def test_what_is_enqueued_goes_on():
     assert [ran(study, value) for value in (0.5, 0.6, 0.4)] == [20, 20, 3]
 
 
-@pytest.mark.parametrize(("enqueued", "epochs"), [(False, 4), (True, 20)])
+@pytest.mark.parametrize(("enqueued", "epochs"), [(False, 3), (True, 20)])
 def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epochs):
     """A worker that died leaves a trial whose parameters are fixed, though no user chose them."""
     study = new_study()
@@ -116,7 +116,7 @@ def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epoc
 
 
 @pytest.mark.parametrize(
-    ("n_trials", "layers", "epochs"), [(15, 49, 20), (15, 50, 4), (26, 50, 20)]
+    ("n_trials", "layers", "epochs"), [(15, 49, 20), (15, 50, 3), (26, 50, 20)]
 )
 def test_a_space_of_few_configurations_is_tried_as_ever(n_trials, layers, epochs):
     """Each is tried once: six that end early would be lost to the search."""
@@ -131,7 +131,7 @@ def test_a_space_of_few_configurations_is_tried_as_ever(n_trials, layers, epochs
 def test_a_trial_that_came_to_nothing_ends_the_screening(attrs):
     """There may be more of them: those that are left must give a model."""
     study = new_study()
-    assert ran(study, 0.5) == 4
+    assert ran(study, 0.5) == 3
     study.add_trial(create_trial(state=TrialState.PRUNED, **attrs))
     assert ran(study, 0.4) == 20
 
@@ -141,7 +141,7 @@ def test_the_first_of_many_workers_to_arrive_is_no_winner():
     study = new_study()
     for _ in range(6):
         study.ask()
-    assert [ran(study, value) for value in (0.1, 0.2, 0.3, 0.4)] == [4, 4, 4, 20]
+    assert [ran(study, value) for value in (0.1, 0.2, 0.3, 0.4)] == [3, 3, 3, 20]
 
 
 @pytest.mark.parametrize(("interval", "epochs"), [(2, 4), (3, 6), (7, 7), (11, 40)])
@@ -153,7 +153,7 @@ def test_with_seldom_validations_a_beginning_ends_at_one(interval, epochs):
 def test_trials_that_run_are_compared_as_far_as_they_came():
     """One that is further on counts by its first epochs, one that is not there yet does not."""
     study = new_study()
-    assert [ran(study, value) for value in SIX] == [4] * 6
+    assert [ran(study, value) for value in SIX] == [3] * 6
     for reports in ([0.1, 0.1, 0.1, 0.1, 0.9], [0.9, 0.9]):
         running = study.ask()
         running.suggest_float("rate", 0.0, 1.0)
@@ -186,11 +186,11 @@ def test_a_long_search_begins_with_short_trials(long_search, capsys):
     tuner = long_search(verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Sampler: a Gaussian process")
-    assert lines[1].startswith("Pruner: until a trial is COMPLETE, the first 6 end after 4 of 20")
+    assert lines[1].startswith("Pruner: until a trial is COMPLETE, the first 6 end after 3 of 20")
     first = tuner.study.trials[0]
     assert states(tuner)[:6] == ["PRUNED"] * 6
-    assert list(tuner.results()["epochs_run"][:6]) == [4] * 6
-    assert first.user_attrs["stop_reason"] == "pruned at epoch 4/20 by AutoPruner"
+    assert list(tuner.results()["epochs_run"][:6]) == [3] * 6
+    assert first.user_attrs["stop_reason"] == "pruned at epoch 3/20 by AutoPruner"
     assert first.params == {"level": pytest.approx(0.01), "units": 5}, "the middle of the space"
     assert tuner.best_value == tuner.best_params["level"]
     card = tuner.study.user_attrs[f"card:{first.user_attrs['card']}"]
@@ -205,7 +205,7 @@ def test_a_long_search_begins_with_short_trials(long_search, capsys):
         {"n_trials": 14},
         {"n_trials": None, "timeout": 600},
         {"timeout": 600},
-        {"epochs": 19},
+        {"epochs": 11},
         {"terminator": 1},
         {"sampler": "tpe"},
         {"pruner": "wilcoxon"},
