@@ -151,8 +151,8 @@ SEARCH = [
     ({"validation_data": DATASET.repeat()}, VALUE, "Pass validation_steps=,"),
     ({"validation_freq": 3}, VALUE, "validation_freq=3 is more than epochs=2:"),
     ({"steps_per_execution": 0}, VALUE, "steps_per_execution=0 is less than one step."),
-    ({"steps_per_execution": "epoch"}, TYPE, "'epoch' is no whole number. Pass"),
-    ({"steps_per_execution": True}, TYPE, "True is no whole number."),
+    ({"steps_per_execution": "epoch"}, TYPE, "'epoch' is not a whole number. Pass"),
+    ({"steps_per_execution": True}, TYPE, "True is not a whole number."),
     ({"batch_size": 2.5}, TYPE, "batch_size=2.5 of type float is not a whole number."),
     ({"validation_batch_size": 0}, VALUE, "validation_batch_size=0 is less than 1."),
     ({"validation_split": 1.0}, VALUE, "validation_split=1.0 is no fraction of the data."),
@@ -161,9 +161,9 @@ SEARCH = [
     ({"on_trial_end": [3]}, TYPE, "on_trial_end holds 3, which cannot be called."),
     ({"on_trial_end": len}, TYPE, "which cannot be called with a study and a trial"),
     ({"on_trial_end": [STOPPING()]}, TYPE, "Pass Keras callbacks as callbacks=."),
-    ({"callbacks": "early"}, TYPE, "callbacks holds 'early', which is no keras"),
-    ({"callbacks": [3]}, TYPE, "callbacks holds 3, which is no keras Callback. Pass"),
-    ({"callbacks": [STOPPING]}, TYPE, "is no keras Callback."),
+    ({"callbacks": "early"}, TYPE, "callbacks holds 'early', which is not a keras"),
+    ({"callbacks": [3]}, TYPE, "callbacks holds 3, which is not a keras Callback. Pass"),
+    ({"callbacks": [STOPPING]}, TYPE, "is not a keras Callback."),
     ({"callbacks": [UNCOPIED]}, VALUE, "_thread.lock' object). Pass a function that takes the"),
     ({"callbacks": [BACKUP]}, VALUE, "which would start each trial from the weights of another."),
 ]
@@ -212,7 +212,7 @@ FIRST_TRIAL = [
 
 GOOD, BAD = {"color": Y, "size": Y}, {"colour": Y, "size": Y}
 ROWS, FINE = tf.data.Dataset.from_tensor_slices((X, BAD)).batch(4), (X, GOOD)
-NAMES = "has targets for 'colour', and the outputs of the model are 'color', 'size'."
+NAMES = "has targets for 'colour', but the outputs of the model are 'color', 'size'."
 WITH_ITS_DATA = [
     ({}, {"y": None}, "y=None"),
     ({}, {**IN_BATCHES, "batch_size": 4}, "to tune it, pass a function of the trial"),
