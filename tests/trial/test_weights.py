@@ -78,7 +78,7 @@ def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     best = sorted(tuner.study.trials, key=lambda trial: trial.value)[:2]
     assert numbers == sorted(trial.number for trial in best)
     said = capfd.readouterr().err
-    assert said == "keep_best=2: study 'test' kept its best 3 models, and deletes all but 2\n"
+    assert said == "keep_best=2: study 'test' kept its best 3 models and now deletes all but 2\n"
     assert len(search(n_trials=4)[1]) == 2
     assert search(n_trials=4, keep_best=0)[1] == []
 
