@@ -170,18 +170,18 @@ SEARCH = [
 
 FOLDS = [
     ({"cv": 1}, VALUE, "n_splits=1). Pass a number of folds, a splitter"),
-    ({"cv": "5"}, TYPE, "cv='5' is no splitter. Pass a number of folds, a splitter"),
-    ({"groups": Y}, VALUE, "groups came without cv, which splits by them."),
-    ({"cv": 3, "validation_data": (X, Y)}, VALUE, "validation_data came with cv=, which"),
+    ({"cv": "5"}, TYPE, "cv='5' is not a splitter. Pass a number of folds, a splitter"),
+    ({"groups": Y}, VALUE, "groups= was passed without cv=, which uses it."),
+    ({"cv": 3, "validation_data": (X, Y)}, VALUE, "validation_data was passed with cv=, which"),
     ({"cv": 3, **SPLIT}, VALUE, "Leave validation_split out, or pass"),
-    ({"cv": []}, VALUE, "cv= gave no folds, or one that does not hold numbers of rows"),
+    ({"cv": []}, VALUE, "cv= gave no folds, or a fold that does not consist of"),
     ({"cv": [1, 2]}, VALUE, "cv= cannot split the data (cannot unpack"),
-    ({"cv": [([0, 1], [8])]}, VALUE, "does not hold numbers of rows from 0 to 7."),
-    ({"cv": [([0.5], [1])]}, VALUE, "does not hold numbers of rows from 0 to 7."),
+    ({"cv": [([0, 1], [8])]}, VALUE, "does not consist of row numbers from 0 to 7."),
+    ({"cv": [([0.5], [1])]}, VALUE, "does not consist of row numbers from 0 to 7."),
     ({"cv": 9}, VALUE, "of samples: n_samples=8). Pass a number of folds,"),
-    ({"cv": 3, **IN_BATCHES}, TYPE, "which x of type _BatchDataset does not let"),
+    ({"cv": 3, **IN_BATCHES}, TYPE, "is not possible for x of type _BatchDataset"),
     ({"cv": 3, "x": Batches(), "y": None}, TYPE, "or validation_data= in place"),
-    ({"cv": 3, "x": list(range(8))}, TYPE, "x of type int does not let it."),
+    ({"cv": 3, "x": list(range(8))}, TYPE, "is not possible for x of type int."),
 ]
 
 SEARCH += [({"validation_data": None, **fit}, *told) for fit, *told in FOLDS]

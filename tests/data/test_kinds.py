@@ -103,7 +103,7 @@ REFUSED = {
     ),
     "folds of a sparse tensor": (
         {"x": tf.sparse.from_dense(ROWS), "validation_data": None, "cv": 2},
-        "of type SparseTensor does not let it. Pass arrays, sparse ones of SciPy",
+        "of type SparseTensor. Pass arrays, sparse arrays of SciPy",
     ),
     "weights of validation": ({"validation_data": (ROWS, Y, Y[:3])}, "48 rows and [2] has 3"),
 }

@@ -150,7 +150,7 @@ WRONG = {
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
     "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is no array"),
     "raises": ({"x": raising}, NameError, "no such file"),
-    "folds": ({"validation_data": None, "cv": 2}, ArgumentError, "x came as a function of the"),
+    "folds": ({"validation_data": None, "cv": 2}, ArgumentError, "x is a function of the"),
 }
 
 
