@@ -406,12 +406,12 @@ ERRORS = [
     ({"top": 2.5}, ArgumentTypeError, "top=2.5 of type float is not a whole number"),
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
     ({"executions": 1}, ArgumentError, "executions=1 is less than 2. Pass 2 or more: one value"),
-    ({"validation_data": None}, ArgumentError, "'val_loss' needs validation, and there is none"),
+    ({"validation_data": None}, ArgumentError, "'val_loss' needs validation data, but there"),
     ({"epochs": None}, ArgumentError, "does not say how many its search had"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
     ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
-    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it"),
+    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which only search.. takes. Leave it"),
 ]
 
 
