@@ -132,7 +132,7 @@ def test_the_winner_is_the_best_model(trained, capsys):
     loss = loss_of(trained.best_model(), (None, None, HELD_OUT))
     assert loss == pytest.approx(min(winner.values))
     assert capsys.readouterr().out == (
-        f"The best model is of trial {winner.number}, which won confirm(): its best execution, "
+        f"The best model is the best execution of trial {winner.number}, which won confirm(), "
         f"with val_loss {min(winner.values):.6g}\n"
     )
 
@@ -247,7 +247,7 @@ def test_only_what_is_missing_is_trained(search_noisy, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert {one.user_attrs["epochs_run"] for one in executions(tuner)} == {2}  # as in the search
     assert tuner.confirm(2, 2, *DATA, verbose=2) == first
-    assert capsys.readouterr().out == f"Study '{first.study_name}' has all of its 4 executions\n"
+    assert capsys.readouterr().out == f"Study '{first.study_name}' already has all of its 4 executions\n"
     more = tuner.confirm(3, 3, *DATA, verbose=0)
     assert set(completed(tuner).values()) == {1}
     assert [len(one.values) for one in more.ranking] == [3, 3, 3]
@@ -407,7 +407,7 @@ ERRORS = [
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
     ({"executions": 1}, ArgumentError, "executions=1 is less than 2. Pass 2 or more: one value"),
     ({"validation_data": None}, ArgumentError, "'val_loss' needs validation data, but there"),
-    ({"epochs": None}, ArgumentError, "does not say how many its search had"),
+    ({"epochs": None}, ArgumentError, "has no record of its search's epochs"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
     ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
