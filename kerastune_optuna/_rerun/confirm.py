@@ -126,7 +126,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     if left:
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
-        say(f"Study {study.study_name!r} already has all of its {size} executions")
+        say(f"Study {study.study_name!r} has all of its {size} executions")
     tidy(study, recipe, partial(_winners, study, recipe))
 
 

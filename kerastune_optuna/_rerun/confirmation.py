@@ -76,7 +76,7 @@ class Confirmed:
     @property
     def spread(self) -> float:
         """The standard deviation of the executions."""
-        # The standard library computes it exactly: for equal values it is 0, without rounding errors.
+        # The standard library computes it exactly: for equal values it is 0, without rounding.
         return statistics.stdev(self.values) if len(self.values) >= _LEAST else math.nan
 
 

@@ -247,7 +247,7 @@ def test_only_what_is_missing_is_trained(search_noisy, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert {one.user_attrs["epochs_run"] for one in executions(tuner)} == {2}  # as in the search
     assert tuner.confirm(2, 2, *DATA, verbose=2) == first
-    assert capsys.readouterr().out == f"Study '{first.study_name}' already has all of its 4 executions\n"
+    assert capsys.readouterr().out == f"Study '{first.study_name}' has all of its 4 executions\n"
     more = tuner.confirm(3, 3, *DATA, verbose=0)
     assert set(completed(tuner).values()) == {1}
     assert [len(one.values) for one in more.ranking] == [3, 3, 3]
@@ -401,7 +401,7 @@ def test_lost_weights_of_the_winner_are_an_error(search_noisy):
 
 
 ERRORS = [
-    ({"x": None}, ArgumentTypeError, "x=None: confirm.. trains anew, and a study does not store"),
+    ({"x": None}, ArgumentTypeError, "x=None: confirm.. trains again, but a study does not store"),
     ({"top": 0}, ArgumentError, "top=0 is less than 1. Pass how many configurations to train"),
     ({"top": 2.5}, ArgumentTypeError, "top=2.5 of type float is not a whole number"),
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
