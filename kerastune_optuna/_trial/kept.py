@@ -174,7 +174,7 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
         raise  # once the store responds again, the model may well be rebuilt
     except WeightsError as error:
         raise WeightsError(
-            f"The search stops, since best_model() could not return its first model: {error} "
+            f"The search stops because best_model() could not return its first model: {error} "
             "To search without keeping models, pass keep_best=0."
         ) from error
     except TunerError:
