@@ -19,8 +19,8 @@ _PLAIN = (str, bytes, int, float, bool, type(None), np.generic)
 def digest(*parts: Any) -> str:
     """Return eight hexadecimal digits that are the same for equal parts, even in another process.
 
-    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function counts by
-    its code, constants and bound arguments; any other object by its type and plain attributes.
+    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function counts
+    by its code and the values bound to it, any other object by its type and its plain attributes.
     """
     found = hashlib.sha256()
     for leaf in keras.tree.flatten(parts):

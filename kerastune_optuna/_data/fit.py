@@ -112,7 +112,7 @@ class FitArguments:
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
     def of_training(self, seed: int) -> FitArguments:
-        """Return a copy for one training, with pipelines that begin to shuffle anew.
+        """Return a copy for one training, with pipelines whose shuffles start from its seed.
 
         Args:
             seed: The training's seed, which each shuffle() without its own seed uses.

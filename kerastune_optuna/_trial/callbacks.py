@@ -34,7 +34,8 @@ class PruningCallback(KerasPruningCallback):
 
     Epochs without validation (`validation_freq=2`) are skipped. If an epoch lacks the metric for
     any other reason, training stops after that epoch and raises MetricNotFoundError. If the loss is
-    no longer finite, training stops after that epoch and the trial is pruned.
+    no longer finite, training stops after that epoch and the trial is pruned, or fails if none of
+    its values was finite.
 
     If the database does not respond, training continues, and the reports are sent later.
 

@@ -36,8 +36,8 @@ def clear(home: Home) -> None:
 def opened(home: Home) -> optuna.Study:
     """Return the study that is about to be written to.
 
-    The first call in a process creates the study anew if `overwrite` is set. If the study has
-    trials, this call also reseeds its sampler: a pickled or seeded sampler would otherwise draw
+    If `overwrite` is set, the first call in a process replaces the study by a new one. If the study
+    has trials, that call reseeds the sampler: otherwise, a pickled or seeded sampler would draw
     their parameters again.
     """
     if not home.has_begun:
