@@ -1,4 +1,4 @@
-"""What Model.fit gets."""
+"""The data and arguments that Model.fit gets."""
 
 from kerastune_optuna._data import not_finite as not_finite
 from kerastune_optuna._data.checks import GeneratorFunction as GeneratorFunction

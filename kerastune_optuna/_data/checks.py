@@ -1,4 +1,4 @@
-"""The user's data: opened once in each process, and checked before anything trains on it."""
+"""The user's data: open it once per process, and check it before anything trains on it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
-# What Model.fit reads batches from, by package and class: neither is imported to ask.
+# Classes from which Model.fit reads batches, by package and name, so that neither is imported.
 _LOADERS = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
 _LOADERS |= {("torch", "DataLoader")}
-_ENDLESS = 1 << 40  # batches: Grain's repeat() without a number counts sys.maxsize of them, or rows
+_ENDLESS = 1 << 40  # rows or batches; an endless repeat() of Grain has a length of sys.maxsize
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorFunction:
-    """Stand for the user's function that returns a generator: each training calls it anew."""
+    """Wrap the user's function that returns a generator; each training calls it again."""
 
     function: Callable[[], Iterator[Any]]
 
@@ -35,14 +35,14 @@ class GeneratorFunction:
 
 @dataclasses.dataclass(frozen=True)
 class Parcel:
-    """Stand for data in another process: what makes it there, and from what."""
+    """Represent data in another process by a function that makes the data, and its arguments."""
 
     function: Callable[..., Any]
     contents: tuple[Any, ...]
 
 
 def is_loader(source: Any) -> bool:
-    """Whether a function was passed that loads the data."""
+    """Whether the source is a function that loads the data."""
     return callable(source) and not hasattr(source, "__len__")
 
 
@@ -50,23 +50,23 @@ def takes_trial(name: str, source: Any) -> bool:
     """Whether a function makes the data from the parameters of a trial.
 
     Raises:
-        ArgumentTypeError: It is a function that takes something else.
+        ArgumentTypeError: The function takes other arguments.
     """
     if not is_loader(source) or why_not(source, 0) is None:
         return False
     if why_not(source, 1) is None:
         return True
     raise ArgumentTypeError(
-        f"{name} is a function that takes {inspect.signature(source)}, and is called with the "
-        "trial alone. Pass a function of the trial, one without arguments, or functools.partial, "
-        "which gives it the others."
+        f"{name} is a function that takes {inspect.signature(source)}, but is called with the "
+        "trial alone. Pass a function of the trial or one without arguments; functools.partial "
+        "can bind the others."
     )
 
 
 def open_data(name: str, source: Any) -> Any:
-    """Return the data, calling the function or opening the parcel that stands for it.
+    """Return the data; if the source is a function or a parcel, call or open it.
 
-    A function of the trial is left for the trials to call.
+    A function of the trial is returned unchanged, since each trial calls it.
     """
     if takes_trial(name, source):
         return source
@@ -77,25 +77,25 @@ def open_data(name: str, source: Any) -> Any:
 
 
 def open_parcel(source: Any) -> Any:
-    """Return what was packed for another process; anything else as it is."""
+    """Return the data of a parcel; return anything else unchanged."""
     return source.function(*source.contents) if isinstance(source, Parcel) else source
 
 
 def begun(data: Any) -> Any:
-    """Return the data for one training: of a GeneratorFunction a new generator."""
+    """Return the data for one training; for a GeneratorFunction, a new generator."""
     return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
 def check_training_data(x: Any, y: Any, weights: Any, steps_per_epoch: int | None) -> None:
-    """Refuse training data on which no epoch could run.
+    """Reject training data on which no epoch could run.
 
     Raises:
         ArgumentError: The data is missing, empty, endless, uneven, or can be read only once.
     """
     if x is None:
         raise ArgumentTypeError(
-            "x=None is no training data. Pass what Model.fit takes, or a function "
-            "that returns it: without arguments, or of the trial."
+            "x=None is no training data. Pass data that Model.fit takes, or a function "
+            "that returns it, without arguments or of the trial."
         )
     _check_one("x", x, steps_per_epoch, "steps_per_epoch")
     if not makes_batches(x):
@@ -103,15 +103,15 @@ def check_training_data(x: Any, y: Any, weights: Any, steps_per_epoch: int | Non
         _check_even("x", x, "sample_weight", weights, "weights")
     elif y is not None:
         raise ArgumentError(
-            f"y was passed beside x of type {type(x).__name__}, whose batches hold the targets "
-            "already. Leave y out."
+            f"y was passed with x of type {type(x).__name__}, whose batches already contain the "
+            "targets. Leave y out."
         )
 
 
 def check_validation_data(
     validation_data: Any, validation_split: float, validation_steps: int | None, x: Any
 ) -> None:
-    """Refuse validation data that could not be evaluated."""
+    """Reject validation data that cannot be evaluated."""
     _check_split(validation_split, x)
     if validation_data is None:
         return
@@ -125,7 +125,7 @@ def check_validation_data(
     if isinstance(x, GeneratorFunction):
         raise ArgumentTypeError(
             "validation_data is a function that returns a generator, which would give each epoch "
-            "other batches. Return arrays, or a dataset that begins anew each time."
+            "other batches. Return arrays, or a dataset that starts over in each epoch."
         )
     _check_one("validation_data", x, validation_steps, "validation_steps")
     for place, other in enumerate(others, start=1):
@@ -135,8 +135,8 @@ def check_validation_data(
 def _check_split(split: object, x: Any) -> None:
     if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
         raise ArgumentError(
-            f"validation_split={split!r} is no fraction of the data. Pass a number from 0 up to, "
-            "but not including, 1."
+            f"validation_split={split!r} is not a fraction of the data. Pass a number from 0 up "
+            "to, but not including, 1."
         )
     if split and makes_batches(x):
         raise ArgumentError(
@@ -146,30 +146,30 @@ def _check_split(split: object, x: Any) -> None:
 
 
 def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None:
-    """Refuse one source of batches that is empty, endless, or can be read only once."""
+    """Reject one source of batches that is empty, endless, or can be read only once."""
     if isinstance(data, Iterator):
         raise ArgumentTypeError(
-            f"{name} is a {type(data).__name__}, which can be read only once, and each trial reads "
-            "it anew. Pass a function without arguments that returns one: it is called for each."
+            f"{name} is a {type(data).__name__}, which can be read only once, but each trial reads "
+            "it again. Pass a function without arguments that returns one, to be called for each."
         )
     if isinstance(data, GeneratorFunction) and steps is None:
         raise ArgumentError(
             f"{name} is a function that returns a generator, of which Keras reads only two batches "
-            f"after the first epoch. Pass {steps_name}=, and let it yield without end."
+            f"after the first epoch. Pass {steps_name}=, and let the generator be endless."
         )
     size = _size(data)
     if size == 0:
         use = "validate" if name.startswith("validation") else "train"
-        raise ArgumentError(f"{name} is empty: there is nothing to {use} on. Pass at least a row.")
+        raise ArgumentError(f"{name} is empty: there is nothing to {use} on. Pass one row or more.")
     if size == _INFINITE and steps is None:
         raise ArgumentError(
-            f"{name} has no end (repeat()), so an epoch would never end. Pass {steps_name}=, or "
+            f"{name} is endless (repeat()), so an epoch would never end. Pass {steps_name}=, or "
             "a dataset without repeat()."
         )
 
 
 def _size(data: Any) -> int | None:
-    """Return the number of rows or batches; where it is unknown, tell only whether it is 0."""
+    """Return the number of rows or batches; -1 if it is endless, -2 or None if it is unknown."""
     if hasattr(data, "cardinality"):
         size = _cardinality(data)
         is_empty = size == _UNKNOWN and next(iter(data), None) is None
@@ -179,18 +179,18 @@ def _size(data: Any) -> int | None:
 
 
 def _cardinality(dataset: Any) -> int:
-    size = dataset.cardinality  # a method, but a plain value if tf.distribute made the dataset
+    size = dataset.cardinality  # a method, but a plain value if tf.distribute created the dataset
     return int(size() if callable(size) else size)
 
 
 def count_rows(data: Any) -> int | None:
-    """Return the rows of arrays (nested ones too) or the batches of a PyDataset or DataLoader."""
+    """Return the number of rows of (nested) arrays, or of batches of a PyDataset or DataLoader."""
     if isinstance(data, Mapping | list | tuple):
         leaves = keras.tree.flatten(data)
         data = leaves[0] if leaves else ()
     if getattr(data, "shape", ()):
         return int(data.shape[0])
-    if isinstance(data, str | bytes):  # an item of a list of texts: its length counts no rows
+    if isinstance(data, str | bytes):  # an item of a list of strings; its length is not a row count
         return None
     if isinstance(data, keras.utils.PyDataset):
         batches = data.num_batches
@@ -212,12 +212,12 @@ def count_batches(data: Any, batch_size: int, validation_split: float) -> int | 
 
 
 def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
-    """Return the shape of a batch of the first input, with guesses for sizes that are open."""
+    """Return the shape of a batch of the first input, with guesses for unknown sizes."""
     if hasattr(data, "element_spec"):
         spec = data.element_spec
         first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
         if not getattr(first, "shape", None) or not first.shape.rank:
-            return None  # of several replicas, of unknown rank, or scalars without a batch()
+            return None  # several replicas, an unknown rank, or scalars without a batch()
         rows, *row = first.shape.as_list()
         return (rows or batch_size_of(data) or 128, *(size or 1 for size in row))
     leaves = [] if makes_batches(data) else keras.tree.flatten(data)
@@ -226,7 +226,7 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
 
 
 def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
-    """Return the first batch, as a training step gets it."""
+    """Return the first batch as a training step gets it."""
     if not makes_batches(x):
         rows = np.arange(min(batch_size, count_rows(x) or 0))
         return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
@@ -234,14 +234,14 @@ def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
 
 
 def makes_batches(data: Any) -> bool:
-    """Whether the data yields batches that hold the targets, as opposed to arrays."""
+    """Whether the data yields batches that contain the targets, unlike arrays."""
     classes = {(one.__module__.partition(".")[0], one.__name__) for one in type(data).__mro__}
     is_ours = isinstance(data, keras.utils.PyDataset | GeneratorFunction)
     return hasattr(data, "element_spec") or is_ours or not classes.isdisjoint(_LOADERS)
 
 
 def targets_of(data: Any) -> Any:
-    """Return the targets that data holds, or what describes them; None where it tells of none."""
+    """Return the targets in the data, or their spec; None if there are none or they are unknown."""
     if hasattr(data, "element_spec"):
         data = data.element_spec
     elif makes_batches(data):  # reading a batch may change what comes next
@@ -250,7 +250,7 @@ def targets_of(data: Any) -> Any:
 
 
 def lacks_targets(x: Any, y: Any) -> bool:
-    """Whether nothing surely holds the targets: there is no y, and x are inputs alone."""
+    """Whether there are certainly no targets: y is None, and x contains only inputs."""
     if y is not None:
         return False
     if makes_batches(x):

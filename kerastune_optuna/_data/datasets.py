@@ -1,4 +1,4 @@
-"""The graphs of tf.data pipelines: written, searched, and changed for many trainings to read."""
+"""The graphs of tf.data pipelines: serialize, search and adapt them for many trainings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from kerastune_optuna._backend import held_by
 from kerastune_optuna._data.checks import shape_of_a_batch
 
-_IGNORE_STATE = 1  # for DatasetToGraphV2, which would refuse a shuffle() because it has state
+_IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
 _LARGEST = 64e6  # bytes: a larger dataset is not kept in memory
 _NAME = "kerastune_optuna/kept"
@@ -23,13 +23,13 @@ def is_tf_dataset(data: Any) -> bool:
 
 
 def serialize(dataset: Any) -> bytes:
-    """Return a dataset's graph, serialised.
+    """Return a dataset's graph, serialized.
 
     Raises:
-        tensorflow.errors.OpError: It cannot be written.
-        ValueError: It is too large.
+        tensorflow.errors.OpError: The graph cannot be serialized.
+        ValueError: The graph is too large.
     """
-    import tensorflow as tf  # the data is TensorFlow's; other backends never come here
+    import tensorflow as tf  # installed, since the data is TensorFlow's
 
     graph: bytes = tf.raw_ops.DatasetToGraphV2(
         input_dataset=tf.data.experimental.to_variant(dataset), external_state_policy=_IGNORE_STATE
@@ -38,12 +38,12 @@ def serialize(dataset: Any) -> bytes:
 
 
 def is_large(dataset: Any) -> bool:
-    """Whether a pipeline holds too much data to be built anew for each training."""
+    """Whether a pipeline holds too much data to be rebuilt for each training."""
     return held_by(dataset) > _LARGEST
 
 
 def rebuild(graph: bytes, element_spec: Any) -> Any:
-    """Return the dataset of a serialised graph."""
+    """Return the dataset of a serialized graph."""
     import tensorflow as tf
 
     variant = tf.raw_ops.DatasetFromGraph(graph_def=graph)
@@ -51,45 +51,45 @@ def rebuild(graph: bytes, element_spec: Any) -> Any:
 
 
 def parse(graph: bytes) -> Any:
-    """Return the definition of a serialised graph."""
+    """Return the definition of a serialized graph."""
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
     return GraphDef.FromString(graph)
 
 
 def nodes_of(definition: Any) -> list[Any]:
-    """Return all nodes of a graph, those inside of its functions too."""
+    """Return all nodes of a graph, including those of its functions."""
     functions = [node for function in definition.library.function for node in function.node_def]
     return [*definition.node, *functions]
 
 
 def inputs_of(definition: Any, node: Any) -> list[Any]:
-    """Return the nodes that a node of a graph reads, in their order."""
+    """Return the input nodes of a node of a graph, in their order."""
     nodes = {one.name: one for one in definition.node}
     return [nodes[name.split(":")[0]] for name in node.input]
 
 
 def shuffles_of(definition: Any) -> list[Any]:
-    """Return the nodes that shuffle: each reads a dataset, the size of a buffer, and its seeds."""
+    """Return the shuffle nodes, whose inputs are a dataset, a buffer size, and two seeds."""
     return [node for node in definition.node if node.op.startswith("Shuffle")]
 
 
 def is_fixed(definition: Any) -> bool:
-    """Whether a pipeline is sure to give the same each time."""
+    """Whether a pipeline certainly gives the same elements each time."""
     return not any(map(_may_differ, nodes_of(definition)))
 
 
 @dataclass(frozen=True, eq=False)
 class Shuffling:
-    """Stand for a pipeline with a shuffle(), whose generator goes on from one reading to the next.
+    """Represent a pipeline with a shuffle(), which gives another order each time it is read.
 
-    Each training gets a pipeline of its own, which begins as the user's pipeline did, whatever has
-    read the user's since.
+    Each training gets a new pipeline that begins in the initial state of the user's pipeline, even
+    if the user's has been read since.
 
     Args:
-        graph: Its graph, serialised.
-        element_spec: The shapes and types of its elements.
-        memory: The dataset that owns the memory in which the graph keeps what it has read.
+        graph: The serialized graph of the pipeline.
+        element_spec: The shapes and dtypes of its elements.
+        memory: The dataset that owns the memory in which the graph caches elements.
     """
 
     graph: bytes
@@ -101,7 +101,7 @@ class Shuffling:
         return not any(True for _ in _unseeded(parse(self.graph)))
 
     def begin(self, seed: int) -> Any:
-        """Return the dataset for one training; a shuffle() without a seed takes this one."""
+        """Return the dataset for one training; a shuffle() without its own seed uses `seed`."""
         if self._is_seeded:
             return rebuild(self.graph, self.element_spec)
         definition = parse(self.graph)
@@ -111,19 +111,19 @@ class Shuffling:
 
 
 def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
-    """Return a dataset that reads its source once, then from memory, and shuffles from its seed.
+    """Return a dataset that reads its source once, then from memory, and shuffles from a seed.
 
-    tf.data starts a pipeline anew in each epoch of each trial: it opens files, and instantiates and
-    runs its functions. The part before the first shuffle(), or all of it where nothing shuffles,
-    gives the same rows each time, and is kept in memory. A pipeline that depends on other state or
-    chance, or that is large, reads its source each time.
+    tf.data restarts a pipeline in each epoch of each trial: it opens files, and instantiates and
+    runs functions. The part before the first shuffle(), or all of a pipeline that does not shuffle,
+    gives the same rows each time and is cached in memory. A pipeline that is large, or that depends
+    on other state or chance, reads its source each time.
 
     Args:
         data: The dataset.
         is_read_whole: Whether an epoch reads it to its end.
 
     Returns:
-        A dataset, or a Shuffling that begins one for each training.
+        A dataset, or a Shuffling that returns a dataset for each training.
     """
     if is_large(data):
         return data
@@ -142,13 +142,13 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
     if shuffles_on:
         return Shuffling(graph, data.element_spec, memory)
     kept = rebuild(graph, data.element_spec)
-    for _ in kept:  # Keras stops at the last batch, and a cache is whole only after the end
+    for _ in kept:  # a cache is complete only after the end, but Keras stops at the last batch
         pass
     return kept
 
 
 def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
-    """Let a graph keep in memory what it has read; return the memory's owner, or None."""
+    """Let a graph cache what it reads; return the owner of the memory, or None if it cannot."""
     if sum(map(_may_differ, nodes_of(definition))) != len(shuffles):
         return None  # more than these shuffles depends on chance or state
     end = shuffles[-1] if shuffles else _end(definition)
@@ -159,8 +159,8 @@ def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
 def _from_seeds(definition: Any) -> bool:
     """Let all shuffles of a graph begin with their seeds; return whether there are any.
 
-    A graph names the generator from which its dataset draws orders: a dataset that the same process
-    builds from this graph would go on with that generator.
+    A graph refers to the generator from which its dataset draws orders. Without this change, a
+    dataset that the same process builds from the graph would continue with that generator.
     """
     import tensorflow as tf
 
@@ -168,18 +168,18 @@ def _from_seeds(definition: Any) -> bool:
         given
         for node in shuffles_of(definition)
         for given in inputs_of(definition, node)
-        # Reading a key of a protobuf map adds it: TensorFlow would print of unknown attributes.
+        # Reading a key of a protobuf map adds it, and TensorFlow would report unknown attributes.
         if "dtype" in given.attr and given.attr["dtype"].type == tf.resource.as_datatype_enum
     ]
     for node in generators:
         name = node.name
         node.Clear()
-        node.name, node.op = name, "DummySeedGenerator"  # from which tf.data makes a new one
+        node.name, node.op = name, "DummySeedGenerator"  # makes tf.data create a new generator
     return bool(generators)
 
 
 def _unseeded(definition: Any) -> Iterator[Any]:
-    """Yield one constant of each pair of seeds that are both 0: TensorFlow then draws seeds."""
+    """Yield one constant of each pair of zero seeds, for which TensorFlow would draw seeds."""
     for node in shuffles_of(definition):
         seeds = inputs_of(definition, node)[2:4]
         if not any(seed.attr["value"].tensor.int64_val[0] for seed in seeds):
@@ -187,10 +187,10 @@ def _unseeded(definition: Any) -> Iterator[Any]:
 
 
 def _may_differ(node: Any) -> bool:
-    """Whether a node may give something else each time."""
+    """Whether a node may give different results each time."""
     from tensorflow.python.framework import op_def_registry
 
-    # TensorFlow marks most of these as stateful, also those that give the same each time.
+    # TensorFlow marks most of these as stateful, even those that give the same each time.
     if "Dataset" in node.op or node.op == "_Retval":
         return any(name in node.op for name in _CHANCE)
     known = op_def_registry.get(node.op)
@@ -198,12 +198,12 @@ def _may_differ(node: Any) -> bool:
 
 
 def _end(definition: Any) -> Any:
-    """Return the node that gives the dataset out of its graph."""
+    """Return the node that returns the dataset from its graph."""
     return next(node for node in definition.node if node.op == "_Retval")
 
 
 def _shuffles_on_path(definition: Any) -> list[Any]:
-    """Return the nodes that shuffle on the way from the end of a pipeline to its beginning."""
+    """Return the shuffle nodes on the path from the end of a pipeline to its beginning."""
     node, found = _end(definition), []
     while node.input:
         node = inputs_of(definition, node)[0]
@@ -213,13 +213,13 @@ def _shuffles_on_path(definition: Any) -> list[Any]:
 
 
 def _is_small(definition: Any, source: Any, data: Any) -> bool:
-    """Whether an epoch reads all that a node gives, and all of it surely fits into memory."""
+    """Whether an epoch reads all elements of a node, and these certainly fit into memory."""
     specs = _specs(source)
     count, batches = _count(definition, source, specs), int(data.cardinality())
     rows = (shape_of_a_batch(data, 0) or (0,))[0]
     if rows == 0 or count < 0:
         return False
-    are_batches = count == batches  # whose size is open if the last may be smaller
+    are_batches = count == batches  # their size is None if the last one may be smaller
     if not are_batches and batches not in (count // rows, math.ceil(count / rows)):
         return False
     first = rows if are_batches else math.inf
@@ -228,12 +228,12 @@ def _is_small(definition: Any, source: Any, data: Any) -> bool:
 
 
 def count_values(spec: Any, rows: float, others: float = math.inf) -> float:
-    """Return how many values a part of an element has.
+    """Return how many values a component of a dataset's elements has.
 
     Args:
-        spec: Its shape and type.
-        rows: Its first size, where the shape leaves that open.
-        others: Each other size that the shape leaves open.
+        spec: The shape and dtype of the component.
+        rows: The first dimension if it is None in the shape.
+        others: Any other dimension that is None in the shape.
     """
     if spec.shape.rank is None:
         return math.inf
@@ -242,7 +242,7 @@ def count_values(spec: Any, rows: float, others: float = math.inf) -> float:
 
 
 def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:
-    """Return how many elements a node gives; negative where that is unknown or endless."""
+    """Return how many elements a node gives; negative if that is unknown or infinite."""
     part = type(definition)()
     part.CopyFrom(definition)
     _end(part).input[0] = source.name
@@ -250,7 +250,7 @@ def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:
 
 
 def _specs(source: Any) -> tuple[Any, ...]:
-    """Return the shapes and types of what a dataset's node gives."""
+    """Return the shapes and dtypes of the elements that a dataset's node gives."""
     import tensorflow as tf
 
     shapes = source.attr["output_shapes"].list.shape
@@ -258,7 +258,7 @@ def _specs(source: Any) -> tuple[Any, ...]:
 
 
 def _types(source: Any) -> list[int]:
-    """Return the types of what a dataset's node gives."""
+    """Return the dtypes of the elements that a dataset's node gives."""
     for name in ("output_types", "Toutput_types"):
         if name in source.attr:
             return list(source.attr[name].list.type)
@@ -266,7 +266,7 @@ def _types(source: Any) -> list[int]:
 
 
 def _insert(definition: Any, source: Any, end: Any) -> Any:
-    """Put a cache between two nodes, and return the dataset that owns its memory."""
+    """Insert a cache between two nodes, and return the dataset that owns the cache's memory."""
     import tensorflow as tf
 
     owner = tf.data.Dataset.range(1).cache()

@@ -1,4 +1,4 @@
-"""Tell trainings apart by a digest of their data and arguments, as far as these can be read."""
+"""Distinguish trainings by a digest of their data and arguments, as far as these can be read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PLAIN = (str, bytes, int, float, bool, type(None), np.generic)
 
 
 def digest(*parts: Any) -> str:
-    """Return eight digits that are the same for the same parts, in another process too.
+    """Return eight hexadecimal digits that are the same for equal parts, even in another process.
 
-    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function is known by
-    its code and by what it was given, any other object by its type and its plain attributes.
+    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function counts
+    by its code and the values bound to it, any other object by its type and its plain attributes.
     """
     found = hashlib.sha256()
     for leaf in keras.tree.flatten(parts):
@@ -30,7 +30,7 @@ def digest(*parts: Any) -> str:
 
 
 def _pieces(leaf: Any) -> Iterator[_Piece]:
-    """Yield bytes that differ where parts do."""
+    """Yield bytes that differ if the parts differ."""
     if _is_data(leaf):
         yield from _of_data(leaf)
         return
@@ -48,7 +48,7 @@ def _pieces(leaf: Any) -> Iterator[_Piece]:
 
 
 def _is_data(leaf: Any) -> bool:
-    """Whether the content of something can be read."""
+    """Whether the content of an object can be read."""
     return isinstance(leaf, _PLAIN) or hasattr(leaf, "__array__") or is_tf_dataset(leaf)
 
 

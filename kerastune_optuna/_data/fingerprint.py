@@ -1,4 +1,4 @@
-"""What data is, in a text to read, and what tells it from other data, in numbers to compare."""
+"""Describe data in a text to read, and measure it in numbers that can be compared."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from kerastune_optuna._data.checks import (
 from kerastune_optuna._data.digest import digest
 from kerastune_optuna._data.pick import pick
 
-_LARGEST = 1 << 22  # the most bytes that are read of an array, which takes a few milliseconds
+_LARGEST = 1 << 22  # the most bytes that are read from an array, which takes a few milliseconds
 _MOST_LEAVES = 16
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def describe(data: Any) -> str:
-    """Return of which kind, type and shape data is; nothing of it is read."""
+    """Return the kind, dtype and shape of data as text, without reading it."""
     if hasattr(data, "element_spec"):
         return f"tf.data.Dataset of {data.element_spec}"
     if is_loader(data) or makes_batches(data):
@@ -39,36 +39,36 @@ def describe(data: Any) -> str:
 def _of_leaf(leaf: Any) -> str:
     if isinstance(leaf, _PLAIN):
         return repr(leaf)[:60]
-    kind = getattr(leaf, "dtype", type(leaf).__name__)  # a table has several dtypes
+    kind = getattr(leaf, "dtype", type(leaf).__name__)  # a DataFrame has no single dtype
     shape = tuple(leaf.shape) if hasattr(leaf, "shape") else ""
     return f"{getattr(kind, 'name', kind)}{shape}"
 
 
 def measure(*data: Any, split: float | None = None) -> list[Any] | None:
-    """Return what tells data from other data, whatever type holds it, in a form for JSON.
+    """Return JSON-serializable values that distinguish data from other data, whatever its type.
 
-    For an array of numbers this is how many it has, and two sums that change only a little where
-    its values change a little, as they do where the same data is computed again.
+    For an array of numbers, these are its size and two sums. If the same data is computed again,
+    its values may change slightly; the sums then change only slightly too.
 
     Args:
-        *data: What Model.fit takes.
-        split: The share of the rows that Keras keeps for validation, if only these are measured.
+        *data: The data as passed to Model.fit.
+        split: The fraction of rows that Keras keeps for validation, to measure only these rows.
 
     Returns:
-        None where data cannot be read twice, as from generators, or differs each time, as after a
-        shuffle().
+        A measure of each array; None if the data cannot be read twice, as from generators, or
+        differs each time, as after a shuffle().
     """
     if any(map(is_loader, data)):
         return None
     try:
         kept = data if split is None else _tail(data, split)
         return [_measured(leaf) for leaf in _arrays(kept)]
-    except Exception:  # the user's data may raise anything; then it is compared with nothing
+    except Exception:  # the user's data may raise anything; then it is not compared
         return None
 
 
 def _tail(data: tuple[Any, ...], split: float) -> Any:
-    """Return the rows of arrays that Keras keeps for validation: the last ones."""
+    """Return the rows that Keras keeps for validation, which are the last ones."""
 
     def rows(leaf: Any) -> Any:
         return None if leaf is None else pick(leaf, slice(int(leaf.shape[0] * (1 - split)), None))
@@ -77,7 +77,7 @@ def _tail(data: tuple[Any, ...], split: float) -> Any:
 
 
 def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
-    """Yield the arrays in data; all batches of a small pipeline without chance as one array."""
+    """Yield the arrays in data; of a small, deterministic pipeline, join the batches first."""
     for part in keras.tree.flatten(data):
         if datasets.is_tf_dataset(part):
             yield from _read(part)
@@ -100,7 +100,7 @@ def _measured(leaf: Any) -> list[Any] | None:
     rows = _sample(leaf)
     size = int(math.prod(leaf.shape))
     if rows.dtype.hasobject and not all(isinstance(one, _PLAIN) for one in rows.flat):
-        return None  # objects of which only the addresses could be compared
+        return None  # only the addresses of these objects could be compared
     if rows.dtype.kind not in "biuf":
         return [size, digest(rows)]
     values = np.nan_to_num(rows.astype("float64").ravel())
@@ -110,7 +110,7 @@ def _measured(leaf: Any) -> list[Any] | None:
 
 
 def _sample(array: Any) -> NDArray[Any]:
-    """Return rows at even distances, all of them where they are not too many."""
+    """Return evenly spaced rows of an array, or all rows if the array is small enough."""
     row = 8 * math.prod(map(int, array.shape[1:]))
     size = getattr(array, "nbytes", int(array.shape[0]) * row)
     step = max(1, math.ceil(size / _LARGEST))

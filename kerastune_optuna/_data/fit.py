@@ -1,4 +1,4 @@
-"""The arguments of Model.fit: known names only, and what a trial passes on."""
+"""The arguments of Model.fit: check their names, and hold what the trials pass on."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
 
 _DATA = ("x", "y", "validation_data")
-# What search() alone decides on.
+# Arguments that only search() sets.
 _OWNED = {*_DATA, "verbose"}
 _SAME_FOR_ALL = {*_OWNED, "initial_epoch"}
-# What search() takes by name, and hands to Model.fit in its own way.
+# Named parameters of search(), which passes them to Model.fit in its own way.
 _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
 _OF_SEARCH = {"cv", "groups"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
@@ -43,9 +43,9 @@ Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to 
 
 @dataclass(frozen=True)
 class FitArguments:
-    """Hold what every trial of a search passes to Model.fit, besides its callbacks.
+    """Hold the arguments that every trial of a search passes to Model.fit, except callbacks.
 
-    Where `is_free`, these go to a fit of the builder's own, which may take any data, or none.
+    If `is_free`, the arguments go to the builder's own fit, which may take any data, or none.
     """
 
     x: Any
@@ -61,18 +61,18 @@ class FitArguments:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data by what Model.fit calls it, in the order in which functions make it."""
+        """The data by its name in Model.fit, in the order in which functions make it."""
         return {name: getattr(self, name) for name in _DATA}
 
     @property
     def targets(self) -> dict[str, Any]:
-        """What is known of the targets, by the argument that holds them."""
+        """The targets as far as they are known, by the argument that contains them."""
         x = None if isinstance(self.x, list | tuple) else targets_of(self.x)  # several inputs
         return {"x": x, "y": self.y, "validation_data": targets_of(self.validation_data)}
 
     @property
     def functions(self) -> dict[str, Callable[[Any], Any]]:
-        """The functions of the trial that make data, by what they make.
+        """The functions of the trial that make data, by the name of the data.
 
         Raises:
             ArgumentTypeError: A function takes something other than the trial.
@@ -81,7 +81,7 @@ class FitArguments:
 
     @property
     def epochs_per_training(self) -> int:
-        """How many epochs a training runs that is not stopped early."""
+        """How many epochs a training runs unless it is stopped early."""
         return int(self.epochs) - self.first_epoch
 
     @property
@@ -90,7 +90,7 @@ class FitArguments:
         return int(self.others.get("initial_epoch", 0))
 
     def opened(self) -> FitArguments:
-        """Return the same with the data loaded where functions or parcels stand for it, checked.
+        """Return a copy whose data is loaded from functions and parcels, and checked.
 
         Raises:
             ArgumentError: The data cannot be trained on.
@@ -105,17 +105,17 @@ class FitArguments:
         return replace(opened.checked(), pipelines=opened._pipelines())
 
     def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
-        """Return the same with what a builder returned beside its model in place of our values."""
+        """Return a copy in which the arguments from a builder replace those of search()."""
         others = {**self.others, **arguments}
         ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
         fit = replace(self, others=others, **ours)
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
     def of_training(self, seed: int) -> FitArguments:
-        """Return the same for one training, whose shuffles begin.
+        """Return a copy for one training, with pipelines whose shuffles start from its seed.
 
         Args:
-            seed: Its seed, which each shuffle() without a seed of its own takes.
+            seed: The training's seed, which each shuffle() without its own seed uses.
         """
         pipelines = {
             name: data.begin(seed) if isinstance(data, Shuffling) else data
@@ -124,16 +124,16 @@ class FitArguments:
         return replace(self, pipelines=pipelines)
 
     def skip(self, epochs: int) -> None:
-        """Let shuffles go on as after some epochs: each reading of a pipeline draws a new order."""
+        """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
         data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
-            return  # with steps_per_epoch=, an epoch goes on where the one before it ended
-        # Keras reads a pipeline of known length twice an epoch, the second time in vain.
+            return  # with steps_per_epoch=, an epoch continues where the last one ended
+        # Keras reads a pipeline of known length twice per epoch, and uses only the first reading.
         for _ in range(epochs * (1 + (data.cardinality() >= 0))):
             iter(data)
 
     def _pipelines(self) -> dict[str, Any]:
-        """Return what trainings read in place of datasets."""
+        """Return the datasets or Shufflings that trainings read in place of the user's datasets."""
         is_read_whole = not self.counted_steps()
         return {
             name: for_trainings(data, is_read_whole=is_read_whole)
@@ -142,7 +142,7 @@ class FitArguments:
         }
 
     def checked(self) -> FitArguments:
-        """Return the same after a check of the data, except what functions have not yet loaded.
+        """Check the data, except what functions have not loaded yet, and return self.
 
         Raises:
             ArgumentError: The data cannot be trained on.
@@ -160,7 +160,7 @@ class FitArguments:
 
     def as_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments for Model.fit."""
-        # Keras 3.15 warns of its own default shuffle=True for each dataset that shuffles itself.
+        # Keras 3.15 warns about its own default shuffle=True for data that makes its own batches.
         shuffles_itself = makes_batches(self.x) and not isinstance(self.x, keras.utils.PyDataset)
         quiet = {"shuffle": False} if shuffles_itself else {}
         return {
@@ -181,16 +181,16 @@ class FitArguments:
         return x, y
 
     def inputs_of_a_batch(self) -> Any:
-        """Return the inputs of one batch: of the validation data where there is some, else of x."""
+        """Return the inputs of one batch of the validation data or, if there is none, of x."""
         batch = a_batch(self._evaluated()[0], batch_size=self._evaluation_size)
         return keras.utils.unpack_x_y_sample_weight(batch)[0]
 
     def specification(self) -> Any:
-        """Return a symbolic batch of what a step gets; None where only reading the data tells."""
+        """Return a symbolic batch as a step gets it; None if that requires reading the data."""
         return specify(self.x, self.y)
 
     def specification_of_a_batch(self) -> Any:
-        """Return what `specification` returns; where only the data tells, read a batch for it."""
+        """Return what `specification` returns, and read a batch if that is required."""
         return specify_read(self.x, self.y)
 
     @property
@@ -198,19 +198,19 @@ class FitArguments:
         return self.others.get("validation_batch_size") or self._batch_size
 
     def steps_of_an_epoch(self) -> int | None:
-        """Return how many batches an epoch trains on; None where only training will tell."""
+        """Return how many batches an epoch trains on; None if only training shows it."""
         steps = self.others.get("steps_per_epoch")
         if steps is None:
             steps = count_batches(self.x, self._batch_size, self.validation_split)
         return steps
 
     def counted_steps(self) -> list[int]:
-        """Return the numbers of steps that the user gave; the data may have more batches."""
+        """Return the numbers of steps that the user passed; the data may have more batches."""
         given = (self.others.get(name) for name in ("steps_per_epoch", "validation_steps"))
         return [steps for steps in given if steps is not None]
 
     def shape_of_a_batch(self) -> tuple[int, ...] | None:
-        """Return the shape of one batch of the first input; None where the data does not tell."""
+        """Return the shape of one batch of the first input; None if it is unknown."""
         return shape_of_a_batch(self.x, self._batch_size)
 
     @property
@@ -219,28 +219,28 @@ class FitArguments:
 
     @property
     def has_validation(self) -> bool:
-        """Whether the epoch logs will hold validation metrics."""
+        """Whether the epoch logs will contain validation metrics."""
         return self.validation_data is not None or bool(self.validation_split or self.folds)
 
 
 def check_fit_arguments(
     names: Iterable[str], caller: str = "search()", *, is_free: bool = False
 ) -> None:
-    """Refuse names that this Keras's Model.fit or the caller does not take.
+    """Reject names of arguments that neither the installed Keras's Model.fit nor the caller takes.
 
     Args:
-        names: The names that came.
-        caller: Who got them.
-        is_free: Whether a fit of the builder's own gets them, which may take any others.
+        names: The names that were passed.
+        caller: The method to which they were passed.
+        is_free: Whether the arguments go to the builder's own fit, which may take any others.
 
     Raises:
-        ArgumentTypeError: Names the unknown argument and the nearest one that exists.
+        ArgumentTypeError: An argument is unknown; the message suggests the nearest known one.
     """
     known = _arguments_of_fit() - _OURS
     for name in names:
         if name in _OF_SEARCH:
             raise ArgumentTypeError(
-                f"{caller} got {name!r}, which search() alone takes. Leave it out: {caller} trains "
+                f"{caller} got {name!r}, which only search() takes. Leave it out: {caller} trains "
                 "on all rows that it gets."
             )
         if name not in known and not is_free:
@@ -252,47 +252,48 @@ def check_fit_arguments(
 
 
 def check_builders_arguments(names: Iterable[str]) -> None:
-    """Refuse what no builder may give to Model.fit.
+    """Reject arguments of Model.fit that a builder must not return.
 
     Raises:
-        ArgumentTypeError: Names the argument, and who takes it or which argument is like it.
+        ArgumentTypeError: An argument must be passed to search(), or is unknown; the message then
+            suggests the nearest known one.
     """
     known = _arguments_of_fit()
     own = sorted(known - _SAME_FOR_ALL)
     for name in names:
         if name in _SAME_FOR_ALL:
             raise ArgumentTypeError(
-                f"build_model returned {name!r} beside its model, which is the same for all "
+                f"build_model returned {name!r} with its model, which must be the same for all "
                 f"trials. Pass {name}= to search(); data may be a function of the trial."
             )
         if name not in known:
             raise ArgumentTypeError(
-                f"build_model returned {name!r} beside its model, which Model.fit does not take."
+                f"build_model returned {name!r} with its model, which Model.fit does not take."
                 f"{_check.nearest(str(name), known)} It takes {', '.join(own)}."
             )
 
 
 def _arguments_of_fit() -> set[str]:
-    """Return what this Keras's Model.fit takes."""
+    """Return the names of the arguments that the installed Keras's Model.fit takes."""
     return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
 
 
 def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: bool) -> None:
-    """Refuse epochs, batches or a validation that could never give the objective.
+    """Reject epochs, batches or a validation with which the objective could never be logged.
 
     Args:
-        arguments: What search() got, or what a builder made of it.
+        arguments: The arguments of search(), possibly with those that a builder returned.
         objectives: The tuner's objectives.
-        may_add: Whether a user's callback may add metrics of its own, as a fit of the builder's own
-            may in any case.
+        may_add: Whether the user's callbacks may add metrics to the logs. The builder's own fit may
+            do so in any case.
 
     Raises:
-        ArgumentError: Says what to pass instead.
+        ArgumentError: An argument is invalid; the message says what to pass instead.
     """
     _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
     for name, of in _SIZES.items():
         if (size := arguments.others.get(name)) is not None:
-            _check.integer(name, size, least=1, instead="Pass how many rows make a batch.")
+            _check.integer(name, size, least=1, instead="Pass how many rows a batch has.")
             _check_takes_size(name, of, arguments)
     if (initial := arguments.first_epoch) >= arguments.epochs:
         raise ArgumentError(
@@ -305,26 +306,26 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
 
 
 def _check_takes_size(name: str, of: str, arguments: FitArguments) -> None:
-    """Refuse a size of batches for data that comes in batches."""
+    """Reject a batch size for data that already comes in batches."""
     data = getattr(arguments, of)
     if makes_batches(data) and not arguments.is_free:
         raise ArgumentError(
-            f"{name} came with {of} of type {type(data).__name__}, which makes batches itself, so "
-            f"that Keras would ignore it. Leave {name} out; to tune it, pass a function of the "
-            "trial that makes the batches."
+            f"{name} was passed with {of} of type {type(data).__name__}, which already has "
+            f"batches, so Keras would ignore it. Leave {name} out; to tune it, pass a function of "
+            "the trial that makes the batches."
         )
 
 
 def _check_validation(arguments: FitArguments, objective: Objective) -> None:
-    """Refuse a validation that could never give the objective."""
+    """Reject arguments without validation, or with a validation that would never run."""
     if not arguments.has_validation:
         raise ArgumentError(
-            f"objective={objective.name!r} needs validation, and there is none. Pass "
+            f"objective={objective.name!r} needs validation data, but there is none. Pass "
             f"validation_data= or validation_split=, or objective={objective.name[4:]!r}."
         )
     frequency = arguments.others.get("validation_freq", 1)
     if isinstance(frequency, int) and frequency > arguments.epochs:
         raise ArgumentError(
             f"validation_freq={frequency} is more than epochs={arguments.epochs}: the objective "
-            f"{objective.name!r} would never come. Pass validation_freq=1, or more epochs."
+            f"{objective.name!r} would never be logged. Pass validation_freq=1, or more epochs."
         )

@@ -1,4 +1,4 @@
-"""Cross-validation: which rows each fold trains on, and a search's data cut to one of them."""
+"""Cross-validation: split the rows of a search's data into folds, and cut the data to one fold."""
 
 from __future__ import annotations
 
@@ -31,37 +31,37 @@ def cross_validated(
     """Return the arguments of a search with its data loaded and split into folds.
 
     Args:
-        fit: What search() got.
+        fit: The arguments that were passed to search().
         cv: A number of folds, a splitter, or a list of splits; None to leave the arguments as they
             are.
-        groups: What the splitter's split() gets as groups.
-        seed: Fixes how rows are shuffled for a number of folds; None for an order that is fixed
-            too, since all trials of a study are to have the same folds.
-        metrics: The objectives that the epoch logs hold.
+        groups: The `groups` argument of the splitter's split().
+        seed: The seed by which rows are shuffled if `cv` is a number of folds. None means 0, since
+            all trials of a study must have the same folds.
+        metrics: The objectives that are metrics in the epoch logs.
 
     Raises:
-        ArgumentError: The data cannot be split so, or the folds could not give the objective.
-        MissingExtraError: scikit-learn, which splits, is not there.
+        ArgumentError: The data cannot be split this way, or the folds cannot give the objective.
+        MissingExtraError: scikit-learn, which splits the data, is not installed.
     """
     if cv is None:
         if groups is not None:
-            raise ArgumentError(f"groups came without cv, which splits by them. {_INSTEAD}")
+            raise ArgumentError(f"groups= was passed without cv=, which uses it. {_INSTEAD}")
         return fit
     _check.installed("sklearn", extra="examples")
     _check_validation(fit, metrics)
     if names := ", ".join(fit.functions):
         raise ArgumentError(
-            f"cv= splits arrays that all trials share, and {names} came as a function of the "
-            "trial. Pass arrays, or validation_data= as such a function too and cv=None."
+            f"cv= splits arrays that all trials share, but {names} is a function of the "
+            "trial. Pass arrays, or cv=None and validation_data= as a function of the trial too."
         )
     return _split(fit.opened(), _splitter(cv, seed), groups)
 
 
 def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
-    """Return a function that takes the targets, where they are known, and returns a splitter.
+    """Return a function that takes the targets, or None, and returns a splitter.
 
     Raises:
-        ArgumentTypeError: There is no such splitter.
+        ArgumentTypeError: `cv` is not a splitter.
     """
     from sklearn.model_selection import check_cv  # an optional package
 
@@ -70,12 +70,12 @@ def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
     try:
         made = check_cv(cv)
     except ValueError as error:
-        raise ArgumentTypeError(f"cv={cv!r} is no splitter. {_INSTEAD}") from error
+        raise ArgumentTypeError(f"cv={cv!r} is not a splitter. {_INSTEAD}") from error
     return lambda labels: made
 
 
 def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
-    """Return scikit-learn's splitter for a number of folds; by class where each has enough rows."""
+    """Return scikit-learn's splitter for `n` folds, stratified if each class has enough rows."""
     from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
 
     kind = StratifiedKFold if _are_classes(labels, n) else KFold
@@ -83,23 +83,23 @@ def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
 
 
 def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:
-    """Refuse validation data beside the folds, and objectives that are not of validation."""
+    """Reject validation data in addition to folds, and objectives that are not validated."""
     if fit.validation_data is not None or fit.validation_split:
         name = "validation_data" if fit.validation_data is not None else "validation_split"
         raise ArgumentError(
-            f"{name} came with cv=, which validates each fold with the rows that it leaves out. "
-            f"Leave {name} out, or pass cv=None."
+            f"{name} was passed with cv=, which validates each fold on the rows that it leaves "
+            f"out. Leave {name} out, or pass cv=None."
         )
     for name in metrics:
         if not name.startswith("val_"):
             raise ArgumentError(
-                f"objective={name!r} is measured on the rows that are trained on, and cv= leaves "
-                f"rows out to validate. Pass objective='val_{name}', or cv=None."
+                f"objective={name!r} is measured on the training rows, but cv= leaves out rows "
+                f"for validation. Pass objective='val_{name}', or cv=None."
             )
 
 
 def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> FitArguments:
-    """Return the arguments with the rows that each fold trains on, and is validated with."""
+    """Return the arguments with the training and validation rows of each fold."""
     _check_arrays(fit)
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
     rows = leaves[0].shape[0]
@@ -107,14 +107,14 @@ def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> Fi
     try:
         split = splitter(labels).split(x, labels, groups)
         folds = [(np.asarray(train), np.asarray(valid)) for train, valid in split]
-    except (ValueError, TypeError) as error:  # what splitters raise for data that they cannot split
+    except (ValueError, TypeError) as error:  # raised by splitters for data that they cannot split
         reason = str(error).splitlines()[0].removesuffix(".")
         raise ArgumentError(f"cv= cannot split the data ({reason}). {_INSTEAD}") from error
     parts = [part for fold in folds for part in fold]
     if not (parts and all(_are_rows(part, rows) for part in parts)):
         raise ArgumentError(
-            f"cv= gave no folds, or one that does not hold numbers of rows from 0 to {rows - 1}. "
-            f"{_INSTEAD}"
+            "cv= gave no folds, or a fold that does not consist of row numbers from 0 to "
+            f"{rows - 1}. {_INSTEAD}"
         )
     return replace(fit, folds=folds)
 
@@ -125,7 +125,7 @@ def _are_rows(part: NDArray[Any], rows: int) -> bool:
 
 
 def _check_arrays(fit: FitArguments) -> None:
-    """Refuse data whose rows cannot be picked."""
+    """Reject data from which rows cannot be picked."""
     parts = [("x", fit.x)] if makes_batches(fit.x) else []
     parts += [(name, leaf) for name in "xy" for leaf in keras.tree.flatten(getattr(fit, name))]
     for name, leaf in parts:
@@ -133,13 +133,13 @@ def _check_arrays(fit: FitArguments) -> None:
         has_rows = getattr(leaf, "shape", ()) and not makes_batches(leaf)
         if leaf is not None and (kind == "SparseTensor" or not has_rows):
             raise ArgumentTypeError(
-                f"cv= picks rows, which {name} of type {kind} does not let it. Pass arrays, sparse "
-                "ones of SciPy, or validation_data= in place of cv=."
+                f"cv= picks rows, which is not possible for {name} of type {kind}. Pass arrays, "
+                "sparse arrays of SciPy, or validation_data= in place of cv=."
             )
 
 
 def _labels(y: Any) -> Any:
-    """Return the targets as a splitter takes them: classes in one dimension, also if one-hot."""
+    """Return the targets as a splitter needs them: one-hot classes become a single column."""
     leaves = keras.tree.flatten(y)
     if len(leaves) != 1 or leaves[0] is None:
         return None
@@ -151,7 +151,7 @@ def _labels(y: Any) -> Any:
 
 
 def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
-    """Whether targets are whole numbers or texts of which each comes `n` times at least."""
+    """Whether targets are whole numbers or strings, each of which occurs at least `n` times."""
     if labels is None or labels.ndim != 1:
         return False
     if np.issubdtype(labels.dtype, np.floating) and not (labels == np.round(labels)).all():
@@ -160,22 +160,22 @@ def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
 
 
 def key_of_folds(folds: Sequence[Fold]) -> str | None:
-    """Return a short text that differs where folds do; None where there are none."""
+    """Return a short text that identifies folds, or None if there are none."""
     return f"{len(folds)} folds ({digest(folds)})" if folds else None
 
 
 def of_fold(fit: FitArguments, number: int) -> FitArguments:
-    """Return the arguments of a training, cut to the fold of its number; unchanged without folds.
+    """Return the arguments of a training, with the data of its fold; unchanged without folds.
 
     Raises:
-        ArgumentError: A builder gave validation_split= beside the folds.
+        ArgumentError: A builder returned validation_split= in addition to the folds.
     """
     if not fit.folds:
         return fit
     if fit.validation_split:
         raise ArgumentError(
-            f"build_model returned validation_split={fit.validation_split} beside its model, and "
-            "cv= validates each fold with the rows that it leaves out. Leave it out."
+            f"build_model returned validation_split={fit.validation_split} with its model, but "
+            "cv= validates each fold on the rows that it leaves out. Leave validation_split out."
         )
     train, valid = fit.folds[number % len(fit.folds)]
     weights = fit.others.get("sample_weight")

@@ -1,4 +1,4 @@
-"""Arrays of kinds that Model.fit does not take: refused in one line, before any training."""
+"""Reject arrays of types that Model.fit does not take, with a clear error before training."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from kerastune_optuna._data.checks import is_loader, makes_batches
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._exceptions import ArgumentTypeError
 
-_NO_ARRAY = "Pass arrays, or what makes batches, like a tf.data.Dataset or a DataLoader"
-_ONE_TYPE = 'Give all columns one, as frame.astype("float32") does'
+_NO_ARRAY = "Pass arrays, or data that makes batches, like a tf.data.Dataset or a DataLoader"
+_ONE_TYPE = 'Convert all columns to one type, as frame.astype("float32") does'
 _NUMBERS = "Pass arrays of numbers"
 _OR_TEXTS = (
-    ", or of texts: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
+    ", or of strings: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
 )
 
 
 def check_kinds(fit: FitArguments) -> None:
-    """Refuse arrays whose type Keras does not take; what functions will load is not looked at.
+    """Reject arrays whose type Keras does not take; data that functions will load is not checked.
 
     Raises:
-        ArgumentTypeError: Names the array or the column, and says what to pass instead.
+        ArgumentTypeError: An array or column has such a type; the message says what to pass.
     """
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
@@ -32,7 +32,7 @@ def check_kinds(fit: FitArguments) -> None:
 
 
 def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
-    """Yield the arrays of the data, nested ones too, with names like validation_data[0]['age']."""
+    """Yield the arrays of the data, also nested, with names like validation_data[0]['age']."""
     parts = {"x": fit.x, "y": fit.y, "sample_weight": fit.others.get("sample_weight")}
     for name, data in {**parts, "validation_data": fit.validation_data}.items():
         if data is None or is_loader(data) or makes_batches(data):
@@ -43,9 +43,9 @@ def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
 
 
 def _fault(leaf: Any) -> str | None:
-    """Return what an array holds that Keras does not take, and what to pass; None for nothing."""
+    """Return what Keras does not take in an array and what to pass instead, or None."""
     if not getattr(leaf, "shape", ()):
-        return f"{type(leaf).__name__}, which is no array. {_NO_ARRAY}"
+        return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
     has_texts = keras.backend.backend() == "tensorflow"
     instead = _NUMBERS + _OR_TEXTS * has_texts
     if hasattr(leaf, "columns"):
@@ -59,13 +59,13 @@ def _fault(leaf: Any) -> str | None:
 
 
 def _fault_of_columns(frame: Any, instead: str) -> str | None:
-    """Return the same of a table of pandas, whose columns may have types of their own."""
+    """Return the same for a DataFrame of pandas, whose columns may differ in type."""
     for column, dtype in frame.dtypes.items():
         if not _is_known(dtype):
             return f"values of type {dtype} in column {column!r}. {instead}"
     if frame.iloc[:0].to_numpy().dtype.hasobject:
         types = " and ".join(dict.fromkeys(map(str, frame.dtypes)))
-        return f"columns of types {types}, which have none in common. {_ONE_TYPE}"
+        return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
     return None
 
 

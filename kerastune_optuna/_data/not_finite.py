@@ -1,4 +1,4 @@
-"""Where arrays hold NaN or infinity."""
+"""Find NaN and infinity in arrays."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import named_arrays
 
-_PIECE = 1 << 20  # values of an array that are looked at in one go
+_PIECE = 1 << 20  # values of an array that are checked at a time
 
 
 def find(fit: FitArguments) -> str | None:
-    """Return where arrays are not finite, like "x holds NaN in column 'age'"; None for nowhere."""
+    """Return where the data is not finite, like "x holds NaN in column 'age'", or None."""
     try:
         return next(_faults(fit), None)
     except Exception:  # the user's data may raise anything, and a trial must not fail for a hint
@@ -31,7 +31,7 @@ def _faults(fit: FitArguments) -> Iterator[str]:
 
 
 def _fault(leaf: Any) -> str | None:
-    """Return what an array holds that is not finite, and where."""
+    """Return which value of an array or table is not finite, and where it is, or None."""
     if hasattr(leaf, "columns") and hasattr(leaf, "iloc"):
         for place, name in enumerate(leaf.columns):
             if (found := _first(leaf.iloc[:, place])) is not None:
@@ -43,7 +43,7 @@ def _fault(leaf: Any) -> str | None:
 
 
 def _stored(leaf: Any) -> Any:
-    """Return the values that a ragged or sparse array holds; any other array as it is."""
+    """Return the stored values of a ragged or sparse array; any other array unchanged."""
     if hasattr(leaf, "flat_values"):
         return leaf.flat_values
     if hasattr(leaf, "dense_shape"):
@@ -52,8 +52,8 @@ def _stored(leaf: Any) -> Any:
 
 
 def _first(array: Any) -> str | None:
-    """Return which value of an array is the first that is not finite, and where it is."""
-    # Each library has dtypes of its own, and "float" in their names.
+    """Return the first value of an array that is not finite, and where it is, or None."""
+    # Each library has its own dtypes, but all have "float" in their names.
     if not getattr(array, "shape", ()) or "float" not in str(array.dtype):
         return None
     step = max(1, _PIECE // max(1, math.prod(map(int, array.shape[1:]))))
@@ -69,6 +69,6 @@ def _first(array: Any) -> str | None:
 
 
 def _as_trained(piece: Any) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinity
+    with np.errstate(over="ignore"):  # values too large for float32 become infinity
         values: NDArray[Any] = np.asarray(keras.ops.convert_to_numpy(piece))
         return values.astype(keras.config.floatx(), copy=False)

@@ -1,4 +1,4 @@
-"""The data of one trial: what the user's functions of the trial return, opened and checked."""
+"""The data of one trial: call the user's functions of the trial, and check what they return."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 
 def data_of_trial(fit: FitArguments, trial: BaseTrial) -> FitArguments:
-    """Return arguments with the data that their functions of the trial make.
+    """Return the arguments with the data that functions of the trial make.
 
     Args:
-        fit: What search() got.
-        trial: The trial, which each function gets.
+        fit: The arguments that were passed to search().
+        trial: The trial that is passed to each function.
 
     Raises:
-        ArgumentError: A function made nothing that can be trained on.
+        ArgumentError: A function returned data that cannot be trained on.
     """
     found = {name: _called(name, function, trial) for name, function in fit.functions.items()}
     if isinstance(found.get("x"), tuple):
         found |= _parts(found["x"], fit)
     opened = replace(fit, **found).opened()
-    if not fit.is_free:  # a fit of the builder's own may take anything
+    if not fit.is_free:  # the builder's own fit may take anything
         check_kinds(opened)
     return opened
 
 
 def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:
-    """Return what a function makes; where it makes a generator, each training gets a new one."""
+    """Return what a function returns; wrap a generator, so that each training gets a new one."""
     came = function(trial)
     if came is None:
         raise ArgumentError(
             f"The function that was passed as {name} returned None (is its `return` missing?). "
-            "Return what Model.fit takes."
+            "Return data that Model.fit takes."
         )
     if is_loader(came):
         raise ArgumentTypeError(
@@ -52,9 +52,9 @@ def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:
 
 
 def _parts(pair: tuple[Any, ...], fit: FitArguments) -> Mapping[str, Any]:
-    """Return the arguments of Model.fit that the function passed as x made at once."""
+    """Return the arguments of Model.fit from the tuple that the function passed as x returned."""
     if fit.y is not None or len(pair) not in (2, 3):
-        beside = " beside y" if fit.y is not None else ""
+        beside = ", but y was passed too" if fit.y is not None else ""
         raise ArgumentError(
             f"The function that was passed as x returned a tuple of {len(pair)}{beside}. Return "
             "(x, y) or (x, y, sample_weight), and pass no y; return several inputs as a list."

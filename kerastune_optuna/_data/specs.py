@@ -1,4 +1,4 @@
-"""Symbolic batches: the shapes and types of what a training step gets of the data, as text too."""
+"""Symbolic batches: the shapes and dtypes of the data that a training step gets."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._data.checks import a_batch
 
-_NEST, _LEAF = "nest", "leaf"  # what the lists of the text form begin with
+_NEST, _LEAF = "nest", "leaf"  # the first items of lists in the JSON-serializable form
 
 
 def specify(x: Any, y: Any = None) -> Any:
-    """Return what a step gets of arrays or of a tf.data.Dataset; None for other data."""
+    """Return a symbolic batch of arrays or of a tf.data.Dataset; None for other data."""
     batch = getattr(x, "element_spec", None)
     if batch is None:
         batch = keras.utils.pack_x_y_sample_weight(x, y)
@@ -33,7 +33,7 @@ def _is_plain(leaf: Any) -> bool:
 
 
 def _symbolic(leaf: Any) -> keras.KerasTensor:
-    """Return a symbolic batch of an array as Keras's own adapters make one, or of a dataset."""
+    """Return a symbolic tensor for an array, as Keras's adapters would, or for a TensorSpec."""
     if not isinstance(leaf, np.ndarray):
         return keras.KerasTensor(leaf.shape.as_list(), leaf.dtype.name)
     is_float = np.issubdtype(leaf.dtype, np.floating)
@@ -42,14 +42,14 @@ def _symbolic(leaf: Any) -> keras.KerasTensor:
 
 
 def specify_read(x: Any, y: Any = None) -> Any:
-    """Return the same as `specify`, of any data; where need be, a batch is read.
+    """Return what `specify` returns, for any data; if necessary, read a batch.
 
     Raises:
-        Exception: What the user's data raises, or Keras where its shapes are not known.
+        Exception: Any error from the user's data, or from Keras if the shapes are unknown.
     """
     if (told := specify(x, y)) is not None:
         return told
-    if hasattr(x, "element_spec"):  # reading a batch would move a shuffle() on
+    if hasattr(x, "element_spec"):  # reading a batch would advance a shuffle()
         return keras.tree.map_structure(_of_value, x.element_spec)
     with undisturbed():
         return keras.tree.map_structure(_of_value, a_batch(x, y))
@@ -58,7 +58,7 @@ def specify_read(x: Any, y: Any = None) -> Any:
 def _of_value(leaf: Any) -> keras.KerasTensor | None:
     if leaf is None:
         return None
-    if not hasattr(leaf, "dtype"):  # as a DataFrame or numbers
+    if not hasattr(leaf, "dtype"):  # such as a DataFrame or a number
         leaf = np.asarray(leaf)
     is_text = getattr(leaf.dtype, "kind", "") in "OSU" and isinstance(leaf.dtype, np.dtype)
     dtype = "string" if is_text else keras.backend.standardize_dtype(leaf.dtype)
@@ -66,7 +66,7 @@ def _of_value(leaf: Any) -> keras.KerasTensor | None:
 
 
 def to_plain(batch: Any) -> Any:
-    """Return a symbolic batch in a form that JSON holds."""
+    """Return a symbolic batch as JSON-serializable values."""
     if batch is None:
         return None
     if isinstance(batch, Mapping):
@@ -77,7 +77,7 @@ def to_plain(batch: Any) -> Any:
 
 
 def from_plain(plain: Any) -> Any:
-    """Return the symbolic batch again, with tuples for its sequences as tf.data makes them."""
+    """Return the symbolic batch from its plain form, with tuples for sequences, as in tf.data."""
     if plain is None:
         return None
     if isinstance(plain, Mapping):

@@ -1,4 +1,4 @@
-"""How data travels to other processes: arrays in files, datasets as graphs, the rest pickled."""
+"""How data is sent to other processes: arrays in files, datasets as graphs, the rest pickled."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
 
-_SMALL = 1 << 16  # bytes of an array below which a file of its own does not pay
+_SMALL = 1 << 16  # bytes below which writing an array to its own file does not pay off
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
-_LARGEST_GRAPH = 2**31 - 1  # bytes that a protocol buffer may have
+_LARGEST_GRAPH = 2**31 - 1  # the most bytes that a protocol buffer may have
 
 
 def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
     """Return the arguments with their data packed for other processes.
 
     Args:
-        fit: What search() got.
-        folder: Where arrays are written for workers of this machine; None to pickle them, for
-            workers elsewhere.
+        fit: The arguments that were passed to search().
+        folder: The folder to which arrays are written for workers on this machine; None to pickle
+            them for workers elsewhere.
 
     Raises:
-        ArgumentError: A dataset cannot travel.
+        ArgumentError: A dataset cannot be sent to other processes.
     """
     data = {name: pack(name, value, folder) for name, value in fit.data.items()}
     others = {name: pack(name, value, folder) for name, value in fit.others.items()}
@@ -57,20 +57,20 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     path = folder / f"{uuid.uuid4().hex}.npy"
     with open_private(path) as file:
         np.save(file, leaf)
-    return Parcel(np.load, (str(path), "r"))  # all workers of a machine map it into their memory
+    return Parcel(np.load, (str(path), "r"))  # memory-mapped by all workers on this machine
 
 
 def _is_numbers(leaf: Any) -> bool:
-    """Whether something is a tensor of TensorFlow that NumPy holds as well.
+    """Whether a leaf is a TensorFlow tensor that NumPy can represent as an array of numbers.
 
-    NumPy would make arrays of objects of texts and ragged rows, which Keras does not take.
+    Strings and ragged rows would become arrays of objects, which Keras does not accept.
     """
     is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
     return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"
 
 
 def _as_graph(name: str, dataset: Any) -> Parcel:
-    import tensorflow as tf  # the data is TensorFlow's; other backends never come here
+    import tensorflow as tf  # installed, since the data is TensorFlow's
 
     try:
         graph = datasets.serialize(dataset)
@@ -88,5 +88,5 @@ def _as_graph(name: str, dataset: Any) -> Parcel:
 def _cannot_travel(name: str, why: str) -> ArgumentError:
     return ArgumentError(
         f"{name} is a tf.data.Dataset that cannot travel to other workers: {why}. Pass a function "
-        f"without arguments that makes it: {name}=lambda: ..."
+        f"without arguments that creates it: {name}=lambda: ..."
     )

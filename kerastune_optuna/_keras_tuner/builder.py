@@ -1,4 +1,4 @@
-"""from_keras_tuner: a builder that was written for KerasTuner, for a tuner of ours."""
+"""from_keras_tuner: make a `build_model` from code that was written for KerasTuner."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ _TWICE = re.compile(r"got multiple values for (?:keyword )?argument '(\w+)'")
 
 
 def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
-    """Return a `build_model` that runs what was written for KerasTuner, unchanged.
+    """Return a `build_model` that runs a builder or HyperModel for KerasTuner unchanged.
 
-    A HyperModel with a `fit` of its own trains by it. What it returns is the
-    value of the trial: a History, a number, or a dict of metrics with the objective among them.
-    Where `fit` hands callbacks= on and returns a History,
-    the best epoch counts, with its weights; any other value has the weights of the end. What `fit`
-    sets itself, as in `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, takes
-    precedence over what search() was given. Such a training makes one step a call unless
-    search(steps_per_execution=) says more.
+    If a HyperModel has its own `fit`, that method trains the model and returns the value of the
+    trial: a History, a number, or a dict of metrics that includes the objective. If `fit` passes
+    callbacks= on and returns a History, the best epoch and its weights count; otherwise the
+    returned value counts, with the final weights. Arguments that `fit` sets itself, as in
+    `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, take precedence over those of
+    search(). Such a training makes one step per call unless search(steps_per_execution=) sets more.
 
     Args:
         hypermodel: A function that takes KerasTuner's `hp` and returns a compiled model, or an
-            instance of a HyperModel. KerasTuner itself is needed only where they import it.
+            instance of a HyperModel. KerasTuner need not be installed unless this code imports it.
 
     Returns:
-        A function of an Optuna trial; its study is named after the builder or its class.
+        A function of an Optuna trial. Its study is named after the function or the HyperModel.
 
     Raises:
         ArgumentTypeError: `hypermodel` is neither.
@@ -64,7 +63,7 @@ class _Builder:
     """Call a builder for KerasTuner with the hyperparameters of an Optuna trial."""
 
     def __init__(self, func: Any) -> None:
-        self.func = func  # as functools.partial names it: the study is named after it
+        self.func = func  # named as in functools.partial, since the study is named after it
         self._first = FirstRanges()
 
     def __call__(self, trial: BaseTrial) -> Any:
@@ -76,25 +75,25 @@ class _Builder:
         return getattr(self.func, "build", self.func)(hp)
 
     def learn_ranges(self) -> None:
-        """Build the model of the defaults, as KerasTuner does first, and keep its ranges.
+        """Build the model with the defaults, as KerasTuner does first, and keep its ranges.
 
-        A builder may ask for one name with other ranges in another branch of its code.
+        A builder may ask for the same name with other ranges in another branch of its code.
         """
         if not self._first.are_known:
             self._build(HyperParameters(None, self._first))
             self._first.fix()
 
     def default_params(self) -> dict[str, Any]:
-        """Return the defaults that KerasTuner begins with, for enqueue()."""
+        """Return the defaults with which KerasTuner begins, for enqueue()."""
         hp = HyperParameters(None, self._first)
         self._build(hp)
-        asked = FixedTrial(hp.values)  # its params record what it is asked for
+        asked = FixedTrial(hp.values)  # its params record the parameters that are suggested
         self._build(HyperParameters(asked, self._first))
         return asked.params
 
 
 class _TrainingBuilder(_Builder):
-    """Build as _Builder does, and train by the HyperModel's own fit."""
+    """Build as _Builder does, and train with the HyperModel's own fit."""
 
     def fit(self, trial: BaseTrial, model: Any, **keywords: Any) -> Any:
         """Return what HyperModel.fit returns, called as KerasTuner would call it."""
@@ -103,7 +102,7 @@ class _TrainingBuilder(_Builder):
         while True:
             try:
                 return self.func.fit(hp, model, *data.values(), **offered)
-            except KeyError as error:  # a fit of *args and **kwargs may look data up by its name
+            except KeyError as error:  # a fit(*args, **kwargs) may look up data by name
                 if not data.keys() & set(error.args):
                     raise
                 data, offered = {}, {**data, **offered}
@@ -114,7 +113,7 @@ class _TrainingBuilder(_Builder):
 
 
 def _has_own_fit(hypermodel: Any) -> bool:
-    """Whether a HyperModel trains in another way than by Model.fit."""
+    """Whether a HyperModel overrides KerasTuner's default fit."""
     fit = getattr(type(hypermodel), "fit", None)
     return fit is not None and not fit.__module__.startswith("keras_tuner.")
 
@@ -122,10 +121,10 @@ def _has_own_fit(hypermodel: Any) -> bool:
 def _as_called(
     fit: Callable[..., Any], keywords: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the data by position and the keywords with which KerasTuner would call a fit.
+    """Return the positional data and the keyword arguments with which KerasTuner would call a fit.
 
-    KerasTuner passes on what its user gave to search(), and nothing else. Data goes by name where
-    the fit has parameters of these names, and otherwise by position.
+    KerasTuner passes on exactly what the user passed to search(). Data is passed by name if the fit
+    has parameters with these names, and by position otherwise.
     """
     offered = {name: value for name, value in keywords.items() if value is not None}
     if not offered.get("validation_split"):

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_APART = " | "  # between a name and the conditions that tell it from others of that name
+_APART = " | "  # between a name and the conditions that distinguish it from the same name elsewhere
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Hold the values of a hyperparameter with which others are active."""
+    """Hold the values of a parent hyperparameter for which others are active."""
 
     parent: str
     values: tuple[Any, ...]
@@ -25,24 +25,24 @@ class Condition:
 
 
 def as_tuple(values: Any) -> tuple[Any, ...]:
-    """Return the values of a condition, of which there may be a single one."""
+    """Return the values of a condition as a tuple; a single value need not be in a list."""
     return tuple(values) if isinstance(values, list | tuple) else (values,)
 
 
 def names(name: str, conditions: Sequence[Condition]) -> list[str]:
-    """Return the names that a hyperparameter may have in a study, the one to try first in front.
+    """Return the names that a hyperparameter may have in a study, in the order to try them.
 
-    Optuna allows a name one kind of values in a study, and KerasTuner one kind per condition.
+    In an Optuna study, a name can have one distribution; in KerasTuner, one for each condition.
     """
     return [name] if not conditions else [name, _APART.join([name, *map(str, conditions)])]
 
 
 def plain(name: str, values: Mapping[str, Any]) -> str:
-    """Return the name of a hyperparameter without the conditions that tell it from others.
+    """Return the name of a hyperparameter without the conditions that `names` appended.
 
     Args:
-        name: The name in a study. What stands before conditions may be part of a plain name, too.
-        values: The values of the trial, without which a condition could not be met.
+        name: The name in a study, in which " | " may also be part of the user's name.
+        values: The values of the trial, which the conditions must match.
     """
     for parent, value in values.items():
         before, apart, listed = name.rpartition(f"{_APART}{parent}=")
@@ -52,7 +52,7 @@ def plain(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _is_listed(value: Any, listed: str) -> bool:
-    """Whether a value is among those of a condition, where 1 equals True, as in Python."""
+    """Whether a value is among the listed values of a condition; 1 equals True, as in Python."""
     is_number = isinstance(value, int | float)
     return f",{value}," in f",{listed}," or (
         is_number and any(_as_number(one) == value for one in listed.split(","))

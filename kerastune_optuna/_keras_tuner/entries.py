@@ -1,4 +1,4 @@
-"""The entries of a space: what a builder for KerasTuner has asked for, and when it is active."""
+"""The hyperparameters that a builder for KerasTuner has asked for, and when they are active."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Key: TypeAlias = tuple[str, tuple[Condition, ...]]
 
 @dataclass(frozen=True)
 class Entry:
-    """Hold what was asked under a name, and the conditions under which it is active.
+    """Hold a hyperparameter, and the conditions under which it is active.
 
     Args:
-        name: Its whole name.
-        conditions: All of them must be met for it to have a value.
-        default: Its value where no trial gives one.
-        distribution: What Optuna draws it from.
+        name: The whole name, including scopes.
+        conditions: The conditions that must all be met for the hyperparameter to have a value.
+        default: The value without a trial.
+        distribution: The distribution from which Optuna draws the value.
     """
 
     name: str
@@ -31,16 +31,16 @@ class Entry:
 
     @property
     def key(self) -> Key:
-        """The key that tells it from entries that have its name under other conditions."""
+        """The key that distinguishes the entry from others with the same name."""
         return self.name, self.conditions
 
     def is_active(self, values: Mapping[str, Any]) -> bool:
-        """Whether its conditions are met."""
+        """Whether all conditions are met."""
         return all(condition.is_met(values) for condition in self.conditions)
 
 
 class FirstRanges:
-    """Hold the first entry of each name and conditions, which all trials of a builder keep."""
+    """Hold the first entry for each name and conditions, which all trials of a builder use."""
 
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
@@ -48,17 +48,17 @@ class FirstRanges:
 
     @property
     def are_known(self) -> bool:
-        """Whether the model of the defaults was built, whose ranges do not depend on chance."""
+        """Whether the model with the defaults was built, whose ranges do not depend on chance."""
         return self._fixed is not None
 
     def fix(self) -> None:
-        """Note that what was asked so far was asked by the model of the defaults."""
+        """Note that all entries so far come from building the model with the defaults."""
         self._fixed = frozenset(self._entries)
 
     def of(self, entry: Entry) -> Entry:
-        """Return the first entry with the name and the conditions of another."""
+        """Return the first entry that has the same name and conditions."""
         return self._entries.setdefault(entry.key, entry)
 
     def may_differ(self, entry: Entry) -> bool:
-        """Whether another process may have met another branch of the builder first."""
+        """Whether another process may have met another entry for the same key first."""
         return self._fixed is not None and entry.key not in self._fixed

@@ -1,4 +1,4 @@
-"""HyperParameters: what a builder for KerasTuner calls, answered from an Optuna trial."""
+"""HyperParameters: KerasTuner's `hp`, with values from an Optuna trial."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
 
 
 class HyperParameters:
-    """Answer the calls of a builder that was written for KerasTuner.
+    """Provide the `hp` methods that a builder written for KerasTuner calls.
 
-    The trial suggests each hyperparameter that the builder asks for and whose conditions are met,
-    under the name that KerasTuner gives it. The values are just those that KerasTuner could give;
-    the guide coming-from-kerastuner.md says how ranges that Optuna does not know are drawn.
+    When the builder asks for a hyperparameter whose conditions are met, the trial suggests its
+    value, under the name that KerasTuner uses. Only values that KerasTuner could give are
+    suggested; the guide coming-from-kerastuner.md explains how ranges that Optuna does not support
+    are sampled.
 
     Args:
         trial: An Optuna trial: a running one, a finished one like `tuner.best_trial`, or a
-            FixedTrial. Default None: each hyperparameter has its default.
+            FixedTrial. Default None, which gives each hyperparameter its default.
 
     Example:
         >>> import optuna
@@ -61,20 +62,20 @@ class HyperParameters:
         parent_name: str | None = None,
         parent_values: Any = None,
     ) -> Any:
-        """Return a whole number from a range with both its ends.
+        """Return a whole number from a range that includes both ends.
 
         Args:
             name: The name of the hyperparameter.
             min_value: The least value.
-            max_value: The greatest value, where a step leads to it.
-            step: The distance of two values; with "log" and "reverse_log" a factor. Default 1.
+            max_value: The greatest value, if the steps reach it.
+            step: The distance between values; a factor for "log" and "reverse_log". Default 1.
             sampling: "linear" (default), "log" or "reverse_log".
             default: The value without a trial. Default `min_value`.
             parent_name: Another hyperparameter on which this one depends.
-            parent_values: The values of the other with which this one is active.
+            parent_values: The values of the other for which this one is active.
 
         Returns:
-            The value; None where it is not active.
+            The value, or None if the hyperparameter is not active.
         """
         space = ranges.int_range(name, min_value, max_value, step, sampling)
         default = int(min_value) if default is None else default
@@ -91,20 +92,20 @@ class HyperParameters:
         parent_name: str | None = None,
         parent_values: Any = None,
     ) -> Any:
-        """Return a number from a range with both its ends.
+        """Return a number from a range that includes both ends.
 
         Args:
             name: The name of the hyperparameter.
             min_value: The least value.
-            max_value: The greatest value, where a step leads to it.
-            step: The distance of two values; with "log" and "reverse_log" a factor. Default None.
+            max_value: The greatest value, if the steps reach it.
+            step: The distance between values; a factor for "log" and "reverse_log". Default None.
             sampling: "linear" (default), "log" or "reverse_log".
             default: The value without a trial. Default `min_value`.
             parent_name: Another hyperparameter on which this one depends.
-            parent_values: The values of the other with which this one is active.
+            parent_values: The values of the other for which this one is active.
 
         Returns:
-            The value; None where it is not active.
+            The value, or None if the hyperparameter is not active.
         """
         space = ranges.float_range(name, min_value, max_value, step, sampling)
         default = float(min_value) if default is None else default
@@ -124,13 +125,13 @@ class HyperParameters:
         Args:
             name: The name of the hyperparameter.
             values: The values to choose from, all of one type: int, float, bool or str.
-            ordered: Whether they have an order, which Optuna's choices do not use.
+            ordered: Whether they have an order; Optuna does not use it.
             default: The value without a trial. Default the first one.
             parent_name: Another hyperparameter on which this one depends.
-            parent_values: The values of the other with which this one is active.
+            parent_values: The values of the other for which this one is active.
 
         Returns:
-            The value; None where it is not active.
+            The value, or None if the hyperparameter is not active.
         """
         space = ranges.choice(name, values)
         default = ranges.default_choice(name, values, default, ordered=ordered)
@@ -149,10 +150,10 @@ class HyperParameters:
             name: The name of the hyperparameter.
             default: The value without a trial. Default False.
             parent_name: Another hyperparameter on which this one depends.
-            parent_values: The values of the other with which this one is active.
+            parent_values: The values of the other for which this one is active.
 
         Returns:
-            The value; None where it is not active.
+            The value, or None if the hyperparameter is not active.
         """
         space = ranges.boolean(name, default)
         return self._ask(name, space, default, parent_name, parent_values)
@@ -160,25 +161,25 @@ class HyperParameters:
     def Fixed(
         self, name: str, value: Any, parent_name: str | None = None, parent_values: Any = None
     ) -> Any:
-        """Return a value that is not tuned, and record it.
+        """Return a value that is recorded but not tuned.
 
         Args:
             name: The name of the hyperparameter.
             value: The value.
             parent_name: Another hyperparameter on which this one depends.
-            parent_values: The values of the other with which this one is active.
+            parent_values: The values of the other for which this one is active.
 
         Returns:
-            The value; None where it is not active.
+            The value, or None if the hyperparameter is not active.
         """
         return self._ask(name, ranges.fixed(name, value), value, parent_name, parent_values)
 
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
-        """Put a name and a slash before all names within.
+        """Prefix all names in the scope with a name and a slash.
 
         Args:
-            name: The name.
+            name: The prefix.
         """
         self._scopes.append(str(name))
         try:
@@ -188,28 +189,28 @@ class HyperParameters:
 
     @contextmanager
     def conditional_scope(self, parent_name: str, parent_values: Any) -> Iterator[None]:
-        """Let what is asked within be active only where another hyperparameter has a given value.
+        """Make hyperparameters in the scope active only for given values of a parent.
 
         Args:
-            parent_name: The name of that other hyperparameter, the parent.
-            parent_values: The values of the parent with which the hyperparameters within are
+            parent_name: The name of the hyperparameter that is the parent.
+            parent_values: The values of the parent for which the hyperparameters in the scope are
                 active.
 
         Raises:
-            ArgumentError: The parent was not asked before.
+            ArgumentError: The builder has not asked for the parent before.
         """
         parent = self._named(parent_name)
         if parent not in self.values and not self._was_asked(parent):
             known = ", ".join(map(repr, self.values)) or "none"
             raise ArgumentError(
                 f"conditional_scope({parent!r}, ...) comes before that hyperparameter. Ask for it "
-                f"first. These were asked: {known}."
+                f"first. So far, the builder has asked for: {known}."
             )
         values = conditions.as_tuple(parent_values)
         if not values:
             raise ArgumentError(
-                f"conditional_scope({parent!r}, ...) has no values, so that nothing within could "
-                "ever be active. Pass the values with which it is."
+                f"conditional_scope({parent!r}, ...) has no values, so nothing in it could ever be "
+                "active. Pass the values of the parent for which it is active."
             )
         self._conditions.append(Condition(parent, values))
         try:
@@ -218,20 +219,20 @@ class HyperParameters:
             self._conditions.pop()
 
     def is_active(self, hyperparameter: Any) -> bool:
-        """Return whether a hyperparameter was asked under conditions that are met.
+        """Return whether a hyperparameter is active.
 
         Args:
-            hyperparameter: Its whole name, or what `space` holds.
+            hyperparameter: Its whole name, or an entry of `space`.
 
         Returns:
-            Whether the conditions are met by the values that there are now.
+            Whether its conditions are met by the current values.
         """
         is_entry = isinstance(hyperparameter, Entry)
         asked = [of for of in self.space if of.name == hyperparameter]
         return any(one.is_active(self.values) for one in ([hyperparameter] if is_entry else asked))
 
     def get(self, name: str) -> Any:
-        """Return the value of a hyperparameter that was asked before.
+        """Return the value of a hyperparameter that the builder asked for before.
 
         Args:
             name: Its name.
@@ -240,15 +241,18 @@ class HyperParameters:
             The value.
 
         Raises:
-            ValueError: It is not active.
-            KeyError: It was not asked.
+            ValueError: The hyperparameter is not active.
+            KeyError: The builder did not ask for it.
         """
         name = self._named(name)
         if name in self.values:
             return self.values[name]
         if self._was_asked(name):
             raise ValueError(f"{name!r} is not active: the conditions of its scope are not met.")
-        raise KeyError(f"{name!r} was not asked. These were: {', '.join(self.values) or 'none'}.")
+        raise KeyError(
+            f"The builder has not asked for {name!r}. So far, it has asked for: "
+            f"{', '.join(self.values) or 'none'}."
+        )
 
     def __getitem__(self, name: str) -> Any:
         return self.get(name)
@@ -258,17 +262,18 @@ class HyperParameters:
 
     @property
     def space(self) -> list[Entry]:
-        """What was asked so far, and what the trial has recorded, in the order of asking."""
+        """The entries that the builder asked for so far, then others that the trial recorded."""
         asked = list(self._entries.values())
         others = self._recorded.keys() - {one.name for one in asked}
         recorded = ((name, self._recorded[name]) for name in self._recorded if name in others)
         return asked + [Entry(name, (), self.values.get(name), one) for name, one in recorded]
 
     def copy(self) -> HyperParameters:
-        """Return the same values without the trial: any other hyperparameter has its default.
+        """Return a copy with the same values but without the trial.
 
         Returns:
-            Another object, as KerasTuner's HyperModel(tunable=False) gives it to its builder.
+            The copy, in which all other hyperparameters have their defaults. KerasTuner's
+            HyperModel(tunable=False) passes such a copy to its builder.
         """
         made = HyperParameters()
         made.values, made._entries = dict(self.values), {one.key: one for one in self.space}
@@ -280,29 +285,29 @@ class HyperParameters:
     def _ask(
         self, name: str, space: BaseDistribution, default: Any, parent: str | None, values: Any
     ) -> Any:
-        """Return the value of a hyperparameter in the scopes around it and under its own parent.
+        """Return the value of a hyperparameter in the current scopes and under its own parent.
 
         Args:
             name: Its name.
-            space: What Optuna draws it from.
+            space: The distribution from which Optuna draws it.
             default: Its value without a trial.
-            parent: The name of its parent, if it has one of its own.
-            values: The parent's values.
+            parent: The name of its own parent, if any.
+            values: The values of the parent for which it is active.
         """
         with self.conditional_scope(parent, values) if parent else nullcontext():
             entry = Entry(self._named(name), tuple(self._conditions), default, space)
             return self._value_of(entry)
 
     def _value_of(self, entry: Entry) -> Any:
-        """Return the value of an entry; None where it is not active."""
+        """Return the value of an entry, or None if it is not active."""
         name = entry.name
         if any(condition.parent == name for condition in entry.conditions):
             raise ArgumentError(
-                f"{name!r} has itself as its parent, so that it could never be active. Give the "
-                "hyperparameter another name than its parent."
+                f"{name!r} is its own parent, so it could never be active. Give the "
+                "hyperparameter and its parent different names."
             )
         entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        if (note := getattr(self._trial, "note", None)) is not None:  # of a Walker
+        if (note := getattr(self._trial, "note", None)) is not None:  # the trial is a Walker
             note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
         if not entry.is_active(self.values):
             return None
@@ -314,10 +319,10 @@ class HyperParameters:
         return self.values[name]
 
     def _record(self, entry: Entry, value: Any) -> None:
-        """Let a running trial record a value that was put into `values` by hand.
+        """Let a running trial record a value that the user put into `values`.
 
-        It is the only one of its range: no sampler has a choice. Where the study has other choices
-        by that name, or the value is of another type, it counts and is not recorded.
+        The value is the only one of its distribution, so the sampler has no choice. If the study
+        has other choices for the name, or the value has another type, it is used but not recorded.
         """
         trial, names = self._trial, conditions.names(entry.name, entry.conditions)
         if isinstance(trial, Trial) and not trial.params.keys() & set(names):
@@ -326,7 +331,7 @@ class HyperParameters:
                 _suggest(trial, replace(entry, distribution=only))
 
     def _suggest(self, trial: BaseTrial, entry: Entry) -> Any:
-        """Ask a trial, where need be with the range that another process has asked for first."""
+        """Ask a trial; if that fails, use the distribution that another process asked for first."""
         try:
             return _suggest(trial, entry)
         except ArgumentError:
@@ -336,12 +341,12 @@ class HyperParameters:
             return _suggest(trial, replace(entry, distribution=known))
 
     def _named(self, name: str) -> str:
-        """Return a name with the scopes around it."""
+        """Return a name prefixed with the current scopes."""
         return "/".join([*self._scopes, str(name)])
 
 
 def _suggest(trial: BaseTrial, entry: Entry) -> Any:
-    """Ask a trial; add the conditions to the name where the study has other values for the name."""
+    """Ask a trial; if the study has other values for the name, append the conditions to it."""
     name, distribution = entry.name, entry.distribution
     for one in conditions.names(name, entry.conditions):
         try:
@@ -349,14 +354,14 @@ def _suggest(trial: BaseTrial, entry: Entry) -> Any:
         except ValueError as error:
             cause = error
     raise ArgumentError(
-        f"hp cannot ask for {name!r} as {distribution}: {cause} Where its values have changed, "
-        "pass another study_name, or overwrite=True to start anew; where two branches ask for it, "
-        "give it two names, or ask in conditional_scope()."
+        f"hp cannot ask for {name!r} as {distribution}: {cause} If its values have changed, pass "
+        "another study_name, or overwrite=True to start over. If two branches ask for it, use two "
+        "names, or ask for it in conditional_scope()."
     ) from cause
 
 
 def _known(trial: BaseTrial, name: str) -> BaseDistribution | None:
-    """Return what a parameter is drawn from in the study of a running trial."""
+    """Return the distribution of a parameter in the study of a running trial."""
     if not isinstance(trial, Trial):
         return None
     trials = trial.study.get_trials(deepcopy=False)
@@ -365,7 +370,7 @@ def _known(trial: BaseTrial, name: str) -> BaseDistribution | None:
 
 
 def _recorded(trial: BaseTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return what a trial was asked before: by build() where fit() asks now, or by a search."""
+    """Return the values and distributions that a trial already has, from build() or a search."""
     values: dict[str, Any] = {}
     spaces: dict[str, BaseDistribution] = {}
     for name, value in trial.params.items():

@@ -1,7 +1,7 @@
-"""The ranges of KerasTuner's hyperparameters as distributions of Optuna, with just the same values.
+"""The ranges of KerasTuner's hyperparameters as Optuna distributions with exactly the same values.
 
-Optuna knows no logarithm with steps: such values are choices. It knows no mirrored logarithm
-("reverse_log") either: one without steps is a plain range, from which values are drawn evenly.
+Optuna does not support logarithmic sampling with steps, so such values become choices. Nor does it
+support "reverse_log" sampling; without steps, such a range is sampled uniformly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def int_range(
     kind = _checked(name, low, high, step, sampling)
     if kind == "linear":
         step = step or 1
-        # Optuna warns of a range that is no multiple of its step.
+        # Optuna warns if the range is not a multiple of the step.
         return IntDistribution(low, low + (high - low) // step * step, step=step)
     if step is None:
         return IntDistribution(low, high, log=kind == "log")
@@ -51,9 +51,9 @@ def float_range(
         return FloatDistribution(low, high, log=kind == "log")
     if kind != "linear":
         return CategoricalDistribution(_powers(low, high, step, kind))
-    # KerasTuner divides floats as they are: 1.0 // 0.2 is 4, so that its last value is 0.8.
+    # KerasTuner floor-divides the floats: 1.0 // 0.2 is 4, so its last value is 0.8.
     steps = (high - low) // step
-    # In decimals, as Optuna checks it: 3 * 0.1 is above 0.3 by a last digit.
+    # Computed in decimals, as Optuna checks it, since the float 3 * 0.1 is above 0.3.
     last = Decimal(str(low)) + int(steps) * Decimal(str(float(step)))
     return FloatDistribution(low, float(last), step=step)
 
@@ -62,29 +62,29 @@ def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:
         raise ArgumentError(f"hp.Choice({name!r}) has no values. Pass the values to choose from.")
-    # KerasTuner refuses these choices too: its files and protocol hold one type of choices.
+    # KerasTuner rejects these choices too: its files and protocol support one type of choices.
     kinds = sorted({type(value).__name__ for value in values})
     if len(kinds) > 1 or not isinstance(values[0], _KINDS):
         raise ArgumentTypeError(
             f"hp.Choice({name!r}) has values of type {' and '.join(kinds)}: {list(values)}. Pass "
-            "whole numbers, floats, booleans or texts, all of one type; for other objects pass "
-            "their names, and look them up."
+            "whole numbers, floats, booleans or strings, all of one type. For other objects, pass "
+            "their names and look them up in the builder."
         )
-    # KerasTuner's Choice turns booleans, and subclasses of int, into whole numbers.
+    # KerasTuner's Choice converts booleans and other subclasses of int to int.
     is_whole = isinstance(values[0], int)
     return CategoricalDistribution([int(value) for value in values] if is_whole else values)
 
 
 def default_choice(name: str, values: Sequence[Any], default: Any, *, ordered: Any) -> Any:
-    """Return the default of hp.Choice, written as its values are.
+    """Return the default of hp.Choice, with the type of its values.
 
     Raises:
-        ArgumentError: It is none of them, or texts were to have an order.
+        ArgumentError: The default is not among the values, or strings were to have an order.
     """
     first = int(values[0]) if isinstance(values[0], int) else values[0]
     if ordered and isinstance(first, str):
         raise ArgumentError(
-            f"hp.Choice({name!r}) has ordered=True, and {first!r} is no number. Leave ordered= "
+            f"hp.Choice({name!r}) has ordered=True, but {first!r} is not a number. Leave ordered= "
             "out, or pass False."
         )
     if default is None:
@@ -92,7 +92,7 @@ def default_choice(name: str, values: Sequence[Any], default: Any, *, ordered: A
     chosen = type(first)(default) if isinstance(first, str | int) else default
     if chosen not in values:
         raise ArgumentError(
-            f"hp.Choice({name!r}) has default={default!r}, which is none of its values "
+            f"hp.Choice({name!r}) has default={default!r}, which is not one of its values "
             f"{list(values)}. Pass one of them, or leave default= out."
         )
     return chosen
@@ -108,24 +108,24 @@ def boolean(name: str, default: Any) -> BaseDistribution:
 
 
 def fixed(name: str, value: Any) -> BaseDistribution:
-    """Return the distribution of hp.Fixed: samplers leave alone what has one choice."""
+    """Return the distribution of hp.Fixed: a single choice, which samplers do not sample."""
     if not isinstance(value, _KINDS):
         raise ArgumentTypeError(
             f"hp.Fixed({name!r}) has value={value!r} of type {type(value).__name__}. Pass a whole "
-            "number, a float, a boolean or a text."
+            "number, a float, a boolean or a string."
         )
     return CategoricalDistribution([value])
 
 
 def only(value: Any, distribution: BaseDistribution) -> BaseDistribution:
-    """Return a distribution of the same kind that has a single value."""
+    """Return a distribution of the same type that has a single value."""
     if isinstance(distribution, IntDistribution | FloatDistribution):
         return type(distribution)(value, value, log=distribution.log)
     return CategoricalDistribution([value])
 
 
 def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:
-    """Return a value as KerasTuner computes it, to the last digit."""
+    """Return a value exactly as KerasTuner computes it."""
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
         low, step = distribution.low, distribution.step
         return low + round((value - low) / step) * step
@@ -133,9 +133,9 @@ def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:
 
 
 def _powers(low: float, high: float, step: float, kind: str) -> list[float]:
-    """Return the values from low to high, each `step` times as far from an end as the one before.
+    """Return the logarithmically spaced values from `low` to `high` with the factor `step`.
 
-    The arithmetic is KerasTuner's, so that the values are the same to the last digit.
+    The arithmetic is KerasTuner's, so the values are exactly the same.
     """
     count = int(math.log(high / low, step) + 1e-8) + 1
     grown = [low * math.pow(step, power) for power in range(count)]
@@ -145,7 +145,7 @@ def _powers(low: float, high: float, step: float, kind: str) -> list[float]:
 def _whole(name: str, which: str, value: float) -> int:
     if int(value) != value:
         raise ArgumentTypeError(
-            f"hp.Int({name!r}) has {which}={value!r}. Pass a whole number, or ask hp.Float."
+            f"hp.Int({name!r}) has {which}={value!r}. Pass a whole number, or use hp.Float."
         )
     return int(value)
 
@@ -154,7 +154,7 @@ def _checked(name: str, low: float, high: float, step: float | None, sampling: s
     """Return how a range is sampled.
 
     Raises:
-        ArgumentError: It has no values, or they cannot be sampled so.
+        ArgumentError: The range is empty, or cannot be sampled this way.
     """
     kind = (sampling or "linear").lower()  # as KerasTuner reads None and "LOG"
     _check.one_of(f"sampling of {name!r}", kind, _SAMPLINGS)

@@ -1,4 +1,4 @@
-"""A finished configuration trained again."""
+"""Train the configurations of finished trials again."""
 
 from kerastune_optuna._rerun.confirm import configurations as configurations
 from kerastune_optuna._rerun.confirm import confirm as confirm

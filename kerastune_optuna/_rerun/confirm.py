@@ -1,4 +1,4 @@
-"""Confirm a search: train its best configurations again, and see what was luck."""
+"""Confirm a search: train its best configurations again to find out what was luck."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ from kerastune_optuna._workers import Run, comparable
 
 
 def _check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
-    """Refuse what cannot be confirmed.
+    """Reject requests that confirm() cannot meet.
 
     Raises:
-        ArgumentError: Says what to pass instead.
+        ArgumentError: An argument is invalid; the message says what to pass instead.
     """
     _check.integer("top", top, least=1, instead="Pass how many configurations to train again.")
     instead = "Pass 2 or more: one value has no spread."
     _check.integer("executions", count, least=2, instead=instead)
     if not has_data:
         raise ArgumentTypeError(
-            "x=None: confirm() trains anew, and a study does not store data. Pass x=, y= and "
-            "validation_data= as to search(), best with validation data that it did not see."
+            "x=None: confirm() trains again, but a study does not store data. Pass x=, y= and "
+            "validation_data= as to search(), if possible with rows that the search did not see."
         )
     if home.objectives.are_several:
         raise ArgumentError(
-            f"confirm() ranks configurations by one objective, and study {home.name!r} is to "
-            f"{home.objectives.aim}. Train trials of its front again by refit(x, y, "
+            f"confirm() ranks configurations by one objective, but study {home.name!r} is to "
+            f"{home.objectives.aim}. Train trials of its front again with refit(x, y, "
             f"trial=...), or search for objective={home.objectives.watched.name!r} alone, "
-            "with limits like max_params= for what else counts, and confirm that."
+            "with limits like max_params= for the other objectives, and confirm that search."
         )
 
 
 def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[FrozenTrial]:
-    """Return the trials of the best configurations, each configuration once.
+    """Return one trial for each of the best configurations.
 
     Args:
-        home: Where their study lives.
-        top: How many configurations.
-        count: How many executions each is to have.
+        home: The home of their study.
+        top: The number of configurations.
+        count: The number of executions of each configuration.
         has_data: Whether there is data to train them on.
 
     Raises:
-        ArgumentError: They cannot be confirmed; says what to pass instead.
-        NoTrialsError: There are fewer.
+        ArgumentError: They cannot be confirmed; the message says what to pass instead.
+        NoTrialsError: There are fewer configurations than `top`.
     """
     _check_request(home, top, count, has_data=has_data)
     chosen: list[FrozenTrial] = []
@@ -74,11 +74,11 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:
-        home.ranked(1)  # which raises, and says that nothing was searched yet
+        home.ranked(1)  # raises NoTrialsError, which says that no trial is COMPLETE
     if len(chosen) < top:
         raise NoTrialsError(
             f"Study {home.name!r} has {_check.count(len(chosen), 'COMPLETE configuration')}, "
-            f"fewer than top={top}. Pass top={len(chosen)} at most, or search on."
+            f"fewer than top={top}. Pass top={len(chosen)} at most, or continue the search."
         )
     return chosen
 
@@ -87,12 +87,12 @@ def epochs_of_the_search(home: Home) -> int:
     """Return how many epochs each training of the last search had.
 
     Raises:
-        ArgumentError: The study does not say it.
+        ArgumentError: The study has no record of it.
     """
     epochs: int | None = (StudyRecord(home.study).given or {}).get("epochs")
     if epochs is None:
         raise ArgumentError(
-            f"epochs=None: study {home.name!r} does not say how many its search had. Pass epochs=."
+            f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass epochs=."
         )
     return epochs
 
@@ -101,10 +101,10 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     """Train configurations again until each has its executions.
 
     Args:
-        run: What is to be trained; its budget says how many may fail in a row.
-        given: The arguments as the user passed them, by which a repeated request is recognised.
+        run: The run that trains; its budget limits how many executions may fail in a row.
+        given: The arguments as the user passed them, by which a repeated request is recognized.
         chosen: The trials of the search that had the configurations.
-        count: How many executions each is to have.
+        count: The number of executions of each configuration.
     """
     home = run.home
     comparable.warn_if_builder_changed(home.study, run.recipe)
@@ -131,7 +131,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
 
 
 def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> optuna.Study:
-    """Open the study of executions for these data and arguments, made where there is none."""
+    """Open the study of executions for this data and these arguments, or create it."""
     parts = [given.x, given.y, given.epochs, given.validation_data, given.validation_split]
     others = sorted(given.others.items())
     search = opening.identity(home.study)
@@ -143,12 +143,12 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
 
 
 def _winners(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Return the numbers of the best executions of each configuration: any may win later."""
+    """Return the number of each configuration's best execution, since each may still win."""
     return {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
 
 
 def confirmation(home: Home) -> Confirmation:
-    """Return what the last confirm() of a study found.
+    """Return the result of the last confirm() of a study.
 
     Raises:
         NoTrialsError: confirm() was not called, or has not ended.
@@ -163,13 +163,13 @@ def confirmation(home: Home) -> Confirmation:
     if not found.is_decided:
         raise TooManyFailuresError(
             f"No configuration completed two executions in study {found.study_name!r}. Look at "
-            "the stop_reason of its trials, mend build_model, and call confirm() again."
+            "the stop_reason of its trials, fix build_model, and call confirm() again."
         )
     return found
 
 
 def confirmed(home: Home) -> Confirmation | None:
-    """Return what was confirmed so far; None before any confirm(), or where it was deleted."""
+    """Return the result of confirm() so far; None if it never ran or its study was deleted."""
     link = StudyRecord(home.existing).confirmation
     study = parts_of(home.existing).get(link["study"]) if link else None
     if link is None or study is None:

@@ -1,4 +1,4 @@
-"""What executions came to: configurations by their means, who wins, and what was luck."""
+"""The result of confirm(): rank configurations by their means, and estimate what was luck."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from kerastune_optuna._rerun.executions import Key, executions
 from kerastune_optuna._study import Objective
 
 _CONFIDENCE = 0.95
-_LEAST = 2  # values that a standard deviation needs
+_LEAST = 2  # the number of values that a standard deviation needs
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Hold what the executions of one configuration came to.
+    """Hold the results of the executions of one configuration.
 
     Args:
         search_trial: The trial of the search that had the configuration.
-        values: What the executions that completed came to.
+        values: The values of the completed executions.
         failed: How many executions failed.
-        missing: How many have not ended.
+        missing: How many executions have not ended.
     """
 
     search_trial: FrozenTrial
@@ -65,7 +65,7 @@ class Confirmed:
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of the mean over seeds, by Student's t (Biometrika 6, 1908).
 
-        It holds for the data that was validated on: other rows would move all values alike.
+        It applies to the given validation data: other rows would shift all values alike.
         """
         if len(self.values) < _LEAST:
             return math.nan, math.nan
@@ -75,18 +75,18 @@ class Confirmed:
 
     @property
     def spread(self) -> float:
-        """The standard deviation of an execution."""
-        # The standard library's is exact: of equal values it is 0, and not what rounding left.
+        """The standard deviation of the executions."""
+        # The standard library computes it exactly: for equal values it is 0, without rounding.
         return statistics.stdev(self.values) if len(self.values) >= _LEAST else math.nan
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Hold what confirm() found, read from its study.
+    """Hold the result of confirm(), read from its study.
 
     Args:
-        study_name: The study of the executions.
-        objective: What was measured, and in which direction it gets better.
+        study_name: The name of the study of the executions.
+        objective: The objective that was measured, with its direction.
         ranking: The configurations, the best mean first; those with failures come last.
     """
 
@@ -106,22 +106,22 @@ class Confirmation:
 
     @property
     def is_decided(self) -> bool:
-        """Whether there is a winner, a configuration of which two or more executions completed."""
+        """Whether there is a winner, a configuration with at least two completed executions."""
         return len(self.winner.values) >= _LEAST
 
     @property
     def is_clear(self) -> bool:
-        """Whether the winner beats each other configuration by more than chance explains.
+        """Whether the winner beats every other configuration by more than chance explains.
 
-        Welch's t-test (Biometrika 34, 1947) compares it with each, two-sided at 5 %. That the data
-        chose who is compared needs no correction: Hung and Fithian, "Rank verification for
-        exponential families" (Annals of Statistics 47, 2019).
+        Welch's t-test (Biometrika 34, 1947) compares the winner with each of them, two-sided at
+        5 %. Although the data selected the winner, no correction is needed: see Hung and Fithian,
+        "Rank verification for exponential families" (Annals of Statistics 47, 2019).
         """
         return not self._ties
 
     @property
     def luck(self) -> float:
-        """How much better the search's best value was than the mean of that configuration."""
+        """How much better the search's best value was than the mean of the same configuration."""
         lucky = self._lucky
         return self.objective.cost(lucky.mean) - self.objective.cost(lucky.searched)
 
@@ -133,7 +133,7 @@ class Confirmation:
 
     @property
     def _rivals(self) -> list[Confirmed]:
-        """The other configurations, without those with failures where the winner has none."""
+        """The other configurations; if the winner has no failures, only those without failures."""
         return [row for row in self.ranking[1:] if bool(row.failed) <= bool(self.winner.failed)]
 
     @property
@@ -141,7 +141,7 @@ class Confirmation:
         return [row for row in self._rivals if not self.p_value(row) < 1 - _CONFIDENCE]
 
     def p_value(self, row: Confirmed) -> float:
-        """Return how often chance alone would set two equal configurations as far apart as these.
+        """Return how likely equal configurations are to differ as much as these by chance alone.
 
         Args:
             row: The configuration to compare with the winner.
@@ -155,7 +155,7 @@ class Confirmation:
         return float(stats.ttest_ind_from_stats(*one, *other, equal_var=False).pvalue)
 
     def __str__(self) -> str:
-        """Return the table and what it says, ready to print."""
+        """Return the table and the conclusions from it, ready to print."""
         console = Console(force_terminal=False, highlight=False, force_jupyter=False)
         with console.capture() as captured:
             title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
@@ -172,7 +172,7 @@ class Confirmation:
             table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
         table.add_column("parameters", overflow="fold")
         for rank, row in enumerate(self.ranking, start=1):
-            # Text, not str: rich would take brackets in a parameter for its markup.
+            # Text, not str, since rich would interpret brackets in a parameter as markup.
             table.add_row(*map(Text, (str(rank), *self._cells(row))))
         return table
 
@@ -193,7 +193,7 @@ class Confirmation:
         if not lucky.values:
             return [f" {self._verdict()}"]
         by = f"{short(abs(self.luck))} {'better' if self.luck > 0 else 'worse'}"
-        so = "so much of it was luck" if self.luck > 0 else "it was no luck"
+        so = "that much of it was luck" if self.luck > 0 else "it was not luck"
         return [
             f" {self._verdict()}",
             f" The search's best value, {short(lucky.searched)} of trial {lucky.number}, was {by} "
@@ -201,7 +201,7 @@ class Confirmation:
         ]
 
     def _verdict(self) -> str:
-        """Return who wins, and how sure that is."""
+        """Return a sentence that names the winner and says how certain that is."""
         name = f"Trial {self.winner.number}"
         if not self.ranking[1:]:
             return f"{name} was confirmed alone."
@@ -219,13 +219,13 @@ def confirmation_of(
     asked: Collection[Key],
     objective: Objective,
 ) -> Confirmation:
-    """Return what the executions of some configurations came to so far.
+    """Return the results of the executions of some configurations so far.
 
     Args:
         study: The study of executions.
         chosen: The trials of the search that had the configurations.
-        asked: The keys of the executions that they are to have. An execution that only an earlier
-            confirm() asked for does not count as missing.
+        asked: The keys of the requested executions. An execution that only an earlier confirm()
+            requested does not count as missing.
         objective: The objective of the search and of its executions.
     """
     laid_out = executions(study)
@@ -244,6 +244,6 @@ def _row(
     own = {key: one for key, one in laid_out.items() if key[0] == trial.number}
     ended = {key: one for key, one in own.items() if one.state.is_finished()}
     missing = {key for key in asked if key[0] == trial.number} - ended.keys()
-    # A training whose loss stopped being finite is PRUNED, or FAIL where it had no value before.
+    # A training that diverged is PRUNED, or FAIL if it had no finite value before.
     values = tuple(one.values[0] for one in ended.values() if one.state is TrialState.COMPLETE)
     return Confirmed(trial, values, len(ended) - len(values), len(missing))

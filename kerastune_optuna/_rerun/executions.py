@@ -1,4 +1,4 @@
-"""Executions: configurations of a search, laid out to be trained again under seeds of their own."""
+"""Executions: configurations of a search, enqueued to be trained again with new seeds."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Key: TypeAlias = tuple[int | None, int | None]
 
 
 class NoSampler(RandomSampler):
-    """Choose nothing, not even by chance, since executions bring their parameters.
+    """Sample nothing, since the parameters of executions are fixed.
 
     Args:
-        defaults: Values of parameters that the builder asks for only since the search.
+        defaults: Values of parameters that the builder did not ask for during the search.
     """
 
     def __init__(self, defaults: Mapping[str, Any]) -> None:
@@ -45,18 +45,18 @@ class NoSampler(RandomSampler):
             return self._defaults[param_name]
         raise BuilderError(
             f"build_model asks for {param_name!r}, which trial {TrialRecord(trial).confirms} "
-            "of the search did not have: it has changed since. Say what it is to have, by "
-            f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
-            "builder, or search anew with overwrite=True."
+            "of the search did not have: build_model has changed since. Give the parameter a "
+            f"value with build_model.default_params = lambda: {{{param_name!r}: ...}}, restore "
+            "the builder, or search again with overwrite=True."
         )
 
 
 def executions(study: optuna.Study) -> dict[Key, FrozenTrial]:
-    """Return the trial that stands for each execution: the first that did not fail, if any.
+    """Return the trial that counts for each execution: the first one that did not fail, if any.
 
-    Two processes may both have laid out the same execution, and a retry follows a trial that
-    failed. Optuna numbers trials in the order in which they are made, so that every process finds
-    the same first one.
+    An execution may have several trials, if two processes enqueued it or a trial failed and was
+    retried. Optuna numbers trials in the order of their creation, so every process finds the same
+    first one.
     """
     found: dict[Key, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
@@ -67,25 +67,25 @@ def executions(study: optuna.Study) -> dict[Key, FrozenTrial]:
 
 
 def key_of(trial: FrozenTrial) -> Key:
-    """Return what tells an execution from others: the trial that it confirms, and its seed."""
+    """Return what identifies an execution: the trial that it confirms, and its seed."""
     return TrialRecord(trial).confirms, TrialRecord(trial).seed
 
 
 def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
-    """Return the executions that each of some configurations is to have, in their order.
+    """Return the requested executions of some configurations, in the order of training.
 
     Args:
         chosen: The trials of the search that had these configurations.
-        count: How many executions each is to have.
+        count: The number of executions of each configuration.
 
     Returns:
-        The trial of the configuration by the key of each execution.
+        The trial of the search by the key of each execution.
     """
     return {(trial.number, _seed(trial, nth)): trial for nth in range(count) for trial in chosen}
 
 
 def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> None:
-    """Lay out the executions asked for that a study does not have, or has only failed ones of."""
+    """Enqueue the requested executions that a study lacks, or of which every trial failed."""
     states = {key: one.state for key, one in executions(study).items()}
     for (number, seed), trial in wanted.items():
         if states.get((number, seed), TrialState.FAIL) is TrialState.FAIL:
@@ -94,21 +94,21 @@ def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> N
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:
-    """Return the seed of an execution: the same in each process, and none of the search's."""
+    """Return the seed of an execution: the same in each process, but not one of the search."""
     seed = TrialRecord(trial).seed
     return derive(trial.number if seed is None else seed, nth)
 
 
 def laid_out(study: optuna.Study, keys: Collection[Key]) -> list[FrozenTrial]:
-    """Return some executions by their numbers; others are left to who asked for them."""
+    """Return the executions with these keys, sorted by trial number."""
     wanted = [one for key, one in executions(study).items() if key in keys]
     return sorted(wanted, key=lambda one: one.number)
 
 
 def best_of_each(study: optuna.Study, objective: Objective) -> dict[int | None, FrozenTrial]:
-    """Return the execution with the best value by the number of its configuration's trial.
+    """Return the best execution of each configuration, by the number of the search's trial.
 
-    Among equal executions it is the earliest, so that only a better one replaces it later.
+    Of equal executions the earliest one counts, so that only a better one replaces it later.
     """
     complete = [one for one in executions(study).values() if one.state is TrialState.COMPLETE]
     complete.sort(key=lambda one: (objective.cost(one.values[0]), one.number), reverse=True)
@@ -122,19 +122,19 @@ def train_laid_out(
     size: int,
     keys: Collection[Key],
 ) -> None:
-    """Train executions: they bring their parameters and seeds, and run to their end.
+    """Train executions with fixed parameters and seeds, without pruning.
 
     Args:
-        run: Who trains; its budget says how many trials may fail in a row.
+        run: The run that trains; its budget limits how many trials may fail in a row.
         study: The study of executions.
-        recipe: What they share.
-        size: How many executions the study is to have.
-        keys: Those of the executions that are laid out.
+        recipe: The recipe that they share.
+        size: The number of executions that the study should have in the end.
+        keys: The keys of the executions to train.
     """
     study.sampler, study.pruner = NoSampler(defaults_of(recipe.build_model)), NopPruner()
     most = run.budget.ending.max_failed_trials
     ending = StopConditions(max_failed_trials=most, train_repeats=True)
     budget = Budget(size, ending, partial(laid_out, keys=frozenset(keys)))
-    # The search has checked their configurations against its constraints.
+    # The search has already checked these configurations against its constraints.
     recipe = replace(recipe, seed=None, train_repeats=True, constraints=Constraints())
     replace(run, recipe=recipe, budget=budget).go(study)

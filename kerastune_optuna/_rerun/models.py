@@ -1,4 +1,4 @@
-"""Models of trials that are kept: those of the search's best, and of the winner of confirm()."""
+"""Rebuild kept models: those of the best trials, and that of the winner of confirm()."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from kerastune_optuna._workers import card
 def best_model(
     home: Home, build_model: Builder, keep_best: int | None, number: int | None
 ) -> keras.Model:
-    """Return a trial's model; for None that of the winner of confirm(), else of the best trial."""
+    """Return a trial's model; for None, that of confirm()'s winner or else of the best trial."""
     trial = home.best(number)
     if number is None:
         if not keeps(home.existing, keep_best):
-            return best_models(home, build_model, keep_best, 1)[0]  # which says that none is kept
+            return best_models(home, build_model, keep_best, 1)[0]  # raises: no weights are kept
         found = confirmed(home)
         if found is not None and _is_up_to_date(home, found):
             return _model_of_winner(home, build_model, found)
@@ -42,20 +42,20 @@ def best_models(
     trials = home.ranked(n) if n <= (count := keeps(home.existing, keep_best)) else home.ranked(1)
     if n > count:
         raise ArgumentError(
-            f"n={n} is more than keep_best={count}, the trials that keep their "
+            f"n={n} is more than keep_best={count}, the number of trials that keep their "
             f"weights. Pass keep_best={n} to the tuner before it searches."
         )
     return [_rebuilt(home, build_model, home.existing, trial) for trial in trials]
 
 
 def _is_up_to_date(home: Home, found: Confirmation) -> bool:
-    """Whether there is a winner, and the search found nothing better since."""
+    """Whether there is a winner, and the search has found no better trial since."""
     numbers = [row.number for row in found.ranking]
     return not found.missing and found.is_decided and home.best(None).number in numbers
 
 
 def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> keras.Model:
-    """Return the model of the winner's best execution, and say what it evaluates to."""
+    """Return the model of the winner's best execution, and print its value."""
     number = found.winner.number
     study = parts_of(home.existing)[found.study_name]
     execution = best_of_each(study, home.objectives.watched)[number]
@@ -63,11 +63,11 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
         model = _rebuilt(home, build_model, study, execution)
     except WeightsError as error:
         raise WeightsError(
-            f"{error} That is an execution of trial {number}, which won confirm(). "
+            f"{error} This is an execution of trial {number}, which won confirm(). "
             "best_models(1) gives the best model of the search."
         ) from error.__cause__
     say(
-        f"The best model is of trial {number}, which won confirm(): its best execution, with "
+        f"The best model is the best execution of trial {number}, which won confirm(), with "
         f"{home.objectives.watched.name} {execution.values[0]:.6g}"
     )
     return model
@@ -76,8 +76,8 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
 def _rebuilt(
     home: Home, build_model: Builder, study: optuna.Study, trial: FrozenTrial
 ) -> keras.Model:
-    """Return the model of a trial, with a warning where nothing shows that it is the same."""
-    # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+    """Return the model of a trial; warn if it may differ from the model that was trained."""
+    # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
     with policy_kept():
         model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
     card.warn_where_code_decides(study, trial, build_model, model)

@@ -1,4 +1,4 @@
-"""Train the configuration of a finished trial once more, as the trial did, outside of a study."""
+"""Train the configuration of a finished trial again as the trial did, but outside of a study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kerastune_optuna._workers import card, shown_once
 
 
 def _as_it_is(callback: Any) -> Any:
-    """Return a function that gives a callback of the user's as it was passed, and no copy."""
+    """Return a factory that returns the user's callback itself, so that it is not copied."""
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
     check_kind(callback)
@@ -30,13 +30,13 @@ def _as_it_is(callback: Any) -> Any:
 def refit(
     home: Home, recipe: Recipe, number: int | None, epochs: int | None, verbose: str | int
 ) -> tuple[keras.Model, Any]:
-    """Train a trial's configuration anew; nothing is written to its study.
+    """Train a trial's configuration again, without writing to its study.
 
     Args:
-        home: Where the study lives.
-        recipe: What to train with, with the user's callbacks.
-        number: The trial's; None for the best.
-        epochs: How many to train; None for as many as led to its best epoch.
+        home: The home of the study.
+        recipe: The recipe to train with, including the user's callbacks.
+        number: The number of the trial; None for the best trial.
+        epochs: How many epochs to train; None to stop after the trial's best epoch.
         verbose: As for Model.fit.
 
     Returns:
@@ -52,17 +52,17 @@ def refit(
             "refit() trains what it returns now."
         )
     n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen, recipe)
-    # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
+    # A recipe needs an objective although nothing is scored; the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
-    values = TrialRecord(chosen).values or [0.0]  # of each training, where it had several
+    values = TrialRecord(chosen).values or [0.0]  # one for each training if there were several
     with shown_once(), seeds_kept(), policy_kept():
         recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
         recipe = replace(recipe, fit=recipe.opened_fit())
         return train_again(
             recipe,
             chosen,
-            # Callbacks that are copied wrote into the trial's own folder when it ran.
+            # When the trial ran, copied callbacks wrote to the trial's own folder.
             os.path.join(home.name, f"refit_{chosen.number:04d}"),
             training=best_of(values, home.objectives.watched),
             epochs=n,
@@ -72,21 +72,21 @@ def refit(
 
 
 def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int, Until]:
-    """Return which epochs to ask for, and the callback that ends after the best one.
+    """Return the number of epochs to pass, and a callback that stops after the best epoch.
 
     Raises:
-        ArgumentError: The best one is not recorded.
+        ArgumentError: The trial has no record of its best epoch.
     """
     best = TrialRecord(trial).best_epoch  # counted from 0
     if best is None:
         raise ArgumentError(
-            f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
-            "have. Pass how many epochs to train."
+            f"epochs=None: trial {trial.number} has no best_epoch, which only trials run by a "
+            "tuner have. Pass how many epochs to train."
         )
     fits, known = TrialRecord(trial).fits, card.read(home.existing, trial)
     ends = [end for end in accumulate(fits or []) if end <= best]
     until = Until([*ends, best + 1])
     if fits is None or known is None:
         return recipe.fit.first_epoch + best + 1, until
-    # The builder's fit may choose the epochs of each of its fits by the search's epochs=.
+    # The builder's fit may derive the epochs of its phases from the epochs= of the search.
     return known["arguments"]["epochs"], until

@@ -1,4 +1,4 @@
-"""One trial: built, trained, scored and kept."""
+"""One trial: build its model, train it, score it, and keep it."""
 
 from kerastune_optuna._trial import weights as weights
 from kerastune_optuna._trial.again import Until as Until

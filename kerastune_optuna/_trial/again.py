@@ -1,4 +1,4 @@
-"""A training outside of a study, which goes as that of a finished trial went."""
+"""A training outside of a study that repeats the training of a finished trial."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from kerastune_optuna._trial.recipe import Recipe, build_again
 class Until(EpochLogs):
     """Collect the logs of all epochs, and end each fit after as many epochs as in the trial.
 
-    A pruned trial ended in the same way. With a smaller `epochs=` instead, callbacks that plan
-    ahead, like schedules of the learning rate, would act otherwise than in the trial.
+    Pruning stops a trial in the same way. Passing a smaller `epochs=` instead would change how
+    callbacks that plan ahead, such as learning rate schedules, behave.
 
     Args:
-        ends: After how many epochs of the training each fit ends; the last ends the training.
+        ends: The numbers of epochs, counted from the start of the training, after which a fit
+            ends; the largest ends the training.
     """
 
     def __init__(self, ends: Collection[int]) -> None:
@@ -36,7 +37,7 @@ class Until(EpochLogs):
         return bool(self._ends) and len(self.rows) >= max(self._ends)
 
     def begin_fit(self) -> None:
-        """Refuse another fit where the training is over.
+        """Prevent another fit from starting once the training is over.
 
         Raises:
             TrainingOver: The training is over.
@@ -45,7 +46,7 @@ class Until(EpochLogs):
             raise TrainingOver
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Take a row, and end the fit where it is to end."""
+        """Add a row of logs, and end the fit after its last epoch."""
         super().on_epoch_end(epoch, logs)
         if self.is_over or len(self.rows) in self._ends:
             self.model.stop_training = True
@@ -61,21 +62,21 @@ def train_again(
     verbose: str | int,
     until: Until,
 ) -> tuple[keras.Model, Any]:
-    """Train a trial's configuration from its seed.
+    """Train a trial's configuration again, from the same seed.
 
     Args:
-        recipe: What to train with, its data opened.
+        recipe: The recipe to train with, with its data opened.
         trial: A copy of the trial.
-        folder: Where the callbacks that are copied write, below the user's own folders.
-        training: Which of a trial's trainings, where it has several, for its seed.
-        epochs: How many epochs to train, whatever the recipe and the builder say.
+        folder: The subfolder of the user's folders in which copied callbacks write.
+        training: The number of the training whose seed to use, if the trial has several.
+        epochs: How many epochs to train; overrides the recipe and the builder.
         verbose: As for Model.fit.
-        until: Sees all epochs after all other callbacks, and may end the training; with no ends
-            it sees them alone.
+        until: The callback that gets each epoch after all other callbacks and may end the
+            training; without `ends`, it only collects the logs.
 
     Returns:
-        The model, and what Model.fit or the builder's own fit returned; the History of the last
-        phase, where the training was over before that fit returned.
+        The model, and what Model.fit or the builder's own fit returned. If the training was over
+        before the builder's fit returned, the History of the last fit that ended.
     """
     seed = TrialRecord(trial).seed_of(training, recipe.seed)
     recipe = recipe.with_data_of(trial)

@@ -1,4 +1,4 @@
-"""A digest of what a model computes, kept in its file of weights and compared on loading."""
+"""A digest of what a model computes, stored in its weights file and compared on loading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kerastune_optuna._source import digest
 
 _PLACE = "kerastune_optuna:settings"  # the attribute of the HDF5 file that holds the digest
 # Settings that the digest leaves out: they differ from build to build, depend on where the code is,
-# or are told in another place.
+# or are contained elsewhere in the digest.
 _LEFT_OUT = set(
     "batch_input_shape batch_shape build_config build_input_shape compile_config layers module "
     "name registered_name seed shared_object_id trainable vocabulary_size".split()
@@ -27,27 +27,27 @@ _LEFT_OUT = set(
 
 
 def put(path: Path, model: keras.Model) -> None:
-    """Write the digest of what a model computes into its file of weights."""
+    """Write the digest of what a model computes into its weights file."""
     with h5py.File(path, "a") as file:
         file.attrs[_PLACE] = digest_of(model)
 
 
 def is_of(path: Path, model: keras.Model) -> bool:
-    """Whether a model computes what the one did whose weights a file holds, as far as it tells."""
+    """Whether a weights file has the digest of a model, or no digest at all."""
     with h5py.File(path, "r") as file:
-        return file.attrs.get(_PLACE) in (None, digest_of(model))  # None in earlier versions' files
+        return file.attrs.get(_PLACE) in (None, digest_of(model))  # earlier versions wrote none
 
 
 def digest_of(model: keras.Model) -> str:
     """Return a digest of what a model computes: the same for each build of it, in any process."""
     layers = [model, *layers_within(model)]
-    # An InputLayer computes nothing, and a model that came unbuilt has none.
+    # An InputLayer computes nothing, and a model that was returned unbuilt has none.
     told = [_told(layer) for layer in layers if type(layer) is not keras.layers.InputLayer]
     return digest(json.dumps(told).encode())
 
 
 def has_own_code(model: keras.Model) -> bool:
-    """Whether a model has code that is not Keras's, which its settings do not tell."""
+    """Whether a model has code that is not Keras's, which its settings do not show."""
     return any(not _is_of_keras(one) or _calls_own(one) for one in [model, *layers_within(model)])
 
 
@@ -63,32 +63,32 @@ def _calls_own(layer: keras.Layer) -> bool:
 
 
 def _told(layer: keras.Layer) -> list[Any]:
-    """Return the class, the precision and the settings of a layer, and the wires in a model."""
+    """Return a layer's class, dtype policy and settings; for a model, also its connections."""
     config = _config(layer)
     parts = layers if isinstance(layers := config.get("layers"), list) else []
     nodes = [one for one in parts if isinstance(one, Mapping) and "inbound_nodes" in one]
-    # Names differ from build to build: wires lead to the places of layers in the model.
+    # Names differ from build to build, so connections refer to the positions of layers instead.
     places = {one["name"]: place for place, one in enumerate(nodes)}
     wires = [one["inbound_nodes"] for one in nodes]
     return [type(layer).__name__, layer.dtype_policy.name, _plain([config, wires], places)]
 
 
 def _config(layer: keras.Layer) -> Mapping[str, Any]:
-    """Return a layer's config without those of its parts, which are told after it."""
-    # Initializers may hold matrices, which Keras would turn into long lists of numbers.
+    """Return a layer's config without the configs of its sublayers, which the digest has too."""
+    # Initializers may contain matrices, which Keras would turn into long lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
     # Keras warns that a lambda in a config is unsafe to load; this config is only compared.
     with _silent([*layers_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
         try:
             config = layer.get_config()
-        except Exception:  # Keras raises where get_config() is missing, and a user's may raise
-            return {}  # the warning of a builder whose code has changed tells of such a layer
+        except Exception:  # Keras raises if get_config() is missing, and the user's may raise
+            return {}  # if such a layer changes, the warning about the builder's code covers it
     return config if isinstance(config, Mapping) else {}
 
 
 @contextmanager
 def _silent(parts: Iterable[keras.Layer | keras.Initializer]) -> Iterator[None]:
-    """Let get_config() of parts be empty, so that the config around them does not repeat them."""
+    """Make get_config() of parts return {}, so that the enclosing config does not repeat them."""
     hidden = [vars(one) for one in parts if "get_config" not in vars(one)]
     for own in hidden:
         own["get_config"] = dict
@@ -100,9 +100,9 @@ def _silent(parts: Iterable[keras.Layer | keras.Initializer]) -> Iterator[None]:
 
 
 def _plain(value: Any, places: Mapping[str, int]) -> Any:
-    """Return settings in a form that JSON holds, the same in any process."""
+    """Return settings as JSON-serializable values that are the same in any process."""
     if isinstance(value, Mapping):
-        if value.get("class_name") == "__lambda__":  # its bytes hold the path of its source
+        if value.get("class_name") == "__lambda__":  # its bytes contain the path of its source
             return None
         told = {str(key): one for key, one in value.items() if key not in _LEFT_OUT}
         return {key: _plain(one, places) for key, one in told.items()}
@@ -111,8 +111,8 @@ def _plain(value: Any, places: Mapping[str, int]) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        # Sums in another order differ in their last digits. So few are left that they seldom lie on
-        # both sides of a border; settings that differ by less than a thousandth are not told apart.
+        # Summing in another order changes the last digits, so only three digits are compared.
+        # Settings that differ by less than about a thousandth therefore count as equal.
         return f"{value:.3g}"
     if isinstance(value, str):
         return places.get(value, value)

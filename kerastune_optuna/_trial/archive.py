@@ -1,4 +1,4 @@
-"""The archive of a trial's backups in the store, of which one is whole at any time."""
+"""The archive of a trial's backups in the store, which always contains an intact backup."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ def _new_name() -> str:
 class Archive:
     """Keep the backups of a trial in the store, each as one file under a new name.
 
-    The trial names a new file before it is written, and the last file is removed only once the new
-    one is whole. So a process that dies in between leaves one whole backup.
+    The name of a new file is recorded in the trial before the file is written, and the previous
+    file is removed only once the new one is complete. So if the process dies in between, an intact
+    backup remains.
 
     Args:
         trial: The trial that is trained; it may be the retry of another.
-        store: Where weights are kept.
-        folder: Where its files are written and unpacked.
-        epochs: How many epochs the search gives to a trial: a backup of a search with others is not
-            used, since half of the one and half of the other compares with no other trial.
+        store: The store in which weights are kept.
+        folder: The folder in which the files of a backup are written and unpacked.
+        epochs: How many epochs the search gives to a trial. A backup from a search with another
+            number is not used, since a trial with a mixture of both would not be comparable.
     """
 
     trial: optuna.Trial
@@ -52,21 +53,21 @@ class Archive:
     epochs: int
     error: WeightsError | None = None
     # The file name of the next backup. After a failure it stays the same, so that the next attempt
-    # overwrites what the store may hold in part.
+    # overwrites an incomplete file.
     _name: str = field(default_factory=_new_name)
     _record: Mapping[str, Any] | None = None
-    _has_told: bool = False  # that the store is away
+    _has_told: bool = False  # whether the user was told that the store is away
 
     def open(self, series: Series) -> None:
-        """Unpack the last whole backup, and let the series go on from the trainings in it."""
+        """Unpack the last intact backup, and resume the series from the trainings in it."""
         self._record = TrialRecord(self.trial).backup
         is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
         state = state_in(self.folder) if is_there else None
         if state is not None and state["epochs"] == self.epochs:
             series.resume(state["series"], self._weights())
         elif self._record is not None:
-            why = "its search had other epochs" if state else "its backup is lost or damaged"
-            tell(f"Trial {self.trial.number} starts anew: {why}")
+            why = "the number of epochs has changed" if state else "its backup is lost or damaged"
+            tell(f"Trial {self.trial.number} starts over: {why}")
             self._clear()
 
     def _weights(self) -> State | None:
@@ -74,9 +75,9 @@ class Archive:
         return _state.read(path) if path.exists() else None
 
     def back_up(self, write: Callable[[], Mapping[str, Any]]) -> None:
-        """Put what `write` writes into the folder, and returns as state, into the store.
+        """Put the files that `write` writes, and the state that it returns, into the store.
 
-        After an error no more is tried, and it is kept until the trial has its result.
+        After an error, no further backups are made; the error is kept until the trial has a result.
         """
         if self.error is not None:
             return
@@ -85,15 +86,15 @@ class Archive:
                 state = {**write(), "epochs": self.epochs}
                 (self.folder / _STATE).write_text(json.dumps(state))
                 self._put_folder()
-        except Exception as error:  # layers of the user and stores of any kind raise anything
+        except Exception as error:  # the user's layers and stores may raise anything
             self.error = WeightsError(
                 f"Trial {self.trial.number} could not be backed up: {type(error).__name__}: "
-                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
-                "backup_every=None."
+                f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
+                "pass backup_every=None."
             )
 
     def back_up_between(self, series: Series, last: Mapping[str, Any]) -> None:
-        """Back up between two trainings, so that a retry does not run the first one again.
+        """Back up between two trainings, so that a retry does not repeat those that ended.
 
         Args:
             series: The trainings that ended.
@@ -101,7 +102,7 @@ class Archive:
         """
 
         def write() -> Mapping[str, Any]:
-            self._clear()  # of the checkpoint of the training that ended
+            self._clear()  # removes the backup that was made during the last training
             if (state := series.state_of_best) is not None:
                 _state.write(self.folder / _SERIES, state)
             return {"reports": last["reports"], "series": series.state()}
@@ -113,43 +114,43 @@ class Archive:
             path.unlink()
 
     def _put_folder(self) -> None:
-        """Put the folder into the store as one file, which the trial names before."""
+        """Put the folder into the store as one file, after recording its name in the trial."""
         last = self._record
         with scratch() as place:
             packed = place / "backup.zip"
-            with zipfile.ZipFile(packed, "w") as file:  # without compression, which takes long
+            with zipfile.ZipFile(packed, "w") as file:  # uncompressed, since compression is slow
                 for path in self.folder.iterdir():
                     file.write(path, path.name)
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not (self._let_know(record) and self._put(packed)):
-                return  # what it needs is away: the last backup stays the one that counts
+                return  # the storage or the store is away, so the last backup remains valid
         self._record, self._name = record, _new_name()
-        with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
+        with one_try(), suppress(Exception):  # the next backup removes what is left
             artifacts.remove(self.store, *(one["id"] for one in chain(last)))
             self._record = {**record, "previous": None}
 
     def _put(self, packed: Path) -> bool:
-        """Put a backup into the store; False where the store is away, which is told once.
+        """Put a backup into the store; if the store is away, tell the user once and return False.
 
-        A training that goes on does not wait for the store: its next backup tries again. A training
-        that a signal ends has no next backup, and waits.
+        A training that continues does not wait for the store, since its next backup tries again. A
+        training that a signal stops has no next backup, so it waits.
         """
         try:
             with nullcontext() if requested() else one_try():
                 artifacts.put(self.store, self._name, packed)
-        except Exception as error:  # stores of any kind raise anything
+        except Exception as error:  # a store may raise anything
             if not artifacts.may_pass(error):
                 raise
             if not self._has_told:
                 number = self.trial.number
-                tell(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
+                tell(f"Trial {number} could not be backed up and continues: {reason(error)}")
             self._has_told = True
             return False
         return True
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
-        """Write into the trial where its backup will be; False where the storage is away."""
-        # Where another process runs the trial, the next report raises the suppressed error again.
+        """Record in the trial where its backup will be; False if the storage is away."""
+        # If another process runs the trial, the next report raises the suppressed error again.
         with unless_away(), suppress(UpdateFinishedTrialError):
             TrialRecord(self.trial).backup = dict(record)
             return True
@@ -157,27 +158,27 @@ class Archive:
 
 
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
-    """Unpack a file of the store that a trial has on record; False where it is not whole."""
+    """Unpack a backup that a trial has on record; False if it is missing or damaged."""
     with scratch() as place:
         packed = place / "backup.zip"
         try:
             is_there = artifacts.fetch(store, record["id"], packed)
-        except Exception:  # each kind of store has errors of its own, with no base in common
-            return False  # which the caller tells
+        except Exception:  # stores have no common base class for their errors
+            return False  # the caller informs the user
         if is_there and digest(packed) == record["sha256"]:
-            shutil.unpack_archive(packed, folder, "zip")  # which writes nothing elsewhere
+            shutil.unpack_archive(packed, folder, "zip")  # writes nothing outside of the folder
             return True
     return False
 
 
 def state_in(folder: Path) -> dict[str, Any] | None:
-    """Return the state in an unpacked backup; None where there is no backup."""
+    """Return the state in an unpacked backup, or None if there is no backup."""
     path = folder / _STATE
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """Yield the records that a trial has of its backups, the last one first."""
+    """Yield the records of a trial's backups, the latest first."""
     while record is not None:
         yield record
         record = record["previous"]

@@ -1,4 +1,4 @@
-"""Backups of a running trial, so that its retry goes on where the last backup was made."""
+"""Backups of a running trial, so that its retry continues from the last backup."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _NOW, _BEST, _OPTIMIZERS = "now.npz", "best.npz", "optimizers.npz"
 
 
 class UnfitBackupError(Exception):
-    """Say that a backup does not fit the model, as when the builder has changed."""
+    """Signal that a backup does not fit the model, as when the builder has changed."""
 
 
 @dataclass(eq=False)
 class Backup(keras.callbacks.Callback):
-    """Back up a trial now and then, and restore what an earlier process backed up of it.
+    """Back up a trial at intervals, and restore the last backup of an earlier process.
 
-    A backup holds the variables as they are, those of the optimizer too, the weights of the best
-    epoch, the reports, the logs and the trainings that ended before.
+    A backup holds the current variables, including the optimizer's, the weights of the best epoch,
+    the reports, the logs, and the results of the trainings that ended before.
 
     Args:
-        archive: Where backups go, in whose folder the last one is unpacked.
+        archive: The archive of the trial's backups, whose folder holds the last one, unpacked.
         series: The trainings of the trial.
         pruning: The trial's PruningCallback, before this one in the list.
         best: The trial's BestWeights, before this one in the list.
         logs: The trial's EpochLogs, before this one in the list.
         watch: The trial's Stopwatch, before this one in the list.
-        every: Seconds between two backups at least.
+        every: The least number of seconds between two backups.
         fit: The data that the model is trained on.
     """
 
@@ -69,7 +69,7 @@ class Backup(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Restore the last backup, where it is of this training."""
+        """Restore the last backup if it was made during this training."""
         self._saved = time.monotonic()
         state = state_in(self.archive.folder)
         if state is None:
@@ -80,8 +80,8 @@ class Backup(keras.callbacks.Callback):
         try:
             self._restore(state)
         except MemoryError:
-            raise  # the backup itself may well fit
-        except Exception as error:  # Keras raises many kinds for weights that do not fit
+            raise  # this does not show that the backup does not fit
+        except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             raise UnfitBackupError from error
         self.pruning.resume(state)
         self.logs.rows = state["logs"]
@@ -104,8 +104,8 @@ class Backup(keras.callbacks.Callback):
     def _restore_optimizers(self) -> None:
         build_optimizer(self.model)
         saved = _state.read(self._path(_OPTIMIZERS))
-        # Which variables other optimizers are for, only the model's own steps tell. Where these
-        # have yet to build one, the numbers differ: a training that cannot go on begins anew.
+        # Only the model's own steps know which variables other optimizers are for. If one is not
+        # built yet, the numbers of variables differ, zip() raises, and the trial starts over.
         for variable, value in zip(_variables_of_optimizers(self.model), saved, strict=True):
             variable.assign(value)
 
@@ -115,17 +115,17 @@ class Backup(keras.callbacks.Callback):
             self._back_up(epoch + 1)
 
     def _back_up(self, next_epoch: int) -> None:
-        """Back up where that is due, or an interrupt has come.
+        """Back up if a backup is due or a signal asked the search to end.
 
         Args:
-            next_epoch: The one that a retry begins with.
+            next_epoch: The epoch with which a retry begins.
         """
         if requested() or time.monotonic() - self._saved >= self.every:
             self.archive.back_up(lambda: {**self._written(), "next_epoch": next_epoch})
             self._saved = time.monotonic()
 
     def _written(self) -> dict[str, Any]:
-        """Write the model into the folder, and return what else a resumed training needs."""
+        """Write the model to the folder, and return what else a resumed training needs."""
         with artifacts.telling_room(tempfile.gettempdir(), 4 * artifacts.size_of(self.model)):
             _state.write(self._path(_NOW), _state.variables_of(self.model))
             _state.write(self._path(_OPTIMIZERS), _variables_of_optimizers(self.model))
@@ -140,7 +140,7 @@ class Backup(keras.callbacks.Callback):
         }
 
     def _save_best(self) -> None:
-        """Save the state of the best epoch too, where the model has another one now."""
+        """Save the state of the best epoch too, if it differs from the model's current state."""
         self._path(_BEST).unlink(missing_ok=True)
         now = map(keras.ops.convert_to_numpy, _state.variables_of(self.model))
         if not all(map(np.array_equal, self.best.state or (), now)):
@@ -151,17 +151,17 @@ class Backup(keras.callbacks.Callback):
 
 
 class BackupOfFits(Backup):
-    """Back up the first of a builder's own fits, so that a retry need not train it again."""
+    """Back up the first fit of a builder's own training, so that a retry need not repeat it."""
 
     pruning: OwnPruning
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave the last epoch to the end of the fit, where EarlyStopping restores weights."""
+        """Back up all epochs but the last: EarlyStopping may restore weights at the end."""
         if self.pruning.cut_off or not self.pruning.is_last(epoch):
             super().on_epoch_end(epoch)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Back up the end of the fit, also where a callback has stopped it before its time."""
+        """Back up the end of the fit, even if a callback stopped it early."""
         if self.pruning.epochs_run and not self.pruning.is_over:
             self._back_up(self.params["epochs"])
 

@@ -26,29 +26,32 @@ Logs: TypeAlias = Mapping[str, Any] | None
 class PruningCallback(KerasPruningCallback):
     """Report the objective of each epoch to Optuna and stop the training of a weak trial.
 
-    A pruned training ends as EarlyStopping ends one, by `model.stop_training`: every callback sees
-    the epoch and gets its `on_train_end`. `result()` then tells Optuna. When training ends, the
-    user attrs `best_value`, `best_epoch`, `epochs_run` and `stop_reason` are written to the trial.
-    There and in the reports the first epoch of a training is 0, whatever `initial_epoch=` says.
+    To prune a trial, the callback sets `model.stop_training`, as EarlyStopping does, so every other
+    callback still gets `on_epoch_end` and `on_train_end`. `result()` then raises TrialPruned. When
+    training ends, the callback writes the user attrs `best_value`, `best_epoch`, `epochs_run` and
+    `stop_reason`. In these attrs and in the reports, the first epoch is 0, even with
+    `initial_epoch=`.
 
-    Epochs without validation (`validation_freq=2`) are passed over. A metric that does not come
-    when it should is a MetricNotFoundError, raised at the end of the first such epoch's training.
-    A training whose loss is no longer finite ends with that epoch, and is pruned.
+    Epochs without validation (`validation_freq=2`) are skipped. If an epoch lacks the metric for
+    any other reason, training stops after that epoch and raises MetricNotFoundError. If the loss is
+    no longer finite, training stops after that epoch and the trial is pruned, or fails if none of
+    its values was finite.
 
-    Where the database does not answer, training goes on, and the reports follow when it does.
+    If the database does not respond, training continues, and the reports are sent later.
 
-    Put it last in the list: a callback before it may add the metric to the logs.
+    Put the callback last in the list, so that it sees metrics that other callbacks log.
 
     Args:
         trial: The Optuna trial (or FixedTrial, which is never pruned) that is being trained.
         monitor: Name of the metric in the epoch logs. Default "val_accuracy", which also finds
             Keras's categorical, sparse and binary accuracies.
-        interval: Report and decide every so many epochs. Default 1.
-        direction: "auto" (default) takes the direction of the trial's study, or for a FixedTrial
-            what the name of the metric says; "minimize" and "maximize" are checked against it.
+        interval: Report the metric and ask the pruner every `interval` epochs. Default 1.
+        direction: "auto" (default) uses the direction of the trial's study; for a FixedTrial, it
+            infers the direction from the metric's name. "minimize" and "maximize" must agree with
+            the study.
 
     Raises:
-        ArgumentError: `monitor`, `interval` or `direction` cannot work.
+        ArgumentError: `monitor`, `interval` or `direction` is invalid.
 
     Example:
         >>> import keras, numpy, optuna
@@ -83,48 +86,48 @@ class PruningCallback(KerasPruningCallback):
         self.on_train_begin()
 
     def join(self, series: Series) -> None:
-        """Train as one of the trainings of a trial, which is judged by their mean."""
+        """Make this training one of a series, by whose mean the trial is judged."""
         self._series = series
         self.on_train_begin()  # a builder's own fit may not call on_train_begin
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Forget an earlier training, so that one trial may train twice."""
+        """Reset the state, so that one trial can train more than once."""
         self.best_value: float | None = None
         self.best_epoch: int | None = None
         self.epochs_run = 0
         self.pruned = False
         self.cut_off = False
         self.reason: str | None = None
-        self.last_epoch = -1  # that ended and was not left early, as Keras numbers epochs
-        self._first_epoch = 0  # likewise
+        self.last_epoch = -1  # the last epoch that was not left early, in Keras's numbering
+        self._first_epoch = 0  # also in Keras's numbering
         self._values_seen = 0
         self.diverged: str | None = None
         self._unsent: dict[int, float] = {}
         self._error: Exception | None = None
         self._names: set[str] = set()
-        # Optuna ignores a second report of a step: a second training goes on counting.
+        # Optuna ignores a second report for a step, so a second training continues the count.
         after = max(_optuna.reports_of(self.trial), default=-1) + 1
         self._first_step = self._series.first_step if self._series.number else after
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Take the value of the epoch, ask the pruner, and end where a signal has asked for it."""
+        """Record the value of the epoch, ask the pruner, and stop if a signal requested it."""
         if self.cut_off:
-            return  # Keras ends an epoch like any other after the batch at which it is to stop
+            return  # Keras calls this even for an epoch that was left after one of its batches
         self._take(epoch, logs or {})
         if _signals.requested() and not self.is_last(epoch):
             self.break_off()
 
     def is_last(self, epoch: int) -> bool:
-        """Whether training ends with an epoch by itself."""
+        """Whether training ends after this epoch anyway."""
         return self._is_stopped or epoch + 1 >= self.params.get("epochs", 0)
 
     @property
     def _is_stopped(self) -> bool:
-        # A model that a loop of the user's own trains may lack it.
+        # A model that the user's own loop trains may lack this attribute.
         return bool(getattr(self.model, "stop_training", False))
 
     def break_off(self) -> None:
-        """End the training for a retry to resume; the epoch that runs counts as not begun."""
+        """Stop the training so that a retry can resume it; the current epoch does not count."""
         self.cut_off = True
         self.model.stop_training = True
 
@@ -151,19 +154,19 @@ class PruningCallback(KerasPruningCallback):
         self._report(step, self._series.mean_with(value), asks=self._may_go_on(epoch))
 
     def leads(self, value: float) -> bool:
-        """Whether a value is that of the best epoch so far."""
-        # Of equal epochs the last one: with few rows to validate on, accuracies tie soon, and the
-        # loss on other rows still falls, to half on iris (tests/benchmarks/README.md).
+        """Whether a value is at least as good as that of every epoch so far."""
+        # Of equal epochs, the last one wins: with few validation rows, accuracies soon tie while
+        # the loss on other rows still falls, by half on iris (tests/benchmarks/README.md).
         return value == self.best_value or self.objective.is_better(value, than=self.best_value)
 
     def _may_go_on(self, epoch: int) -> bool:
-        """Whether the trial may have epochs after this one, in a further training too."""
+        """Whether the trial may have more epochs, in this training or in a later one."""
         return not self.is_last(epoch) or self._series.number + 1 < self._series.length
 
     def _report(self, step: int, value: float, *, asks: bool) -> None:
-        """Report, and ask the pruner where epochs are left; stop where optuna-integration raises.
+        """Report the value; if epochs are left, ask the pruner.
 
-        A trial that has no epochs left is COMPLETE: to prune it would save nothing.
+        Pruning a trial that has no epochs left would save nothing.
         """
         if (step + 1) % self.interval:
             return
@@ -171,31 +174,32 @@ class PruningCallback(KerasPruningCallback):
         try:
             with unless_away():
                 self._send_late_reports()
-                # A TrialPruned would cut off the callbacks after this one and every `on_train_end`.
+                # optuna-integration raises TrialPruned here, which would skip the callbacks after
+                # this one and every `on_train_end`.
                 if asks and self.trial.should_prune():
                     self.pruned = self.model.stop_training = True
         except UpdateFinishedTrialError as error:
-            self._give_up(error)  # another process took this one for dead, and runs the trial
+            self._give_up(error)  # another process considers this one dead and runs the trial
 
     def _send_late_reports(self) -> None:
-        """Send the reports that the storage did not take, the earliest first."""
+        """Send the reports that the storage has not received yet, the earliest first."""
         for step in sorted(self._unsent):
             self.trial.report(self._unsent[step], step)
             del self._unsent[step]
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
-        """Wait for the next epoch where this one had no validation, else give up."""
+        """Skip an epoch without validation; stop the training if the metric is missing anyway."""
         validated = any(name.startswith("val_") for name in logs)
         if validated or not self.objective.needs_validation:
             self._give_up(self.objective.missing(logs))
 
     def end(self, reason: str) -> None:
-        """End the training as a pruned one, for a reason that is not the pruner's."""
+        """Stop and prune the training for a reason other than the pruner's decision."""
         self.pruned, self.reason = True, reason
         self.model.stop_training = True
 
     def diverge(self, how: str) -> None:
-        """End the training, whose numbers are no longer finite, and keep `how` for the reason."""
+        """Stop a training that has diverged; its stop reason will contain `how`."""
         self.diverged = how
         self.model.stop_training = True
 
@@ -204,9 +208,9 @@ class PruningCallback(KerasPruningCallback):
         self.model.stop_training = True
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Write what the training came to into the user attrs, or raise what was wrong with it."""
+        """Write the outcome of the training to the user attrs, or raise the error that ended it."""
         if self.cut_off:
-            return  # the trial is resumed from its last backup, and has come to nothing yet
+            return  # there is no outcome yet: a retry resumes the trial from its last backup
         self.pruned = self.pruned or (self.diverged is not None and self.best_value is not None)
         if self._error is None and not (self._values_seen or self.reason or self.diverged):
             self._error = self.objective.missing(self._names)
@@ -217,7 +221,7 @@ class PruningCallback(KerasPruningCallback):
             self.trial.set_user_attr(key, value)
 
     def outcome(self) -> dict[str, Any]:
-        """Return what this training came to; without a best value where none was finite."""
+        """Return the outcome of this training, without a best value if none was finite."""
         epoch = None if self.best_epoch is None else self.best_epoch - self._first_epoch
         best = {TrialRecord.best_value: self.best_value, TrialRecord.best_epoch: epoch}
         known = {key: value for key, value in best.items() if value is not None}
@@ -226,7 +230,7 @@ class PruningCallback(KerasPruningCallback):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended: all epochs, pruned, stopped by another callback, or by itself."""
+        """Why training ended, such as "all epochs" or "pruned at epoch 3/10 by MedianPruner"."""
         if self.reason is not None:
             return self.reason
         epoch = self.last_epoch + 1 - self._first_epoch
@@ -242,10 +246,10 @@ class PruningCallback(KerasPruningCallback):
             return "all epochs"
         if self._is_stopped:
             return f"stopped at epoch {epoch}/{epochs} by a callback"
-        return f"ended at epoch {epoch}/{epochs}"  # as a loop of the user's own may
+        return f"ended at epoch {epoch}/{epochs}"  # as the user's own loop may do
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed training needs, in a form that JSON holds."""
+        """Return what a resumed training needs, as JSON-serializable values."""
         reports = {**_optuna.reports_of(self.trial), **self._unsent}
         own = {TrialRecord.best_value: self.best_value, TrialRecord.best_epoch: self.best_epoch}
         counts = {TrialRecord.epochs_run: self.epochs_run, "values_seen": self._values_seen}
@@ -253,7 +257,7 @@ class PruningCallback(KerasPruningCallback):
         return {**own, **counts, **places, "reports": sorted(reports.items())}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of a training in an earlier process, and report what it reported."""
+        """Continue from the state that an earlier process saved, and repeat its reports."""
         self.best_value = state[TrialRecord.best_value]
         self.best_epoch = state[TrialRecord.best_epoch]
         self.epochs_run = state[TrialRecord.epochs_run]
@@ -262,16 +266,16 @@ class PruningCallback(KerasPruningCallback):
         self.report_again(state)
 
     def report_again(self, state: Mapping[str, Any]) -> None:
-        """Report what an earlier process reported, where the trial does not have it."""
+        """Send the reports of an earlier process that the trial does not have."""
         known = _optuna.reports_of(self.trial)
         self._unsent = {step: value for step, value in state["reports"] if step not in known}
         self._send_late_reports()
 
     def result(self) -> float:
-        """Return the value of the best epoch, for an objective function of your own to return.
+        """Return the value of the best epoch, for your objective function to return.
 
         Returns:
-            The best value; NaN, which Optuna takes for a failure, where none was a finite number.
+            The best value, or NaN if no value was finite; Optuna then marks the trial as failed.
 
         Raises:
             optuna.TrialPruned: The pruner ended the training, or its loss is no longer finite.
@@ -282,7 +286,7 @@ class PruningCallback(KerasPruningCallback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Hold in memory the model's state at its best epoch: weights, and seed generators.
+    """Hold the model's state at its best epoch in memory: its weights and seed generators.
 
     Args:
         pruning: The PruningCallback before it in the list, which knows the best epoch.
@@ -300,14 +304,14 @@ class BestWeights(keras.callbacks.Callback):
         self._validated: State | None = None
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Copy the seed generators: layers that sample may draw from them in validation too."""
+        """Copy the seed generators, from which layers may draw during validation too."""
         self._generators = state_of_generators(self.model)
 
     def take_validated(self, logs: Logs = None) -> None:
-        """Copy the weights that a validation saw, where its logs are the best so far.
+        """Copy the weights that were just validated, if their logs are the best so far.
 
-        It is to be called before the user's callbacks hear of the validation's end: from then on
-        they may change the weights, as SwapEMAWeights does, and one that prunes.
+        This must run before `on_test_end` of the user's callbacks, which may change the weights, as
+        SwapEMAWeights does.
         """
         self._validated = None
         validated = {f"val_{name}": value for name, value in (logs or {}).items()}
@@ -317,21 +321,21 @@ class BestWeights(keras.callbacks.Callback):
             self._validated = self.model.get_weights() if leads else None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Hold the model's state where the epoch is the best so far."""
+        """Keep the model's state if the epoch is the best so far."""
         validated, self._validated = self._validated, None
         if self._pruning.best_epoch == epoch:
             weights = validated or self.model.get_weights()
             self.state = [*weights, *self._generators]
-            # TensorFlow's relu may make 0 of NaN: a loss is then finite, and the model is dead.
+            # TensorFlow's relu may turn NaN into 0: then the loss is finite and the model is dead.
             if any(map(_holds_nan, self.model.weights, weights)):
                 self._pruning.diverge("weights are nan")
 
     def best_or_last(self) -> State:
-        """Return the state of the best epoch; the weights as they are where no epoch was seen."""
+        """Return the state of the best epoch, or the current weights if there is none."""
         return self.model.get_weights() if self.state is None else self.state
 
 
 def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:
-    """Whether a trained variable holds NaN: then NumPy's minimum of it is NaN."""
+    """Whether a trainable variable holds NaN; if it does, its minimum is NaN too."""
     with np.errstate(invalid="ignore"):
         return bool(variable.trainable and np.isnan(np.min(value, initial=0)))

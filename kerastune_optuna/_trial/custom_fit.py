@@ -1,4 +1,4 @@
-"""Trainings that a builder does itself, by a method `fit`, and what they return."""
+"""Trainings by a builder's own method `fit`, and the values that it returns."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
 from kerastune_optuna._trial.state import State
 
-_DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
+_DEFAULT = "val_accuracy"  # the default objective of a tuner
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:
-    """Whether a builder has a `fit(trial, model, **fit_arguments)`, called instead of Model.fit."""
+    """Whether a builder has a `fit(trial, model, **fit_arguments)` that replaces Model.fit."""
     return callable(getattr(build_model, "fit", None))
 
 
 class OwnPruning(PruningCallback):
-    """Report a training of the builder's own, whose value its fit may return after all epochs."""
+    """Report a training by the builder's own fit, which may return its value at the end."""
 
-    is_of_end = False  # whether the value is that of the last weights, whatever epochs logged
-    fits: Fits  # the callback that shows this one all fits as one
+    is_of_end = False  # whether the value is that of the final weights, not of the best epoch
+    fits: Fits  # the callback that presents all fits to this callback as one
     _trained: keras.Model | None = None  # the trial's model
-    _is_other = False  # whether the model in training lacks weights of the trial's model
-    _returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
-    _given = 0  # the epochs that the builder's fit was given
+    _is_other = False  # whether the model being trained lacks weights of the trial's model
+    _returned: Mapping[str, Any] = MappingProxyType({})  # the metrics that fit returned, if any
+    _given = 0  # the epochs= that was passed to the builder's fit
 
     @property
     def is_over(self) -> bool:
-        """Whether the training was ended before its time, by pruning or by what went wrong."""
+        """Whether the training was stopped early, by pruning, a signal or an error."""
         went_wrong = self._error is not None or self.diverged is not None
         return self.pruned or self.cut_off or went_wrong
 
     def begin_fit(self) -> None:
-        """Refuse another fit where the training is over, or is asked to end.
+        """Prevent another fit from starting if the training is over or a signal requested its end.
 
         Raises:
-            TrainingOver: The training is over, or is asked to end.
+            TrainingOver: The training is over, or a signal requested its end.
         """
         self.cut_off = self.cut_off or _signals.requested()
         if self.is_over:
             raise TrainingOver
 
     def set_model(self, model: keras.Model) -> None:
-        """Note whether a fit trains the trial's model, which is set first, or all its weights."""
+        """Note whether a fit trains all weights of the trial's model, the first one that is set."""
         super().set_model(model)
         self._trained = model if self._trained is None else self._trained
         self._is_other = not _ids(self._trained) <= _ids(model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Note how many epochs there may be in all: further fits add to them."""
+        """Note how many epochs the training may have in all, including those of further fits."""
         super().set_params(params)
         epochs = params.get("epochs", 0)
         self._given = self._given or epochs
@@ -66,25 +66,25 @@ class OwnPruning(PruningCallback):
             self._series.begin(epochs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Take the value of an epoch, unless it is that of another model."""
+        """Record the value of an epoch; stop if another model logged it."""
         if self._is_other and self.objective.find(logs or {}) is not None:
             self._give_up(self._other())
         else:
             super().on_epoch_end(epoch, logs)
 
     def _may_go_on(self, epoch: int) -> bool:
-        """Whether the trial may have epochs after this one: another fit may follow."""
+        """Return True, since another fit may follow."""
         return True
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
-        """Do nothing: another fit may log the objective, or the builder's fit return it."""
+        """Do nothing: another fit may log the objective, or the builder's fit may return it."""
 
     def take(self, came: Any) -> None:
-        """Take what the builder's fit returned for the value of the trial.
+        """Use what the builder's fit returned as the value of the trial.
 
         Raises:
-            BuilderError: It is no result.
-            MetricNotFoundError: It is without the objective.
+            BuilderError: It is neither a number, nor a dict, nor a History.
+            MetricNotFoundError: It does not contain the objective.
         """
         is_history = isinstance(came, keras.callbacks.History)
         if is_history:
@@ -95,29 +95,29 @@ class OwnPruning(PruningCallback):
         value, best = _worth(came, self.objective), self.best_value
         if is_history:
             _check.warn(
-                "The builder's fit returned a History of epochs that its callbacks did not see: "
-                "nothing is pruned, and a trial has the value and the weights of its last epoch, "
-                "not of its best one. Pass callbacks= on to each Model.fit."
+                "The builder's fit returned a History of epochs that the callbacks did not get, so "
+                "nothing is pruned, and a trial has the value and weights of its last epoch, not "
+                "of its best one. Pass callbacks= on to each Model.fit."
             )
         elif not self._values_seen:
             self._warn_of_default(came, value)
         elif best is not None and _are_close(value, best):
-            return  # likewise
+            return  # the weights of the best epoch are kept here too
         elif best is not None and self.objective.is_better(best, than=value):
             _check.warn(
                 f"The builder's fit returned another {self.objective.name} than that of its best "
-                "epoch, which was better. What it returns counts, with the weights of the end. For "
-                "those of the best epoch return what Model.fit returns."
+                "epoch, which was better. The returned value counts, with the final weights. To "
+                "use the best epoch and its weights, return what Model.fit returns."
             )
         self._take_end(value)
 
     def _is_better(self, logs: Mapping[str, Any]) -> bool:
-        """Whether the logs of an epoch hold a better value than any that callbacks saw."""
+        """Whether the logs of an epoch contain a better value than the callbacks saw."""
         name = self.objective.find(logs)
         return name is not None and self.objective.is_better(logs[name], than=self.best_value)
 
     def _take_end(self, value: float) -> None:
-        """Let the value count that the model has in the end, and its weights then."""
+        """Make the returned value and the final weights count for the trial."""
         if not self._values_seen:
             self._unsent[self._first_step] = self._series.mean_with(value)
         self.is_of_end, self._values_seen = True, self._values_seen + 1
@@ -125,31 +125,31 @@ class OwnPruning(PruningCallback):
         self.best_epoch = self.last_epoch if self.epochs_run else None
 
     def complete(self, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the logs of the best epoch with what else the builder's fit returned."""
+        """Return the logs of the best epoch, with other metrics that the builder's fit returned."""
         return {**logs, **self._returned} if self.is_of_end else {**self._returned, **logs}
 
     def _warn_of_default(self, came: Any, value: float) -> None:
-        """Warn where a number without a name counts as the default objective.
+        """Warn if a number without a name counts as the default objective.
 
-        KerasTuner minimises such a number where its tuner was given no objective.
+        KerasTuner minimizes such a number if its tuner has no objective.
         """
         is_named = isinstance(came, Mapping) or self.objective.name != _DEFAULT
         if not is_named and math.isfinite(value):
             _check.warn(
                 f"The builder's fit returned a number ({value:.6g}), which counts as {_DEFAULT} "
-                f"and is {self.objective.direction}d. Where it is something else, pass its name as "
-                f"objective=, and direction=. Else return it by its name: {{{_DEFAULT!r}: value}}."
+                f"and is {self.objective.direction}d. If it is another metric, pass objective= and "
+                f"direction=. Otherwise return it with its name: {{{_DEFAULT!r}: value}}."
             )
 
     def _other(self) -> BuilderError:
         return BuilderError(
             f"The builder's fit trained {self.model.name!r} with callbacks=, which logs "
-            f"{self.objective.name} and is another model than its trial's: best_model() cannot "
-            "have its weights. Train the model that fit is given, or leave out callbacks= there."
+            f"{self.objective.name} and is another model than its trial's: best_model() could not "
+            "return its weights. Train the model that fit gets, or leave out callbacks= there."
         )
 
     def outcome(self) -> dict[str, Any]:
-        """Return what the training came to, with the epochs of each fit where it has several."""
+        """Return the outcome of the training, with the epochs of each fit if there are several."""
         outcome, epochs = super().outcome(), self.params.get("epochs", 0)
         if len(lengths := self.fits.lengths) > 1:
             outcome[TrialRecord.fits] = lengths
@@ -159,7 +159,7 @@ class OwnPruning(PruningCallback):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended, as far as the callbacks were called."""
+        """Why training ended, as far as the callbacks know."""
         if self.is_of_end and self.best_value is None:
             return f"the builder's fit returned a {self.objective.name} that is not finite"
         if self.epochs_run == 0 and self.best_value is not None:
@@ -168,17 +168,17 @@ class OwnPruning(PruningCallback):
 
 
 class BestOfFits(BestWeights):
-    """Hold the state of the trial's model at the best epoch, whichever model is trained."""
+    """Hold the state of the trial's model at the best epoch, even if another model is trained."""
 
     _pruning: OwnPruning
 
     def set_model(self, model: keras.Model) -> None:
-        """Keep the first model, the trial's: a builder may train others that contain it."""
+        """Keep the first model, the trial's, since a builder may train others that contain it."""
         if self.model is None:
             super().set_model(model)
 
     def best_or_last(self) -> State:
-        """Return the state of the epoch whose value counts, or of the end."""
+        """Return the state of the best epoch, or the final state if the returned value counts."""
         if self._pruning.is_of_end:
             return [*self.model.get_weights(), *self._generators]
         return super().best_or_last()
@@ -189,16 +189,16 @@ def _ids(model: keras.Model) -> set[int]:
 
 
 def _are_close(value: float, best: float) -> bool:
-    """Whether two values are the same up to rounding: a fit may round what it returns."""
+    """Whether two values are equal up to rounding, since a fit may round its return value."""
     return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
 
 
 def _worth(came: Any, objective: Objective) -> float:
-    """Return the value in what a builder's fit returned.
+    """Return the objective's value from what a builder's fit returned.
 
     Raises:
-        BuilderError: It is no result.
-        MetricNotFoundError: It is without the objective.
+        BuilderError: It is neither a number nor a dict.
+        MetricNotFoundError: It does not contain the objective.
     """
     if isinstance(came, Real):
         return float(came)
@@ -209,7 +209,7 @@ def _worth(came: Any, objective: Objective) -> float:
         )
     if (name := objective.find(came)) is None:
         raise MetricNotFoundError(
-            f"The builder's fit returned {', '.join(sorted(came)) or 'no metric'}, and not "
-            f"{objective.name}. Return it under that name, or what Model.fit returns."
+            f"The builder's fit returned {', '.join(sorted(came)) or 'no metric'}, but not "
+            f"{objective.name}. Return it under that name, or return what Model.fit returns."
         )
     return float(came[name])

@@ -1,4 +1,4 @@
-"""The files that a trial has in the store, by their kinds."""
+"""The files that a trial has in the store, by kind."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from kerastune_optuna._storage import StoreSource, artifacts
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial.archive import chain
 
-# How their names end. Keras saves weights only under names that end so, and optuna-dashboard shows
-# a table of files that end in ".csv".
+# The endings of file names. Keras saves weights only to files with this ending, and
+# optuna-dashboard shows files that end in ".csv" as tables.
 KINDS = WEIGHTS, HISTORY, BACKUP = (".weights.h5", "history.csv", ".backup")
 
 
 def ids(storage: BaseStorage, trial: FrozenTrial, kind: str) -> list[str]:
-    """Return the names under which the store may have a trial's files of a kind."""
+    """Return the names under which the store may have a trial's files of one kind."""
     if kind == BACKUP:
         return [one["id"] for one in chain(TrialRecord(trial).backup)]
     if kind == WEIGHTS and TrialRecord(trial).weights is None:
-        return []  # most trials saved none: a slow storage is not asked about each of them
+        return []  # most trials saved none, and a query for each of them may be slow
     saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     return [meta.artifact_id for meta in saved if meta.filename.endswith(kind)]
 
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, *kinds: str) -> None:
-    """Delete a trial's files of some kinds; the storage keeps Optuna's record of them."""
+    """Delete a trial's files of the given kinds; the storage keeps Optuna's records of them."""
     for kind in kinds:
         artifacts.remove(store, *ids(storage, trial, kind))

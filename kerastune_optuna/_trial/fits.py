@@ -1,4 +1,4 @@
-"""The fits of one training, where a builder trains in phases: one curve with one end."""
+"""The fits of one training if a builder trains in phases: they form one learning curve."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from kerastune_optuna._trial.history import EpochLogs
 
 
 class TrainingOver(BaseException):
-    """Leave a builder's own fit whose training has ended before the last of its phases.
+    """Leave a builder's own fit when its training has ended before its last phase.
 
-    Like asyncio's CancelledError, it is no Exception, so that an `except Exception` around a phase
-    does not take it for an error of that phase.
+    Like asyncio's CancelledError, it does not inherit from Exception, so that an `except Exception`
+    around a phase does not catch it.
     """
 
 
 def gate(begin_fit: Callable[[], None]) -> keras.callbacks.Callback:
-    """Return a callback that lets no further fit begin once the training is over.
+    """Return a callback that prevents further fits once the training is over.
 
-    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. The gate
-    comes before all other callbacks, so that none of them hears of a fit that does not begin.
+    Keras reads `stop_training` only after a batch, and resets it when a fit begins. The gate comes
+    before all other callbacks, so that none of them is called for a fit that does not begin.
 
     Args:
-        begin_fit: Called as a fit begins; it raises TrainingOver where none may.
+        begin_fit: Called when a fit begins; raises TrainingOver if the training is over.
     """
     return keras.callbacks.LambdaCallback(on_train_begin=lambda logs=None: begin_fit())
 
 
 class Fits(keras.callbacks.Callback):
-    """Show callbacks all fits of a training as a single one.
+    """Present all fits of a training to callbacks as a single fit.
 
-    Epochs count on from one fit to the next, however Keras or `initial_epoch=` numbers them. The
-    training begins with the first fit and ends by `end()`: no fit tells whether another follows.
+    The epochs are numbered consecutively over all fits, however Keras or `initial_epoch=` numbers
+    them. The training begins with the first fit and ends with `end()`, since no fit shows whether
+    another follows.
 
     Args:
-        logs: The logs of the training, which is among the callbacks.
+        logs: The EpochLogs of the training, which must be among the callbacks.
         callbacks: The callbacks that see a single fit.
-        of_first: The callbacks that see the first fit alone, and its end. A backup is one: a later
-            fit cannot be resumed alone, since its weights come from the fits before it.
+        of_first: The callbacks that see only the first fit, and its end. Backups are such callbacks
+            because a later fit cannot be resumed: its weights come from the fits before it.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Fits(keras.callbacks.Callback):
         of_first: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         super().__init__()
-        self.history: keras.callbacks.History | None = None  # of the last fit that ended
+        self.history: keras.callbacks.History | None = None  # that of the last fit that ended
         self._logs = logs
         self._callbacks = callbacks
         self._of_first = of_first
@@ -68,7 +69,7 @@ class Fits(keras.callbacks.Callback):
         return [end - start for start, end in pairwise([*self._starts, len(self._logs.rows)])]
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Pass on the parameters of the first fit; those of a later one come with its epochs."""
+        """Pass on the parameters of the first fit; `on_epoch_end` passes on those of later fits."""
         super().set_params(params)
         if not self._starts:
             self._pass_on("set_params", params)
@@ -88,7 +89,7 @@ class Fits(keras.callbacks.Callback):
         if self._starts:
             self._seeing = list(self._callbacks)
             self._starts.append(len(self._logs.rows))
-            # Where a backup resumed the first fit, Keras would begin this one at that epoch too.
+            # If a backup resumed the first fit, Keras would begin this fit at the same epoch too.
             begin_at(self.model, None)
             return
         self._starts.append(0)
@@ -100,7 +101,7 @@ class Fits(keras.callbacks.Callback):
         self._pass_on("on_test_begin", logs)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Pass on the epoch, under its number in the whole training."""
+        """Pass on the epoch, with its number in the whole training."""
         rows = self._logs.rows
         if rows and (self._begins or epoch + self._shift <= rows[-1]["epoch"]):
             self._shift = rows[-1]["epoch"] + 1 - epoch
@@ -111,7 +112,7 @@ class Fits(keras.callbacks.Callback):
         self._pass_on("on_epoch_end", epoch + self._shift, logs)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Wait for another fit, or for the end."""
+        """End the first fit for the callbacks that see only that one."""
         self.history = getattr(self.model, "history", None)
         if len(self._starts) > 1:
             return
@@ -127,7 +128,7 @@ class Fits(keras.callbacks.Callback):
 
 
 def _tell_all(history: keras.callbacks.History, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write all epochs into a History, those that an earlier process trained too."""
+    """Write all epochs to a History, including those that an earlier process trained."""
     history.epoch, history.history = [], {}
     for row in rows:
         logs = dict(row)

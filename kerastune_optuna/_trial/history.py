@@ -27,11 +27,11 @@ class EpochLogs(keras.callbacks.Callback):
         self.rows: list[Row] = []
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Forget an earlier training."""
+        """Drop the logs of an earlier training."""
         self.rows = []
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Add a row, with what the callbacks before this one put into the logs."""
+        """Add a row with the logs, including what earlier callbacks in the list added."""
         row = {name: plain(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **row})
 
@@ -42,26 +42,26 @@ def save(
     """Keep the rows as an artifact of their trial.
 
     Args:
-        store: Where weights are kept.
+        store: The store in which weights are kept.
         trial: The running trial.
         rows: The logs of its epochs.
-        folder: Where to write the file, of which nothing is left.
+        folder: A folder for the temporary file.
 
     Returns:
-        The error, where there is one: it is raised later, since the trial has its result anyway.
+        The error, if any. The caller raises it later, since the trial has its result anyway.
     """
     if not rows:
-        return None  # a builder's own training may call no callback
+        return None  # a builder's own fit may call no callback
     path = folder / files.HISTORY
     try:
         _write(rows, path)
         artifacts.upload(store, trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
-        raise  # of the database: the trial has no result yet
-    except Exception as error:  # stores of any kind raise anything
+        raise  # the database failed, so the trial has no result yet
+    except Exception as error:  # a store may raise anything
         return WeightsError(
             f"The history of trial {trial.number} cannot be saved: {type(error).__name__}: "
-            f"{error}. Its result is kept. Make room in directory=, or mend artifact_store=."
+            f"{error}. Its result is kept. Free space in directory=, or fix artifact_store=."
         )
     finally:
         path.unlink(missing_ok=True)
@@ -69,14 +69,14 @@ def save(
 
 
 def plain(value: Any) -> Any:
-    """Return a value in a form that JSON and CSV hold."""
+    """Return a value as one that JSON and CSV can represent."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value if isinstance(value, int | float | str) else str(value)
 
 
 def _write(rows: Sequence[Row], path: Path) -> None:
-    """Write a table with a column for each name, in the order in which they came."""
+    """Write a table with a column for each name, in the order in which the names first appear."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, names, lineterminator="\n")

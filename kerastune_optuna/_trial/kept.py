@@ -1,4 +1,4 @@
-"""The models of the best trials, or of the front: whether one ranks, and how it is kept."""
+"""The models of the best trials or of the Pareto front: which are kept, saved and rebuilt."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from kerastune_optuna._trial.variables import build_optimizer, make_again, remem
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
 _ON_TRIAL_ALONE = (
-    "Let build_model depend on its trial alone, not on chance or earlier calls, and let a fit of "
-    "its own keep the layers that it was given."
+    "Let build_model depend only on its trial, not on chance or earlier calls, and let its own fit "
+    "keep the layers of the model that it gets."
 )
-_UNASKED = 1  # how many trials keep their weights where no search asked for a number
+_UNASKED = 1  # how many trials keep their weights if no search has set a number
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:
     """Return how many trials of a study keep their weights.
 
     Args:
-        study: The study, which remembers what its latest search asked for.
-        asked: What is asked for now; None for nothing.
+        study: The study, which has the number of its latest search on record.
+        asked: The number to use instead of the recorded one, or None.
     """
     if asked is not None:
         return asked
@@ -44,16 +44,16 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
-    """Return how many trials keep their weights from now on, which the study is to remember.
+    """Return how many trials keep their weights from now on, and record the number in the study.
 
     Args:
         study: The study that is about to be searched.
-        asked: What this search asks for; None for what the study remembers.
+        asked: The number for this search; None for the number that the study has on record.
     """
     number, before = keeps(study, asked), StudyRecord(study).keep_best or 0
     if number < before:
         _signals.tell(
-            f"keep_best={number}: study {study.study_name!r} kept its best {before} models, and "
+            f"keep_best={number}: study {study.study_name!r} kept its best {before} models and now "
             f"deletes all but {number}"
         )
     StudyRecord(study).keep_best = number
@@ -61,7 +61,7 @@ def claim_keeping(study: optuna.Study, asked: int | None) -> int:
 
 
 def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
-    """Whether a trial will be among those that keep their weights, as the study stands."""
+    """Whether a trial is among those that keep their weights, given the study's other trials."""
     count, objectives = keeps(study, recipe.keep_best), recipe.objectives
     if not count:
         return False
@@ -71,11 +71,11 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
     def outrank(others: Iterable[FrozenTrial]) -> bool:
         if objectives.are_several:
             return ranking.are_dominated(values, others, objectives.directions)
-        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
+        # As in ranking.best(), of equal trials the one with the lower number ranks first.
         costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
         return sum(cost < own for cost in costs) >= count
 
-    # Most trials are outranked by those that were COMPLETE when they began, which takes no query.
+    # Most trials are outranked by trials that were COMPLETE when they began, which takes no query.
     if outrank(filter(ranking.may_be_best, _optuna.known_trials(study))):
         return False
     several = objectives.are_several
@@ -85,12 +85,12 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
 def tidy(
     study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
 ) -> None:
-    """Delete what finished trials left in a store, except what is kept.
+    """Delete the files of finished trials from the store, except those that are to be kept.
 
     Args:
-        study: Their study.
-        recipe: What they were trained with.
-        kept_by: Returns the numbers of those that keep their weights; by default the best.
+        study: The study of the trials.
+        recipe: The recipe that they were trained with.
+        kept_by: Returns the numbers of the trials that keep their weights. Default: the best.
     """
     store, storage = recipe.store, _optuna.storage_of(study)
     finished = discard_outranked(study, store, kept_by or partial(keepers, study, recipe))
@@ -99,19 +99,19 @@ def tidy(
     for trial in finished:
         if needed.isdisjoint(files.ids(storage, trial, files.BACKUP)):
             files.discard(store, storage, trial, files.BACKUP)
-        if trial.state is TrialState.FAIL:  # of a process that died before it told the result
+        if trial.state is TrialState.FAIL:  # its process may have died before it told the result
             files.discard(store, storage, trial, files.HISTORY)
 
 
 def discard_outranked(
     study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]
 ) -> list[FrozenTrial]:
-    """Delete the weights of finished trials that do not keep them; return the finished ones.
+    """Delete the weights of finished trials that do not keep them; return the finished trials.
 
-    Those of trials that the study was copied with stay, since the first study may need them.
+    If the study was copied, trials that ran before keep their weights: the original may need them.
     """
-    # The finished trials are read before the keepers: the other way round, a trial that ended in
-    # between would lose weights that rank. A RUNNING trial may just have saved such weights.
+    # The finished trials are read before the keepers. Otherwise a trial that ended in between would
+    # lose weights that it should keep. A RUNNING trial may just have saved such weights.
     own = filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False))
     finished = [one for one in own if one.state.is_finished()]
     kept = keepers()
@@ -122,7 +122,7 @@ def discard_outranked(
 
 
 def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Return the numbers of the trials of a search that keep their weights."""
+    """Return the numbers of the trials that keep their weights."""
     count = keeps(study, recipe.keep_best)
     if recipe.objectives.are_several and count:
         return {trial.number for trial in ranking.front(study)}
@@ -132,19 +132,19 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
 def save(
     recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
 ) -> TunerError | None:
-    """Save the model's weights; return what went wrong, since the trial has its result anyway.
+    """Save the model's weights; return the error, if any, since the trial has its result anyway.
 
     Args:
         recipe: The recipe of the search.
         trial: The trial.
-        model: Its model, with the weights that are kept.
-        builds: The data from which Keras made variables that the builder had not made; None where
-            it had made all.
+        model: Its model, with the weights to keep.
+        builds: The data from which Keras created variables that the builder had not created; None
+            if the builder had created all.
     """
     try:
         weights.save(recipe.store, trial, model)
         if builds is not None:
-            batch = None  # a symbolic one, unless not even reading the data tells its shapes
+            batch = None  # stays None if not even reading the data shows its shapes
             with suppress(Exception):  # the user's data may raise anything
                 batch = builds.specification_of_a_batch()
             TrialRecord(trial).inputs = json.dumps(remember(model, batch))
@@ -156,30 +156,30 @@ def save(
 
 
 def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
-    """Build the first model that a process keeps once again, as best_model() will.
+    """Rebuild the first model that a process keeps, as best_model() will.
 
-    What stands in the way of that one would stand in the way of all others, and the user would hear
-    of it only after the search.
+    If this model cannot be rebuilt, none of the others can, and without this check the user would
+    learn of it only after the search.
 
     Raises:
-        TunerError: It does not come back.
+        TunerError: The model cannot be rebuilt.
     """
     recipe.rebuilt.append(trial.number)
     storage = _optuna.storage_of(trial.study)
-    # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+    # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
     stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
     try:
         rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
     except StoreAwayError:
-        raise  # the model may well come back once the store does
+        raise  # once the store responds again, the model may well be rebuilt
     except WeightsError as error:
         raise WeightsError(
-            f"The search ends with its first model, which best_model() could not return: {error} "
+            f"The search stops because best_model() could not return its first model: {error} "
             "To search without keeping models, pass keep_best=0."
         ) from error
     except TunerError:
         raise
-    except Exception:  # the builder's own, of this trial alone; or two models need too much memory
+    except Exception:  # the builder may fail for this trial only, or two models exceed the memory
         return
 
 
@@ -194,25 +194,25 @@ def rebuild(
 
     Args:
         build_model: The builder.
-        store: Where the weights are.
+        store: The store in which the weights are kept.
         storage: The storage of the trial's study.
         trial: A copy of the trial.
-        instead: What to do where the builder returns another model than was trained.
+        instead: What the error tells the user to do if the builder returns a different model.
 
     Raises:
         BuilderError: The builder returned something other than a compiled model.
-        WeightsError: The weights are not kept, or do not fit the model.
+        WeightsError: The weights were not kept, or do not fit the model.
     """
     asked_before = dict(trial.distributions)
     model, _ = build_again(build_model, trial)
     if (inputs := TrialRecord(trial).inputs) is not None:
         _make_again(model, trial, inputs)
-    # Keras leaves this False where the model's own steps call its layers, never the model.
+    # Keras leaves this False if the model's own steps call its layers and never the model.
     model.built = True
     try:
         weights.load(store, storage, trial, model)
     except UnfitWeightsError as error:
-        asked = trial.distributions  # into which the builder's call wrote what it asked for
+        asked = trial.distributions  # the builder's call replaced those that it asked for
         gone = [name for name, one in asked_before.items() if asked[name] is one]
         if not gone:
             raise WeightsError(f"{error} {instead}") from error
@@ -220,13 +220,13 @@ def rebuild(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
             f"{trial.number} had, and its weights do not fit. {instead}"
         ) from error
-    build_optimizer(model)  # a file of the model would load with a warning that this is not done
+    build_optimizer(model)  # otherwise loading a file of the saved model would raise a warning
     return model
 
 
 def _make_again(model: keras.Model, trial: FrozenTrial, inputs: str) -> None:
-    """Make the variables that the builder did not make, as the trial's training did."""
+    """Create the variables that the builder did not create, as the trial's training did."""
     try:
         make_again(model, json.loads(inputs))
-    except Exception as error:  # layers of the user may raise anything
+    except Exception as error:  # the user's layers may raise anything
         raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

@@ -1,4 +1,4 @@
-"""overwrite=True: a study that nobody searches is deleted, with all that its trials keep."""
+"""overwrite=True: delete a study that no process searches, with all files of its trials."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home, Watch, liveness, opening, parts_of
 from kerastune_optuna._trial import files
 
-_POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
+_POLL = 0.5  # seconds between two looks at trials that may or may not be running
 
 
 def clear(home: Home) -> None:
-    """Delete the study that a home names, where there is one.
+    """Delete the study that a home names, if there is one.
 
     Raises:
-        StudyMismatchError: It is searched, or may be.
+        StudyMismatchError: A process is searching it.
     """
     if (found := _found(home.storage, home.name)) is not None:
-        with suppress(KeyError):  # another process deleted it meanwhile, and may make the new one
+        with suppress(KeyError):  # another process has deleted it, and may create the new one
             _check_idle(found)
             delete_study(found, home.store)
 
@@ -36,9 +36,9 @@ def clear(home: Home) -> None:
 def opened(home: Home) -> optuna.Study:
     """Return the study that is about to be written to.
 
-    The first time in this process it is a new study, where the home is to overwrite; and where it
-    has trials, its sampler gets another seed: a pickled or seeded sampler would draw their
-    parameters again.
+    If `overwrite` is set, the first call in a process replaces the study by a new one. If the study
+    has trials, that call reseeds the sampler: otherwise, a pickled or seeded sampler would draw
+    their parameters again.
     """
     if not home.has_begun:
         if home.overwrite:
@@ -54,17 +54,17 @@ def opened(home: Home) -> optuna.Study:
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
     try:
         study = optuna.load_study(study_name=name, storage=storage)
-        # MySQL ignores the case of letters when it looks for a name.
+        # MySQL ignores case when it looks up a name.
         return study if storage.get_study_name_from_id(_optuna.id_of(study)) == name else None
     except KeyError:
         return None
 
 
 def _check_idle(study: optuna.Study) -> None:
-    """Refuse to delete a study that a process trains; wait while it is in doubt whether one does.
+    """Raise if a process is searching the study; wait while that is in doubt.
 
     Raises:
-        StudyMismatchError: Names the trial and the process.
+        StudyMismatchError: A process is searching it; the message names the trial and the process.
     """
     watch, is_told = Watch(), False
     while running := _running(study, watch):
@@ -73,7 +73,7 @@ def _check_idle(study: optuna.Study) -> None:
                 raise StudyMismatchError(_why_not(study.study_name, part, trial))
         if not is_told:
             part, trial = running[0]
-            _signals.tell(f"Waiting for a sign of {_whose(part, trial)}")
+            _signals.tell(f"Waiting for a sign of life from {_whose(part, trial)}")
             is_told = True
         if _signals.requested():
             raise KeyboardInterrupt
@@ -84,9 +84,9 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
     """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
     for part in (study, *parts_of(study).values()):
-        with suppress(KeyError):  # another process deleted it meanwhile
+        with suppress(KeyError):  # another process has deleted it
             trials = watch.running(part)
-            # Of processes that are not ours we cannot know if they live.
+            # Nothing shows whether processes other than our workers are alive.
             ours = (one for one in trials if not liveness.is_foreign(one))
             found += [(part.study_name, one) for one in ours if not watch.is_dead(one)]
     return found
@@ -95,12 +95,12 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
 def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
     return (
         f"overwrite=True would delete study {name!r} while {_whose(part, trial)} is running. Stop "
-        "that process, or wait until it has ended, and call this again; or pass another study_name."
+        "that process or wait until it has ended, then try again; or pass another study_name."
     )
 
 
 def _whose(part: str, trial: FrozenTrial) -> str:
-    """Return which trial a process runs, and which process that is."""
+    """Return a text that names a trial and the process that runs it."""
     return f"trial {trial.number} of study {part!r} ({liveness.whereabouts(trial)})"
 
 
@@ -117,11 +117,11 @@ def delete_study(study: optuna.Study, store: StoreSource) -> None:
 
 
 def _delete(study: optuna.Study, store: StoreSource) -> None:
-    """Delete a study and what its own trials keep in the store, not those it was copied with."""
+    """Delete a study and its trials' files, except of trials that ran before it was copied."""
     storage = _optuna.storage_of(study)
     for trial in filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False)):
         files.discard(store, storage, trial, *files.KINDS)
-    # By its id: its name may be that of a new one by now. SQLAlchemy warns where another process
+    # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another process
     # deletes the same rows at the same time.
     with warnings.catch_warnings(action="ignore", category=SAWarning):
         storage.delete_study(_optuna.id_of(study))

@@ -1,4 +1,4 @@
-"""What all trials of a search share, and what one training gets from that and from its builder."""
+"""What all trials of a search share, and what one training gets from it and from its builder."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ _OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_sc
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hold what all trials of a search share."""
+    """Hold the settings that all trials of a search share."""
 
     build_model: Builder
     objectives: Objectives
     fit: FitArguments
     callbacks: Sequence[Any]
     seed: int | None
-    keep_best: int | None  # None: as many as the study remembers
+    keep_best: int | None  # None: use the number that the study has on record
     store: StoreSource
     backup_every: float | None
     train_repeats: bool = False
     executions: int = 1
-    card: str | None = None  # the key of the card that tells of this search
+    card: str | None = None  # the key of the card that describes this search
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
-    sampler_seed: int | None = None  # of a sampler that was made for the search
-    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
+    sampler_seed: int | None = None  # the seed of a sampler that was made for the search
+    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process rebuilt
 
     @property
     def n_trainings(self) -> int:
@@ -67,19 +67,19 @@ class Recipe:
 
     @property
     def epochs_in_all(self) -> int:
-        """How many epochs a trial runs that is not stopped early, those of all its trainings."""
+        """How many epochs a trial runs in all of its trainings, unless it is stopped early."""
         return self.n_trainings * self.fit.epochs_per_training
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Digests of the builder's code and of what it reads, as they are at the first look."""
+        """Digests of the builder's code and of what it reads, computed on first access."""
         return _source.digests(self.build_model)
 
     @cached_property
     def digests_with_data(self) -> dict[str, str]:
-        """The `digests`, with those of the functions of the trial that make the data.
+        """The `digests`, together with those of the functions of the trial that make the data.
 
-        A lambda is left out: only its whole lines can be read, with whatever else is on them.
+        Lambdas are left out: only whole source lines can be read, which may contain other code.
         """
         found = dict(self.digests)
         for function in self.fit.functions.values():
@@ -87,11 +87,11 @@ class Recipe:
         return found
 
     def with_data_of(self, trial: BaseTrial) -> Recipe:
-        """Return the same with the data of a trial, where functions of the trial make it.
+        """Return a copy with the data of a trial if functions of the trial make the data.
 
         Raises:
-            ArgumentError: A function made nothing that can be trained on.
-            StudyMismatchError: A function asks for another parameter than in trials before.
+            ArgumentError: A function returned data that cannot be trained on.
+            StudyMismatchError: A function asks for a parameter that earlier trials did not have.
         """
         if not self.fit.functions:
             return self
@@ -99,9 +99,9 @@ class Recipe:
         return replace(self, fit=fit)
 
     def opened_fit(self) -> FitArguments:
-        """Return what all trials pass to Model.fit, its data opened under the seed of the search.
+        """Return what all trials pass to Model.fit, with the data opened under the search's seed.
 
-        TensorFlow gives the random operations of a pipeline their seeds when it is made.
+        TensorFlow seeds the random operations of a pipeline when the pipeline is created.
 
         Raises:
             ArgumentError: The data cannot be trained on.
@@ -112,7 +112,7 @@ class Recipe:
 
     @cached_property
     def not_finite(self) -> str | None:
-        """Where the data of the search holds NaN or infinity; each process looks once."""
+        """Where the data of the search contains NaN or infinity; each process looks once."""
         return _not_finite.find(self.fit)
 
     def of_trial(
@@ -122,16 +122,16 @@ class Recipe:
         folder: str,
         training: int = 0,
     ) -> TrainingInputs:
-        """Return what one training of a trial gets.
+        """Return the inputs of one training of a trial.
 
         Args:
             trial: The trial.
-            arguments: What its builder returned beside its model.
-            folder: Where its callbacks write, below the user's own folders.
-            training: The number of the training, which tells its fold and its seed.
+            arguments: The arguments of Model.fit that its builder returned with the model.
+            folder: The subfolder of the user's folders in which its callbacks write.
+            training: The number of the training, which determines its fold and its seed.
 
         Raises:
-            ArgumentError: The builder's arguments cannot work.
+            ArgumentError: The builder's arguments are invalid.
         """
         check_builders_arguments(arguments)
         others = dict(arguments)
@@ -144,12 +144,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Hold what one training gets: the recipe, and what its trial and its builder add.
+    """Hold the inputs of one training: the recipe, and what its trial and its builder add.
 
     Args:
-        recipe: What it shares with all others.
-        fit: Its data and arguments.
-        callbacks: The user's callbacks for it, and its builder's.
+        recipe: What all trainings share.
+        fit: The data and arguments of this training.
+        callbacks: The callbacks of the user and of the builder for this training.
     """
 
     recipe: Recipe
@@ -157,11 +157,11 @@ class TrainingInputs:
     callbacks: Sequence[keras.callbacks.Callback]
 
     def let_train_fast(self, model: keras.Model) -> None:
-        """Let a model train with fewer traces and calls, where that changes only the time."""
+        """Let a model train with fewer traces and calls if that changes only the time."""
         if trains_itself(self.recipe.build_model):
-            # The builder's fit may change data and model, and add callbacks that act on batches. So
-            # nothing is rehearsed, and ours, which acts on batches, makes set_steps() leave one
-            # step a call, unless the user asks for more.
+            # The builder's fit may change the data and the model, and add callbacks that act on
+            # batches. So nothing is rehearsed, and StopOnRequest, which acts on batches, makes
+            # set_steps() keep one step per call unless the user asks for more.
             set_steps(model, self.fit, [StopOnRequest()])
             return
         rehearse(model, self.fit.specification())
@@ -175,24 +175,24 @@ class TrainingInputs:
         is_over: Callable[[], bool] = lambda: False,
         verbose: str | int = 0,
     ) -> Any:
-        """Train the model, by the builder's own fit where it has one.
+        """Train the model, with the builder's own fit if it has one.
 
         Args:
             trial: The trial that is trained.
             model: Its model.
-            callbacks: All of them, ours too.
-            is_over: Whether the training was ended from outside, as by pruning.
+            callbacks: All callbacks, including the tuner's own.
+            is_over: Returns whether the training has been stopped, as by pruning.
             verbose: As for Model.fit.
 
         Returns:
-            What its fit returned; None where an exception ended it after the training was over.
+            What the fit returned; None if it raised an exception after the training was over.
         """
         build_model = self.recipe.build_model
         keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
         if not trains_itself(build_model):
             return model.fit(**batched(model, keywords))
-        # A CallbackList gives callbacks the model. A training loop of the builder's own may not do
-        # so, and call nothing but on_epoch_end, for which they need it.
+        # Callbacks need the model in on_epoch_end. The builder's own loop may call on_epoch_end
+        # without setting the model first, so this CallbackList sets it.
         keras.callbacks.CallbackList(callbacks, model=model, epochs=self.fit.epochs)
         try:
             return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has
@@ -207,19 +207,19 @@ class TrainingInputs:
 def build(
     build_model: Builder, trial: BaseTrial, seed: int | None = None
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
+    """Return the compiled model for a trial's parameters, and the builder's arguments of Model.fit.
 
-    Where the builder trains the model itself, it may come uncompiled.
+    If the builder trains the model itself, the model may be uncompiled.
 
     Args:
         build_model: The builder.
         trial: The trial.
-        seed: What its training starts from; None where it is not trained.
+        seed: The seed that its training starts from; None if it is not trained.
 
     Raises:
         BuilderError: The builder returned something else, was written for KerasTuner, or its model
-            shares what other models trained or would train.
-        StudyMismatchError: The builder asks for another parameter than trials before.
+            shares variables with other models that are trained.
+        StudyMismatchError: The builder asks for a parameter that earlier trials did not have.
     """
     if seed is not None:
         set_all(seed)
@@ -228,11 +228,11 @@ def build(
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
-            "optimizer=..., loss=..., metrics=[...]) before you return it."
+            "optimizer=..., loss=..., metrics=[...]) before returning it."
         )
     shared.check(model, before)
-    # A metric object may be in other models too, and hold their counts. Keras resets it only once
-    # it is built into this model.
+    # Other models may share a metric object, which then holds their counts. Keras resets it only
+    # once it is built into this model.
     for metric in compiled_metrics(model):
         if isinstance(metric, keras.Metric):
             metric.reset_state()
@@ -244,17 +244,18 @@ def build_again(
 ) -> tuple[keras.Model, Mapping[str, Any]]:
     """Return what `build` returns, for a finished trial.
 
-    A parameter that the builder did not ask for when the trial ran has its value from
+    A parameter that the builder did not ask for when the trial ran takes its value from
     `default_params`.
 
     Args:
         build_model: The builder.
-        trial: A copy of the trial, which gets the defaults.
-        seed: The seed that its training starts from; None where it is not trained.
+        trial: A copy of the trial, to which the defaults are added.
+        seed: The seed that its training starts from; None if it is not trained.
 
     Raises:
         BuilderError: The builder returned something else.
-        StudyMismatchError: The builder asks for another parameter, of which it has no default.
+        StudyMismatchError: The builder asks for a parameter that neither the trial nor
+            `default_params` has.
     """
     return _asked_again(
         build_model, trial, lambda: build(build_model, _optuna.without_constraints(trial), seed)
@@ -264,7 +265,7 @@ def build_again(
 def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     """Return the arguments of Model.fit with the data that functions make for a trial.
 
-    What they draw by chance does not depend on the trial.
+    The functions start from a fixed seed, so that their random draws do not depend on the trial.
     """
     set_all(_SEED_OF_DATA)
     try:
@@ -276,7 +277,7 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
 
 
 def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T]) -> _T:
-    """Return what is made for a trial, with defaults where a finished one lacks a parameter."""
+    """Return what `make` returns; if a finished trial lacks a parameter, retry with defaults."""
     try:
         return make()
     except StudyMismatchError:
@@ -294,21 +295,21 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
     except AttributeError as error:
         if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
             raise BuilderError(
-                f"build_model calls {error.name}() of its trial, which KerasTuner's hp has and an "
-                "Optuna trial does not. Pass from_keras_tuner(build_model), which gives it an hp, "
-                "or ask for parameters by trial.suggest_int, suggest_float and suggest_categorical."
+                f"build_model calls {error.name}() on its trial, which is a method of KerasTuner's "
+                "hp and not of an Optuna trial. Pass from_keras_tuner(build_model), or use "
+                "trial.suggest_int, suggest_float and suggest_categorical in build_model."
             ) from error
         raise
 
 
 def _as_pair(made: Any) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Return the model that a builder returned, and the arguments of fit beside it."""
+    """Return the model that a builder returned, and its arguments of Model.fit."""
     parts = made if isinstance(made, tuple) else (made, {})
     if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):
         return parts
     kinds = " and ".join(type(one).__name__ for one in (parts if parts is made else (made,)))
     came = "None (is its `return model` missing?)" if made is None else kinds
     raise BuilderError(
-        f"build_model returned {came}. Return a compiled keras.Model, or beside it a dict of "
-        'arguments of Model.fit, as in (model, {"batch_size": 32}).'
+        f"build_model returned {came}. Return a compiled keras.Model, or a tuple of the model and "
+        'a dict of arguments of Model.fit, as in (model, {"batch_size": 32}).'
     )

@@ -1,4 +1,4 @@
-"""The variables that a model would make in its first training step, made before without a run."""
+"""Create the variables of a model before its first training step, without running anything."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from kerastune_optuna._trial.variables import (
     unbuildable,
 )
 
-# Where a model has methods of its own for steps or losses, only running them shows what they make.
+# If a model overrides these methods, only running them shows which variables they create.
 _OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
 _OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
 
 
 def rehearse(model: keras.Model, batch: Any) -> None:
-    """Make the variables of a model, its metrics and its optimizer, and run nothing.
+    """Create the variables of a model, its metrics and its optimizer, without running anything.
 
-    TensorFlow traces a function a second time where its first trace made variables, as the first
-    trace of a training does. The second one would take a third of a short training. On JAX, and for
-    models of a `tf.distribute` strategy, Keras itself makes the variables before.
+    TensorFlow traces a function twice if the first trace creates variables, as it does when a
+    training begins. The second trace would take a third of the time of a short training. With JAX,
+    and for models of a `tf.distribute` strategy, Keras itself creates the variables beforehand.
 
     Args:
-        model: The compiled model; left as it came where a difference could show.
-        batch: A symbolic batch of inputs and targets; None where the data does not tell.
+        model: The compiled model. It is left unchanged if creating variables now could change its
+            results.
+        batch: A symbolic batch of inputs and targets; None if the data does not describe itself.
     """
     if batch is None or not is_usual(model, *_OWN_STEPS, *_OWN_LOOPS) or strategy_of(model):
         return
@@ -42,22 +43,22 @@ def rehearse(model: keras.Model, batch: Any) -> None:
         is_made = _make_all(model, x, y)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
         _raise_if_of_memory(error)
-        return  # fit() calls the same with data next, and raises what is wrong
+        return  # fit() makes the same calls next, with data, and raises the error
     if is_made:
-        build_optimizer(model)  # which Keras marks as built before it is, and so this may raise
+        build_optimizer(model)  # may raise: Keras marks an optimizer as built before it is
 
 
 def _raise_if_of_memory(error: Exception) -> None:
-    """Raise what fit() may not: a model that is half built can hide that memory ran out."""
+    """Raise an error about memory, which a half-built model could hide from fit()."""
     if _reason.is_of_memory(error):
         raise error
 
 
 def _make_all(model: keras.Model, x: Any, y: Any) -> bool:
-    """Make the variables of a model, its loss and its metrics; False where only a call tells."""
+    """Create the variables of a model, its loss and its metrics; False if only a call can."""
     if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
         model.build(x.shape)
-    if not model.built or y is None:  # of a subclassed model only a call tells what it makes
+    if not model.built or y is None:  # only calling a subclassed model shows what it creates
         return False
     prediction = model.compute_output_spec(x)
     for compiled in compiled_parts(model):  # metrics and loss learn the names and shapes of outputs
@@ -67,21 +68,21 @@ def _make_all(model: keras.Model, x: Any, y: Any) -> bool:
 
 
 def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
-    """Return what an evaluation will log, and leave all variables and generators as they are.
+    """Return the names that an evaluation will log, without changing variables or generators.
 
     Returns:
-        The names without "val_"; none where only a training tells, as with JAX and PyTorch.
+        The names without "val_"; an empty set if only training shows them, as with JAX and PyTorch.
     """
     if keras.backend.backend() != "tensorflow" or has_own(model, *_OWN_LOOPS):
         return set()
-    was_built = getattr(model.optimizer, "built", True)  # a model of own steps may have none
+    was_built = getattr(model.optimizer, "built", True)  # a model with its own steps may have none
     try:
         return _logged(model, fit)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
         _raise_if_of_memory(error)
         if not was_built and model.optimizer.built:
-            raise  # Keras marks it as built before it is
-        return set()  # fit() calls the same with data next, and raises what is wrong
+            raise  # Keras marked the optimizer as built before it was
+        return set()  # fit() makes the same calls next, with data, and raises the error
 
 
 def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
@@ -96,19 +97,19 @@ def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
 
 
 def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
-    """Let Keras build a model, its metrics and its optimizer, as JAX and PyTorch need it.
+    """Let Keras build a model, its metrics and its optimizer by a fit of no epochs.
 
-    The first fit of a model reads, and shuffles, one batch more for that. This fit of no epochs
-    reads that batch, so that the next fit does not, and trains as the first fit would have.
+    With JAX and PyTorch, the first fit of a model reads, and shuffles, an extra batch to build it.
+    This fit reads that batch, so the next fit trains just as the first fit would have.
     """
     model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
 
 
 def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
-    """Make what a model lacks from the data that it is about to be trained on.
+    """Create a model's missing variables from the data that it is about to be trained on.
 
     Raises:
-        BuilderError: It cannot be made, so that weights could not be loaded into the model later.
+        BuilderError: They cannot be created, so weights could not be loaded into the model later.
     """
     if not lacks_variables(model):
         model.built = True
@@ -121,5 +122,5 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
     except Exception as error:  # layers of the user may raise anything
         _raise_if_of_memory(error)
         if not model.run_eagerly:
-            return  # fit() traces the same next, and raises what is wrong
+            return  # fit() traces the same code next, and raises the error
         raise unbuildable(model) from error

@@ -1,4 +1,4 @@
-"""One trial: build, fit, score, and keep the weights where they rank."""
+"""One trial: build, fit, score, and keep the weights if the trial is among the best."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from kerastune_optuna._trial.variables import lacks_variables
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a trial came to, and what went wrong after its result was known."""
+    """Hold the result of a trial, and the error that occurred after the result was known."""
 
     state: TrialState
     values: Sequence[float] | None = None
@@ -58,16 +58,16 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     Args:
         trial: The running trial.
         recipe: What all trials share.
-        memory: Releases what a training leaves behind before the next one of the same trial.
-        check: Whether to look for the objective among the metrics before training.
+        memory: Frees what a training left in memory before the trial's next training.
+        check: Whether to check before training that the model logs the objective.
 
     Returns:
         The finished trial.
 
     Raises:
-        KeyboardInterrupt: A signal asked for the end; the trial is left RUNNING.
-        StorageError: The storage is gone; the trial is left RUNNING.
-        TunerError: The weights cannot be saved or loaded again; the trial has its result.
+        KeyboardInterrupt: A signal asked the search to end; the trial stays RUNNING.
+        StorageError: The storage is gone; the trial stays RUNNING.
+        TunerError: The weights cannot be saved or loaded again; the trial has its result anyway.
     """
     began = time.perf_counter()
     try:
@@ -77,10 +77,10 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
-        # Another process took this one for dead, say after the machine slept, and runs the trial.
+        # Another process considers this one dead, say after the machine slept, and runs the trial.
         return _optuna.as_stored(trial.study, trial)
-    except BaseException as error:  # of any kind: the trial must not stay RUNNING
-        if requested():  # the signal may have ended a process that loads the data
+    except BaseException as error:  # whatever the error, the trial must not stay RUNNING
+        if requested():  # the signal may have killed a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
             _fail(trial, recipe, error)
@@ -89,38 +89,38 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     try:
         _remove_leftovers(trial.study, finished, recipe)
     except StoreAwayError as away:
-        wrong = wrong or away  # missing weights matter more than files left over
+        wrong = wrong or away  # missing weights matter more than leftover files
     if wrong is not None:
         raise wrong
     return finished
 
 
 def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> Outcome:
-    """Train a configuration, from the start where its backup does not fit."""
+    """Train a configuration; if its backup does not fit the model, start over."""
     try:
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except UnfitBackupError:
         TrialRecord(trial).backup = None
         return TrialRun(trial, recipe, memory, check=check).outcome()
-    except optuna.TrialPruned as error:  # of its builder: it ends before its training
+    except optuna.TrialPruned as error:  # raised by the builder, before any training
         return _ended_early(trial, _reason.of_pruned(error))
 
 
 def _ended_early(trial: optuna.Trial, reason: str) -> Outcome:
-    """Write into a trial why it ended before its training."""
+    """Record why a trial ended before its training."""
     record = TrialRecord(trial)
     record.stop_reason, record.epochs_run = reason, 0
     return Outcome(TrialState.PRUNED)
 
 
 class TrialRun:
-    """The life of one trial: built, checked, trained once or several times, scored and kept.
+    """Run one trial: build and check its model, train it once or several times, score and keep it.
 
     Args:
         trial: The running trial.
         recipe: What all trials share.
-        memory: Releases what a training leaves behind before the next one of the same trial.
-        check: Whether to look for the objective among the metrics before training.
+        memory: Frees what a training left in memory before the trial's next training.
+        check: Whether to check before training that the model logs the objective.
     """
 
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
@@ -128,12 +128,12 @@ class TrialRun:
         self._record = TrialRecord(trial)
         seed = self._record.seed_of(0, recipe.seed)
         self._series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
-        # Where a trial has only one training, the worker releases what it leaves in memory.
+        # If a trial has only one training, the worker frees the memory after it.
         self._released = memory.released if self._series.length > 1 else nullcontext
-        self._ended: Outcome | None = None  # as long as a training is to come
+        self._ended: Outcome | None = None  # None until the last training has ended
 
     def outcome(self) -> Outcome:
-        """Run the trainings that the trial's backup does not hold; return how the trial ended."""
+        """Run the trainings that the trial's backup lacks; return the trial's outcome."""
         self._note_seeds()
         self._make_data()
         with scratch() as folder:
@@ -144,9 +144,9 @@ class TrialRun:
         return self._ended
 
     def _note_seeds(self) -> None:
-        """Write into the trial what its trainings start from, and the card of its search."""
+        """Record the seeds of the trial's trainings and the key of its search's card."""
         seeds = self._series.seeds
-        if self._record.seed is None:  # where it is not the retry of another
+        if self._record.seed is None:  # the retry of another trial has its seed already
             self._record.seed = seeds[0]
         if len(seeds) > 1:
             self._record.seeds = seeds
@@ -154,26 +154,26 @@ class TrialRun:
             self._record.card = self._recipe.card
 
     def _make_data(self) -> None:
-        """Take the trial's own data, where functions of the trial make it."""
+        """Make the trial's data if the user passed functions of the trial."""
         self._recipe = self._recipe.with_data_of(self._trial)
 
     def _open_archive(self, folder: Path) -> None:
-        """Let the series go on from the trial's last backup, where there is one."""
+        """Restore the series of trainings from the trial's last backup, if there is one."""
         recipe = self._recipe
         self._archive = Archive(self._trial, recipe.store, folder, recipe.epochs_in_all)
         if recipe.backup_every is not None:
             self._archive.open(self._series)
 
     def _train_next(self) -> None:
-        """Build the model and train it, unless the first training shows that it need not be."""
+        """Build and train the model, unless a constraint or an earlier result makes it needless."""
         is_first = self._series.number == 0
         seed = self._series.seeds[self._series.number]
         model, arguments = build(self._recipe.build_model, self._trial, seed)
         check_choices(self._trial)
         finds = is_first and not self._recipe.train_repeats
         known = find_earlier(self._trial.study, self._trial) if finds else None
-        # Constraints may have changed since the earlier trial: then they are checked before its
-        # result is taken over.
+        # Constraints may have changed since the earlier trial, so they are checked before its
+        # result is reused.
         if known is not None and not self._recipe.constraints.are_there:
             self._ended = self._take_over(known)
             return
@@ -187,14 +187,14 @@ class TrialRun:
             self._fit(training, model)
 
     def _take_over(self, earlier: FrozenTrial) -> Outcome:
-        """Take over the result of an earlier trial with the same parameters."""
+        """Reuse the result of an earlier trial with the same parameters."""
         take_over(watched_alone(self._trial, self._recipe.objectives), earlier)
         self._recipe.constraints.take_time(self._trial, None)
         is_complete = earlier.state is TrialState.COMPLETE
         return Outcome(earlier.state, earlier.values if is_complete else None)
 
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> Training:
-        """Return the training of a model that is checked and may train fast."""
+        """Return the training, after checking the model and setting it up to train fast."""
         series, check = self._series, self._check and self._series.number == 0
         inputs = self._recipe.of_trial(self._trial, arguments, self._folder, series.number)
         self._note_epochs(inputs.fit)
@@ -206,21 +206,21 @@ class TrialRun:
 
     @property
     def _folder(self) -> str:
-        """The folder, below the user's own, for what the callbacks of a training write."""
+        """The subfolder of the user's folders in which the callbacks of a training write."""
         path = os.path.join(self._trial.study.study_name, f"trial_{self._trial.number:04d}")
         if self._series.length == 1:
             return path
         return os.path.join(path, f"training_{self._series.number}")
 
     def _note_epochs(self, fit: FitArguments) -> None:
-        """Write into the trial how many epochs it may run, as its search or its builder says."""
+        """Record how many epochs the trial may run, as search() or the builder specified."""
         own, of_search = fit.epochs_per_training, self._recipe.fit.epochs_per_training
         self._series.begin(max(own, of_search))
-        if self._record.epochs is None:  # its first training has written it
+        if self._record.epochs is None:  # set before the trial's first training only
             self._record.epochs = own * self._series.length
 
     def _broken(self, model: keras.Model, fit: FitArguments) -> str | None:
-        """Return which constraint a configuration breaks; None for none."""
+        """Return which constraint a configuration violates, or None."""
         constraints = self._recipe.constraints
         if self._recipe.objectives.need_size or constraints.are_there:
             make_ready_to_keep(model, fit)
@@ -228,7 +228,7 @@ class TrialRun:
         return constraints.check(self._trial, model)
 
     def _fit(self, training: Training, model: keras.Model) -> None:
-        """Train a model; conclude the trial unless another training is to come."""
+        """Train a model; conclude the trial unless another training follows."""
         training.fit(model)
         shared.check_trained(model)
         if training.pruning.cut_off:
@@ -239,19 +239,19 @@ class TrialRun:
             if self._recipe.backup_every is not None:
                 self._archive.back_up_between(self._series, training.pruning.state())
             return
-        # Keras leaves this False where the model's own steps call its layers, never the model.
+        # Keras leaves this False if the model's own steps call its layers and never the model.
         model.built = True
         with finishing():
             self._ended = self._concluded(training, model)
 
     def _take(self, training: Training, model: keras.Model) -> None:
-        """Add a training that ended to the series of the trial."""
+        """Add a finished training to the series of the trial."""
         scores = score(training, model) if training.came_to_its_end else ()
         outcome, state = training.pruning.outcome(), training.best.best_or_last()
         self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
     def _note_divergence(self, pruning: PruningCallback) -> None:
-        """Write into the trial that a training diverged, and where its data is not finite."""
+        """Record that a training diverged, and where its data is not finite."""
         record, has_diverged = self._record, pruning.diverged is not None
         if has_diverged:
             record.diverged = pruning.epochs_run
@@ -263,7 +263,7 @@ class TrialRun:
             record.stop_reason = _reason.shortened(f"{reason}; {where}")
 
     def _concluded(self, training: Training, model: keras.Model) -> Outcome:
-        """Keep the logs of the trial, and the weights where it ranks; return how it ended."""
+        """Keep the trial's logs, and its weights if it is among the best; return its outcome."""
         trial, recipe, series = self._trial, self._recipe, self._series
         self._record.n_params = model.count_params()
         recipe.constraints.take_time(trial, series.so_far.seconds)
@@ -281,7 +281,7 @@ class TrialRun:
 
 
 def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
-    """Delete what a finished trial needs no more, or what others kept that it now outranks."""
+    """Delete the backup of a finished trial, and the weights of trials that it now outranks."""
     storage = _optuna.storage_of(study)
     files.discard(recipe.store, storage, finished, files.BACKUP)
     if files.ids(storage, finished, files.WEIGHTS):
@@ -289,13 +289,13 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
 
 
 def _warn_of_holes(fit: FitArguments) -> None:
-    """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
+    """Warn of NaN or infinity in the data; the loss may hide it, since relu turns NaN into 0."""
     if (where := not_finite.find(fit)) is not None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
-    """Set a trial to FAIL, with why, and a key that is the same for equal errors."""
+    """Set a trial to FAIL; record the reason, and a key that is the same for equal errors."""
     TrialRecord(trial).stop_reason = _reason.told(error)
     TrialRecord(trial).sameness = _reason.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)

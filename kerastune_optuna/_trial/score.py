@@ -1,4 +1,4 @@
-"""The values of a training: of its best epoch, and what is measured of the trial as a whole."""
+"""The values of a training's objectives: metrics of its best epoch, and measured values."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from kerastune_optuna._trial.training import Training
 _N_PARAMS, _SECONDS, _INFERENCE_MS = MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
-_ENOUGH = 0.3  # seconds: calls that took so long together are enough
+_ENOUGH = 0.3  # seconds in total, after which no further calls are measured
 
 
 def score(training: Training, model: keras.Model) -> list[float]:
     """Return the value of each objective.
 
     Args:
-        training: A training that came to its end.
+        training: A completed training.
         model: Its model, after training.
 
     Raises:
-        MetricNotFoundError: The logs do not hold a metric.
-        ValueError: A metric is NaN, which Optuna takes for no value.
+        MetricNotFoundError: The logs lack a metric.
+        ValueError: A metric is NaN, which Optuna does not accept as a value.
     """
 
     def value(objective: Objective) -> float:
         if objective == training.inputs.recipe.objectives.watched:
-            return cast(float, training.pruning.best_value)  # without one it comes to no end
+            return cast(float, training.pruning.best_value)  # every completed training has one
         if objective.name == _N_PARAMS:
             return float(model.count_params())
         if objective.name == _SECONDS:
@@ -59,7 +59,7 @@ def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
 
 
 def _inference_ms(model: keras.Model, batch: Any) -> float:
-    """Return the milliseconds of one prediction, the median of many after some that warm up.
+    """Return the time of one prediction in milliseconds: the median of many, after a warm-up.
 
     Args:
         model: The model.
@@ -70,6 +70,6 @@ def _inference_ms(model: keras.Model, batch: Any) -> float:
     times: list[float] = []
     while len(times) < _FEWEST or (len(times) < _MOST and sum(times) < _ENOUGH):
         began = time.perf_counter()
-        model.predict_on_batch(batch)  # returns NumPy arrays, and so waits for the GPU
+        model.predict_on_batch(batch)  # returns NumPy arrays, so it waits for the GPU
         times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times)

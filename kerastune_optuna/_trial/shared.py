@@ -1,7 +1,7 @@
-"""What a model shares with others because it was there before its builder was called.
+"""Variables that a model shares with others because they existed before its builder was called.
 
-A base that is loaded once and stays frozen serves all trials. A base that is trained would bring
-each trial what earlier trials learnt, and change the models that were handed out.
+A base model that is loaded once and stays frozen can serve all trials. If it were trained, each
+trial would start from what earlier trials learnt, and models already returned would change.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def there_before(build_model: Callable[..., Any]) -> set[int]:
 
 
 def check(model: keras.Model, before: set[int]) -> None:
-    """Refuse a model whose training would change variables that other models have too.
+    """Reject a model whose training would change variables that other models use too.
 
-    Seed generators that other models have too are set by the trial's seed.
+    Shared seed generators are reset from the trial's seed instead.
 
     Args:
-        model: What a builder returned, after generators were set to the trial's seed.
-        before: The ids of the variables that were there before the builder was called.
+        model: The model that a builder returned after the random generators were seeded.
+        before: The ids of the variables that existed before the builder was called.
 
     Raises:
-        BuilderError: Says what to do inside of build_model.
+        BuilderError: The model trains shared variables, or has the optimizer of an earlier model.
     """
     variables = model.variables
     shared = [one for one in variables if id(one) in before or _seen.get(id(one)) is one]
@@ -55,23 +55,23 @@ def check(model: keras.Model, before: set[int]) -> None:
 
 
 def _refuse_optimizer(model: keras.Model) -> None:
-    """Refuse an optimizer that holds what it has learnt of the variables of another model."""
+    """Reject an optimizer that an earlier model was compiled with, since it keeps its state."""
     if (optimizer := optimizer_of(model)) is None:
         return
     if optimizer in _optimizers:
         raise BuilderError(
             f"build_model compiled its model with an optimizer, {optimizer.name!r}, that an "
-            "earlier model was compiled with and whose variables it keeps. Make the optimizer "
-            "inside of build_model, or pass its name."
+            "earlier model was compiled with and that keeps state for that model's variables. "
+            "Make the optimizer inside of build_model, or pass its name."
         )
     _optimizers.add(optimizer)
 
 
 def check_trained(model: keras.Model) -> None:
-    """Refuse a training that changed variables of other models too, say of an unfrozen base.
+    """Reject a training that changed variables of other models, such as those of a shared base.
 
     Raises:
-        BuilderError: Says what to do inside of build_model.
+        BuilderError: The training changed a shared variable.
     """
     if (before := _frozen.get(model)) is not None:
         shared = [one for one in model.variables if id(one) in before]
@@ -81,15 +81,15 @@ def check_trained(model: keras.Model) -> None:
 def _refuse(changing: Iterable[keras.Variable]) -> None:
     if (first := next(iter(changing), None)) is not None:
         raise BuilderError(
-            f"build_model returned a model with the variable {first.path!r}, which was there "
-            "before and which its training changes: each trial would go on with what others "
-            "learnt. Load the base inside of build_model, or clone it there (clone_model and "
-            "set_weights), or freeze it (trainable = False) in all trials."
+            f"build_model returned a model with the variable {first.path!r}, which existed "
+            "before the call and which its training changes: each trial would start from what "
+            "earlier trials learnt. Load the base inside of build_model, or clone it there "
+            "(clone_model and set_weights), or freeze it (trainable = False) in all trials."
         )
 
 
 def _draw_anew(states: Iterable[keras.Variable]) -> None:
-    """Set seed generators by the trial's seed, and leave Python's generator as it is."""
+    """Set seed generators from the trial's seed, without advancing Python's generator."""
     chance = random.Random()
     chance.setstate(random.getstate())
     for state in states:

@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 
 from kerastune_optuna._backend import layers_within
 
-State: TypeAlias = Sequence[NDArray[Any]]  # the weights, and after them the states of generators
+State: TypeAlias = Sequence[NDArray[Any]]  # the weights, followed by the states of generators
 
-_PLACE = "kerastune_optuna:variables"  # the group of a file of weights with what Keras leaves out
+_PLACE = "kerastune_optuna:variables"  # the group of a weights file for what Keras leaves out
 
 
 def state_of_generators(model: keras.Model) -> State:
-    """Return the states of a model's seed generators, from which layers that sample draw."""
+    """Return the states of a model's seed generators, such as those of Dropout layers."""
     return [keras.ops.convert_to_numpy(variable) for variable in _generators(model)]
 
 
 def give_back(model: keras.Model, state: State) -> None:
-    """Give a model a state that it had; a state without generators leaves those as they are."""
+    """Set a model to an earlier state; a state without generators leaves those as they are."""
     n = len(model.weights)
     model.set_weights(list(state[:n]))
     set_generators(model, state[n:])
 
 
 def variables_of(model: keras.Model) -> list[keras.Variable]:
-    """Return the variables of a model's state, in their order."""
+    """Return the variables of a model's state, in the order of the state."""
     return [*model.weights, *_generators(model)]
 
 
 def write(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
-    """Write arrays, or the values of variables, into a file, one after the other."""
+    """Write arrays or the values of variables to a file, one at a time."""
     with zipfile.ZipFile(path, "w") as file:
         for number, one in enumerate(state):
             with file.open(f"{number}.npy", "w", force_zip64=True) as place:
@@ -45,21 +45,21 @@ def write(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
 
 
 def read(path: Path) -> State:
-    """Return the arrays in such a file."""
+    """Return the arrays in a file that `write` wrote."""
     with np.load(path) as file:
         return list(file.values())
 
 
 def save(path: Path, model: keras.Model, *left_out: Any) -> None:
-    """Save a model's weights, and what Keras does not: states of generators, and LoRA as it is.
+    """Save a model's weights, the states of its generators, and its LoRA weights as they are.
 
-    Keras saves the sum of a kernel and its low ranks. Of a quantized kernel it rounds the sum, and
-    the model would come to another value.
+    Keras saves the sum of a kernel and its LoRA product instead. If the kernel is quantized, it
+    rounds the sum, so the loaded model would evaluate to another value.
 
     Args:
         path: The file to write.
         model: The model.
-        left_out: Objects that are not to be saved.
+        left_out: Objects not to save.
     """
     layers = _layers_with_lora(model)
     for layer in layers:
@@ -75,24 +75,24 @@ def save(path: Path, model: keras.Model, *left_out: Any) -> None:
 
 
 def load(path: Path, model: keras.Model, *left_out: Any) -> None:
-    """Load into a model what `save` wrote of it."""
+    """Load a file that `save` wrote into a model."""
     keras.saving.load_weights(model, path, objects_to_skip=left_out)
     with h5py.File(path, "r") as file:
         saved = file.get(_PLACE, {})
-        # A builder that has changed may make a model with more generators, or fewer.
+        # A builder that has changed may return a model with more or fewer generators.
         for number, variable in enumerate(_unsaved(model)[: len(saved)]):
             variable.assign(saved[str(number)][()])
 
 
 def set_generators(model: keras.Model, state: State) -> None:
-    """Give the generators of a model the states that they had."""
-    # A builder that has changed may make a model with more generators, or fewer.
+    """Set the generators of a model to earlier states."""
+    # A builder that has changed may return a model with more or fewer generators.
     for variable, value in zip(_generators(model), state, strict=False):
         variable.assign(value)
 
 
 def _generators(model: keras.Model) -> list[keras.Variable]:
-    """Return the variables of a model that are no weights, which are those of its generators."""
+    """Return the variables of a model that are not weights: the states of its generators."""
     weights = set(map(id, model.weights))
     return [variable for variable in model.variables if id(variable) not in weights]
 
@@ -109,7 +109,7 @@ def _layers_with_lora(model: keras.Model) -> list[keras.Layer]:
 
 
 def _array(value: keras.Variable | NDArray[Any]) -> NDArray[Any]:
-    """Return a value as files can hold it."""
+    """Return a value as an array that NumPy and HDF5 files can store."""
     array: NDArray[Any] = keras.ops.convert_to_numpy(value)
-    # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
+    # NumPy's files cannot store bfloat16 (kind "V"), but float32 can represent all its values.
     return array.astype("float32") if array.dtype.kind == "V" else array

@@ -1,4 +1,4 @@
-"""How many training steps one call into TensorFlow makes."""
+"""How many training steps the model makes in one call into TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from kerastune_optuna._backend import compiled_metrics, layers_within
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
-# Measured by tests/benchmarks/trainings.py: a call of many steps takes 0.1 s more to trace.
+# tests/benchmarks/trainings.py measured that tracing a call of many steps takes 0.1 s longer.
 _PAYS_FROM = 200  # training steps
-_MOST_STEPS = 128  # in one call: Ctrl-C waits for its end
-_MOST_WORK = 2e10  # multiplications in one call: a second or so on a slow machine
-_LEAST_STEPS = 4  # in one call: fewer gain nothing
-_PASSES = 3  # the gradient costs about twice what the prediction does
+_MOST_STEPS = 128  # in one call, since Ctrl-C waits until the call ends
+_MOST_WORK = 2e10  # multiplications in one call: about a second on a slow machine
+_LEAST_STEPS = 4  # in one call, since fewer save no time
+_PASSES = 3  # the gradient costs about twice as much as the prediction
 
-# TensorFlow's optimiser of graphs fuses less within a call of many steps, and with these
-# activations the results then round otherwise. With all other activations, all layers of Keras
-# trained to the same digits.
+# TensorFlow's graph optimizer fuses fewer operations within a call of many steps, so that results
+# with these activations are rounded differently. With all other activations, all Keras layers
+# trained to exactly the same values.
 _ROUNDED = ("silu", "swish")
 
 _KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
@@ -29,16 +29,16 @@ _BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 
 
 def check_steps(steps: object) -> None:
-    """Refuse a number of steps that no call could make.
+    """Reject an invalid number of steps per call.
 
     Raises:
-        ArgumentError: Says what to pass instead.
+        ArgumentError: The number is invalid; the message says what to pass instead.
     """
-    instead = 'Pass "auto", or how many steps one call makes; 1 is what Keras does by itself.'
+    instead = 'Pass "auto", or the number of steps per call; the default of Keras is 1.'
     if steps == "auto":
         return
     if isinstance(steps, bool) or not isinstance(steps, int):
-        raise ArgumentTypeError(f"steps_per_execution={steps!r} is no whole number. {instead}")
+        raise ArgumentTypeError(f"steps_per_execution={steps!r} is not a whole number. {instead}")
     if steps < 1:
         raise ArgumentError(f"steps_per_execution={steps} is less than one step. {instead}")
     if steps > 1 and keras.backend.backend() == "torch":
@@ -51,12 +51,12 @@ def check_steps(steps: object) -> None:
 def set_steps(
     model: keras.Model, fit: FitArguments, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
-    """Let the model make as many steps a call as the user asks, or as save time and change nothing.
+    """Set the model's steps per call to the user's number, or to one that only saves time.
 
     Args:
         model: The compiled model.
-        fit: What it will be trained with.
-        callbacks: The user's callbacks, of which none may want to see each batch.
+        fit: The arguments that it will be trained with.
+        callbacks: The user's callbacks; if one of them acts on batches, "auto" changes nothing.
     """
     if isinstance(fit.steps_per_execution, int):
         model.steps_per_execution = fit.steps_per_execution
@@ -70,20 +70,20 @@ def set_steps(
 
 
 def is_usual(model: keras.Model, *methods: str) -> bool:
-    """Whether TensorFlow compiles a model for one device, by Keras's own methods of these names."""
+    """Whether TensorFlow compiles a model for one device, and it overrides none of the methods."""
     if keras.backend.backend() != "tensorflow" or model.run_eagerly:
         return False
     return not has_own(model, *methods) and model.distribute_strategy.num_replicas_in_sync == 1
 
 
 def has_own(model: keras.Model, *methods: str) -> bool:
-    """Whether a model's class has methods of its own in the place of some of Keras's."""
+    """Whether a model's class overrides at least one of these methods of keras.Model."""
     return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
 
 
 def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback would see one call in place of many batches."""
-    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint and its like
+    """Whether a callback acts on batches, of which it would see only one per call."""
+    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint and similar callbacks
         return False
     base = keras.callbacks.Callback
     return any(
@@ -93,13 +93,13 @@ def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
 
 
 def _best_steps(model: keras.Model, fit: FitArguments) -> int:
-    """Return how many steps a call may make; 1 where more save no time, or could change results."""
+    """Return the best number of steps per call; 1 if more would save no time or change results."""
     steps, work = fit.steps_of_an_epoch(), _work(model, fit)
     if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
         return 1
     most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
-    # Where the data goes on, Keras makes all steps of the last call too, beyond steps_per_epoch= or
-    # validation_steps=. So the steps of a call must divide both.
+    # If there is more data, Keras makes all steps of the last call, even beyond steps_per_epoch= or
+    # validation_steps=. So the number of steps per call must divide both.
     if counted := fit.counted_steps():
         common = math.gcd(*counted)
         most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
@@ -107,13 +107,13 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
 
 
 def _stays_the_same(model: keras.Model) -> bool:
-    """Whether a model trains to the same digits with many steps a call."""
+    """Whether a model trains to exactly the same values with many steps per call."""
     # Wrappers like Bidirectional hold further layers.
     parts = [*layers_within(model), *getattr(model, "operations", [])]
     inner = [part.activation for part in parts if getattr(part, "activation", None) is not None]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
-    # Code that is not Keras's may hold any arithmetic.
+    # Code that is not Keras's may compute anything.
     return not names.intersection(_ROUNDED) and all(
         map(_is_of_keras, [model, *parts, *inner, *compiled])
     )
@@ -125,16 +125,16 @@ def _is_of_keras(part: Any) -> bool:
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
-    """Estimate the multiplications of one step; None where the model or the data do not tell."""
+    """Estimate the multiplications of one step; None if the shapes are not known."""
     shape = fit.shape_of_a_batch()
-    if shape is None or not model.built:  # building it here would need a guess at fit's inputs
+    if shape is None or not model.built:  # building it here would mean guessing fit's inputs
         return None
     rows, *row = shape
     return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the layers of a model and of the models in it."""
+    """Yield the layers of a model and of its nested models."""
     for layer in model.layers:
         yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
 
@@ -144,11 +144,11 @@ def _size(layer: keras.layers.Layer) -> int:
 
 
 def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
-    """Return how often a layer uses each weight for a row: pixels of images, steps of a series."""
+    """Return how often a layer uses each weight per row, as for each pixel of an image."""
     try:
         ends = keras.tree.flatten([layer.input, layer.output])
-    except (AttributeError, ValueError):  # only layers of functional models know their ends
+    except (AttributeError, ValueError):  # only layers of functional models know input and output
         return math.prod(row)
-    # A guess where a size is open, as of texts of any length.
+    # 128 is a guess for sizes that are not fixed, as for texts of any length.
     sizes = [[128 if size is None else int(size) for size in end.shape[1:-1]] for end in ends]
     return max(map(math.prod, sizes))

@@ -1,4 +1,4 @@
-"""The callbacks that end a training within an epoch: at a signal, or once it took too long."""
+"""Callbacks that stop a training within an epoch: after a signal, or when it takes too long."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import keras
 from kerastune_optuna._signals import requested
 from kerastune_optuna._trial.callbacks import PruningCallback
 
-SOON = 2.0  # seconds for which a signal waits for the end of an epoch
+SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
 
 
 class StopOnRequest(keras.callbacks.Callback):
-    """Leave an epoch once a signal has asked for the end, unless the epoch will end soon anyway.
+    """Leave an epoch after a signal asked the search to end, unless the epoch ends soon anyway.
 
     Args:
-        leave: Called when the epoch is left, which then counts as not begun.
+        leave: Called when the epoch is left, which then does not count.
     """
 
-    # Without this, Keras waits for each batch, to read its logs from the device.
+    # Otherwise Keras waits for each batch to read its logs from the device.
     async_safe = True
 
     def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
@@ -32,21 +32,21 @@ class StopOnRequest(keras.callbacks.Callback):
         self._until: float | None = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Forget how long the epochs of an earlier training lasted."""
+        """Reset the expected length of an epoch, which an earlier training has set."""
         self._lasts = float("inf")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Begin to measure the epoch."""
+        """Start to time the epoch."""
         self._began = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave the epoch where a signal asked for that and its end is not near."""
+        """Leave the epoch if a signal asked the search to end and the epoch's end is not near."""
         if self._is_to_leave():
             self._leave()
             self.model.stop_training = True
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave the validation, which Keras starts even for an epoch that was left."""
+        """Leave the validation, which Keras starts even after an epoch that was left."""
         self.on_train_batch_end(batch)
         if self._is_to_leave():
             self.model.stop_evaluating = True
@@ -67,15 +67,15 @@ class StopOnRequest(keras.callbacks.Callback):
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Measure the seconds of a training, over all processes that it was resumed in.
+    """Measure the seconds of a training, in all processes that ran it.
 
     Args:
         pruning: The trial's PruningCallback, after this one in the list.
-        limit: Seconds after which the training ends with the next batch; None for no limit.
-        before: Seconds that earlier trainings of the trial took, which count for the limit.
+        limit: Seconds after which the training stops at the next batch; None for no limit.
+        before: Seconds that earlier trainings of the trial took, which count towards the limit.
     """
 
-    # Without this, Keras waits for each batch, to read its logs from the device.
+    # Otherwise Keras waits for each batch to read its logs from the device.
     async_safe = True
 
     def __init__(
@@ -89,16 +89,16 @@ class Stopwatch(keras.callbacks.Callback):
         self.seconds = 0.0
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Start, or go on where a builder's own fit trains once more."""
+        """Start the watch; keep it running if a builder's own fit trains again."""
         if not self.seconds:
             self._began = time.monotonic()
 
     def resume(self, seconds: float) -> None:
-        """Go on from the time that an earlier process took."""
+        """Add the seconds that an earlier process took."""
         self._began -= seconds
 
     def _look(self, *_: Any, **__: Any) -> None:
-        """Take the time, and end a training that takes too long."""
+        """Update the time, and stop a training that takes too long."""
         self.seconds = time.monotonic() - self._began
         total = self._before + self.seconds
         if self._limit is not None and total > self._limit:

@@ -34,9 +34,9 @@ class Training:
 
     Args:
         trial: The trial.
-        inputs: What the training gets.
+        inputs: The inputs of the training.
         series: The trainings of the trial.
-        archive: Where backups of the trial go.
+        archive: The archive of the trial's backups.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Training:
             self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:
-        """Train the model; an optuna.TrialPruned that the user's code raises prunes the trial."""
+        """Train the model; if the user's code raises optuna.TrialPruned, prune the trial."""
         try:
             self._fit(model)
         except optuna.TrialPruned as error:
@@ -75,7 +75,7 @@ class Training:
             (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
 
     def _fit(self, model: keras.Model) -> None:
-        """Train the model, and take what the builder's own fit returns for the value."""
+        """Train the model; if the builder has its own fit, take its return value as the result."""
         own, before = self.pruning, model.weights
         if not isinstance(own, OwnPruning):
             self.inputs.train(self._trial, model, self.callbacks)
@@ -88,26 +88,26 @@ class Training:
 
     @property
     def came_to_its_end(self) -> bool:
-        """Whether it has a value and was not pruned."""
+        """Whether the training has a value and was not pruned."""
         return self.state is TrialState.COMPLETE
 
     @property
     def state(self) -> TrialState:
-        """How the trial ends if this training is its last."""
+        """The state in which the trial ends if this training is its last."""
         if self.pruning.best_value is None:
             return TrialState.FAIL if self.pruning.reason is None else TrialState.PRUNED
         return TrialState.PRUNED if self.pruning.pruned else TrialState.COMPLETE
 
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
-        """What Keras logged at the best epoch, and what else the builder's own fit returned."""
+        """The logs of the best epoch, and other metrics that the builder's own fit returned."""
         rows = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
         logs = next(rows, {})
         return self.pruning.complete(logs) if isinstance(self.pruning, OwnPruning) else logs
 
 
 def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> None:
-    """Check the model's loss and, where asked, its metrics; then let it train fast."""
+    """Check the model's loss and set the model up to train fast; if asked, check its metrics."""
     trains_itself = custom_fit.trains_itself(inputs.recipe.build_model)
     if not trains_itself:
         _check_targets(model, inputs.fit)
@@ -120,8 +120,8 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
 
 
 def _check_targets(model: keras.Model, fit: FitArguments) -> None:
-    """Raise where the loss gets no targets: Keras's own error does not say so."""
-    loss = model.loss  # of several losses some may need no targets
+    """Raise an error if the loss gets no targets: Keras's own error does not say so."""
+    loss = model.loss  # if there are several losses, some may need no targets
     compares = isinstance(loss, str) or callable(loss)
     if not compares or has_own(model, "train_step", "compute_loss"):
         return
@@ -134,16 +134,16 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
         wrong = f"validation_data is a {type(validation).__name__} without targets"
     if wrong is not None:
         raise ArgumentError(
-            f"{wrong}: the loss {loss!r} compares with targets, and there are none. Pass y= and "
+            f"{wrong}: the loss {loss!r} compares with targets, but there are none. Pass y= and "
             "validation_data=(x, y), or datasets of (inputs, targets)."
         )
 
 
 def _check_names(model: keras.Model, fit: FitArguments) -> None:
-    """Raise where targets are for an output that the model does not have."""
+    """Raise an error if there are targets for an output that the model does not have."""
     if model.loss is None or has_own(model, "train_step", "compute_loss"):
         return
-    outputs = getattr(model, "output", None)  # a model that only a call builds has none
+    outputs = getattr(model, "output", None)  # a model that is built by a call has none
     if not isinstance(outputs, Mapping | list | tuple):
         return
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
@@ -151,24 +151,24 @@ def _check_names(model: keras.Model, fit: FitArguments) -> None:
         for key in targets if isinstance(targets, Mapping) else ():
             if key not in names:
                 raise ArgumentError(
-                    f"{name} has targets for {key!r}, and the outputs of the model are "
-                    f"{', '.join(map(repr, names))}. Pass targets by these names alone."
+                    f"{name} has targets for {key!r}, but the outputs of the model are "
+                    f"{', '.join(map(repr, names))}. Pass targets for these names only."
                 )
 
 
 def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
-    """Raise before any training where the model will not log an objective."""
+    """Raise an error before training if the model will not log one of the objectives."""
     own_step = has_own(model, "train_step")
     metrics = [
         one for one in inputs.recipe.objectives.metrics if one.needs_validation or not own_step
     ]
-    # After a look at a generator, a thread of TensorFlow's goes on to draw from it.
+    # Reading one batch of a generator starts a thread of TensorFlow that keeps drawing from it.
     is_generated = isinstance(inputs.fit.x, GeneratorFunction)
     if may_add_metrics(inputs.callbacks) or not metrics or is_generated:
         return  # only the first epoch shows which names are logged
     logs = names_of_metrics(model, inputs.fit)
     if not logs:
-        return  # only the first epoch can tell
+        return  # only the first epoch shows which names are logged
     validated = {f"val_{name}" for name in logs} if inputs.fit.has_validation else set()
     names = logs | validated
     for one in metrics:

@@ -1,4 +1,4 @@
-"""The trainings of one trial: their seeds, the steps of their reports, their mean and spread."""
+"""The trainings of one trial: their seeds, report steps, mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import Objective, TrialRecord
 from kerastune_optuna._trial.state import State, give_back
 
-# The column of a history with the number of the training, where there are several.
+# The column of a history that holds the number of the training if there are several.
 _TRAINING = "training"
 
 
@@ -25,19 +25,19 @@ def best_of(values: Sequence[float], objective: Objective) -> int:
 
 @dataclass
 class SoFar:
-    """Hold what the trainings of a trial came to so far, by the names that backups have for it."""
+    """Hold the results of a trial's trainings so far; backups use the same field names."""
 
-    values: list[float] = field(default_factory=list)  # of those that ended
+    values: list[float] = field(default_factory=list)  # of the trainings that ended
     scores: list[list[float]] = field(default_factory=list)  # the values of all objectives
     best_epochs: list[int | None] = field(default_factory=list)
     fits: list[list[int] | None] = field(default_factory=list)  # the epochs of each fit
     epochs_run: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)  # the logs of their epochs
     seconds: float = 0.0
-    epochs: int = 0  # how many each may have
+    epochs: int = 0  # the maximum for each training
 
     def plus(self, training: Mapping[str, Any], scores: Sequence[float] = ()) -> SoFar:
-        """Return the same with the values of a further training, where that came to one."""
+        """Return a copy with the values of another training; without a best value, the same."""
         if TrialRecord.best_value not in training:
             return self
         return replace(
@@ -51,21 +51,21 @@ class SoFar:
 
 
 class Series:
-    """Hold what the trainings of a trial came to so far; most trials have just one.
+    """Hold the results of a trial's trainings so far; most trials have just one training.
 
-    The trainings differ in their seeds, and in their data where they are folds. What is reported
-    and returned is the mean of their values: of those that ended, and of the one that runs.
+    The trainings differ in their seeds, and in their data if they are folds. The trial reports and
+    returns the mean of their values: of those that ended and of the one that runs.
 
     Args:
         objective: The watched objective of each training.
         length: How many trainings there are. Default 1.
-        seed: The seed of the trial, which the first training has.
+        seed: The seed of the trial, which the first training uses.
     """
 
     def __init__(self, objective: Objective, length: int = 1, seed: int = 0) -> None:
         self.length = length
-        # confirm() derives its seeds by a path of one number. By a path of two, no training has a
-        # seed of confirm()'s.
+        # confirm() derives its seeds from one number; deriving from two numbers here ensures that
+        # no training shares a seed with confirm().
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
         self.so_far = SoFar()
         self.state_of_best: State | None = None
@@ -83,23 +83,23 @@ class Series:
 
     @property
     def first_step(self) -> int:
-        """How many steps Optuna has for the trainings before the one that runs.
+        """The first report step of the training that runs.
 
-        Where a training ended early, the numbers of its last steps stay unused. So a step stands
-        for the same epoch of the same training in all trials, as pruners need to compare them.
+        If a training ended early, its remaining steps stay unused. So a step denotes the same epoch
+        of the same training in all trials, which pruners need in order to compare trials.
         """
         return self.number * self.so_far.epochs
 
     def begin(self, epochs: int) -> None:
-        """Note how many epochs the training that begins may have; a further fit may raise that."""
+        """Note how many epochs the next training may have; another fit may raise that number."""
         self.so_far.epochs = max(self.so_far.epochs, epochs)
 
     def mean_with(self, value: float) -> float:
-        """Return the mean so far, when the training that runs has this value."""
+        """Return the mean of the values so far, with this value for the training that runs."""
         return statistics.fmean([*self.so_far.values, value])
 
     def outcome(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the trial's user attrs, once a training ended with the attrs given."""
+        """Return the trial's user attrs after a training that ended with the given attrs."""
         if self.length == 1:
             return dict(training)
         after, reason = self.so_far.plus(training), training[TrialRecord.stop_reason]
@@ -118,7 +118,7 @@ class Series:
         }
         if len(after.values) > 1:
             own[TrialRecord.std] = statistics.stdev(after.values)
-        # A builder's own fit may return a value, and call no callback at an epoch.
+        # A builder's own fit may return a value without calling the callbacks at any epoch.
         epoch, fits = after.best_epochs[best], after.fits[best]
         of_best = {TrialRecord.best_epoch: epoch, TrialRecord.fits: fits}
         return own | {key: value for key, value in of_best.items() if value is not None}
@@ -131,10 +131,10 @@ class Series:
         scores: Sequence[float],
         seconds: float,
     ) -> None:
-        """Take in a training that ended.
+        """Add a training that ended.
 
         Args:
-            training: What it came to, as its PruningCallback says; without `best_value` for none.
+            training: The outcome from its PruningCallback, without `best_value` if it has none.
             rows: The logs of its epochs.
             state: The model's state at its best epoch.
             scores: The values of all objectives.
@@ -149,14 +149,14 @@ class Series:
         self.so_far = self.so_far.plus(training, scores)
 
     def restore(self, model: keras.Model) -> None:
-        """Give a model the state that the best training came to."""
+        """Give a model the state from the best training."""
         if self.state_of_best is not None:
             give_back(model, self.state_of_best)
 
     def state(self) -> dict[str, Any]:
-        """Return what the trainings came to, without their weights, in a form that JSON holds."""
+        """Return the results of the trainings, without weights, as JSON-serializable values."""
         return vars(self.so_far)
 
     def resume(self, state: Mapping[str, Any], best: State | None) -> None:
-        """Go on after the trainings that ended in an earlier process."""
+        """Continue after the trainings that ended in an earlier process."""
         self.so_far, self.state_of_best = SoFar(**state), best

@@ -1,4 +1,4 @@
-"""The user's callbacks: one list serves all trials, each trial gets copies of its own."""
+"""The user's callbacks: one list serves all trials, and each trial gets copies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import optuna
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
-# The attribute in which Keras's own callbacks keep the file or the folder that they write.
+# The attributes in which Keras's own callbacks keep the file or folder that they write to.
 _FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}
 _FOLDERS = {keras.callbacks.TensorBoard: "log_dir"}
 
 
 def as_list(callbacks: Any) -> list[Any]:
-    """Return the user's callbacks as a flat list, however Keras would have taken them."""
+    """Return the user's callbacks as a list, in whichever form the user passed them."""
     if callbacks is None:
         return []
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -28,11 +28,11 @@ def as_list(callbacks: Any) -> list[Any]:
 
 
 def check_callbacks(callbacks: Sequence[Any]) -> None:
-    """Refuse what is no callback, and callbacks of which no copies can be made.
+    """Reject entries that are not callbacks, and callbacks that cannot be copied.
 
     Raises:
         ArgumentTypeError: An entry is neither a Callback nor a factory.
-        ArgumentError: A callback cannot be copied, or belongs to one training by its nature.
+        ArgumentError: A callback cannot be copied, or can serve only one training.
     """
     for callback in callbacks:
         check_kind(callback)
@@ -41,41 +41,41 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
 
 
 def check_kind(callback: object) -> None:
-    """Refuse what is no callback, and a callback that belongs to one training by its nature.
+    """Reject an object that is not a callback, and a callback that can serve only one training.
 
     Raises:
-        ArgumentTypeError: It is neither a Callback nor a factory.
-        ArgumentError: It belongs to one training.
+        ArgumentTypeError: The object is neither a Callback nor a factory.
+        ArgumentError: The callback can serve only one training.
     """
     is_known = isinstance(callback, keras.callbacks.Callback) or callable(callback)
     if isinstance(callback, type) or not is_known:
         raise ArgumentTypeError(
-            f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
+            f"callbacks holds {callback!r}, which is not a keras Callback. Pass instances, or "
             "functions that take the trial and return one."
         )
     if isinstance(callback, keras.callbacks.BackupAndRestore):
         raise ArgumentError(
             "callbacks holds BackupAndRestore, which would start each trial from the weights "
             "of another. Leave it out, or pass a function that takes the trial and returns "
-            "one with a folder for that trial."
+            "a BackupAndRestore with a folder for that trial."
         )
 
 
 def for_trial(
     shared: Sequence[Any], of_builder: Any, trial: optuna.trial.BaseTrial, folder: str
 ) -> list[keras.callbacks.Callback]:
-    """Return one trial's callbacks: those of Keras's that write files, into `folder`.
+    """Return one trial's callbacks; Keras's own that write files write them into `folder`.
 
     Args:
-        shared: Those of the search, which are copied, and factories.
-        of_builder: What the builder returned for its trial alone. It is not copied: a copy of one
-            that holds the model would hold a copy of the model.
+        shared: The callbacks of the search, which are copied, and factories of callbacks.
+        of_builder: The callbacks that the builder returned for this trial. They are not copied,
+            since copying a callback that holds the model would copy the model too.
         trial: The trial.
-        folder: Where they write, below the user's own folders.
+        folder: The subfolder of the user's folders in which the callbacks write.
 
     Raises:
         ArgumentTypeError: An entry is neither a Callback nor a factory.
-        ArgumentError: A callback belongs to one training by its nature.
+        ArgumentError: A callback can serve only one training.
     """
     is_made, made = keras.callbacks.Callback, []
     copied = [_copy(one) if isinstance(one, is_made) else one for one in shared]
@@ -87,12 +87,12 @@ def for_trial(
 
 
 def may_add_metrics(callbacks: Sequence[Any]) -> bool:
-    """Whether the epoch logs may get names that the model does not know of."""
+    """Whether callbacks may add names to the epoch logs that the model does not log itself."""
     return any(not _leaves_logs_alone(callback) for callback in callbacks)
 
 
 def _leaves_logs_alone(callback: object) -> bool:
-    """Whether the callback surely adds nothing to the epoch logs."""
+    """Whether the callback certainly adds nothing to the epoch logs."""
     kind: Any = type(callback)
     if not isinstance(callback, keras.callbacks.Callback) or kind is keras.callbacks.LambdaCallback:
         return False
@@ -103,7 +103,7 @@ def _leaves_logs_alone(callback: object) -> bool:
 def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
     try:
         return copy.deepcopy(callback)
-    except Exception as error:  # a callback may hold anything, and fail to be copied in any way
+    except Exception as error:  # a callback may hold anything, so copying may raise anything
         raise ArgumentError(
             f"callbacks holds a {type(callback).__name__} that cannot be copied for each trial "
             f"({type(error).__name__}: {error}). Pass a function that takes the trial and returns "
@@ -123,7 +123,7 @@ def _from_factory(factory: Callable[..., Any], trial: optuna.trial.BaseTrial) ->
 
 
 def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbacks.Callback:
-    """Return the callback; for one of Keras's that writes files, a copy with the trial's folder."""
+    """Return the callback; if it is one of Keras's that write files, a copy that uses `folder`."""
     if not isinstance(callback, (*_FILES, *_FOLDERS)):
         return callback
     callback = copy.copy(callback)  # a builder may return the same callback in each trial

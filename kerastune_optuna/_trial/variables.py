@@ -1,4 +1,4 @@
-"""The variables of a model: whether all are there, how missing ones are made, and checksums."""
+"""The variables of a model: find missing ones, create them, and compute checksums."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from kerastune_optuna._trial.steps import has_own
 
 
 def lacks_variables(model: keras.Model) -> bool:
-    """Whether a model or a layer of it has yet to be built, whatever it says of itself."""
-    # A model whose own steps call its parts is never marked as built, and may lack nothing.
+    """Whether a model or one of its layers is not built yet, whatever `model.built` says."""
+    # A model whose own steps call its parts is never marked as built, but may lack nothing.
     is_built = model.built or not has_own(model, "build")
-    # Keras asks each layer too before it builds a model. A model without any weights may make its
-    # layers later.
+    # Keras also checks each layer before it builds a model. A model without any weights may create
+    # its layers later.
     layers = layers_within(model)
     return not (is_built and model.weights and all(layer.built for layer in layers))
 
 
 def make_variables(model: keras.Model, batch: Any) -> None:
-    """Make what a model lacks as a training on such batches would, and run nothing.
+    """Create the missing variables as a training on such batches would, without running anything.
 
     Args:
         model: The compiled model.
-        batch: A symbolic batch of what its steps get.
+        batch: A symbolic batch, as the model's steps get it.
 
     Raises:
-        Exception: What the layers of the user raise.
+        Exception: Any error that the user's layers raise.
     """
     with scope_of(model):
-        if has_own(model, "call"):  # a model whose own steps call its parts need not have one
+        if has_own(model, "call"):  # a model whose own steps call its parts may have no call()
             model(keras.utils.unpack_x_y_sample_weight(batch)[0])
         if lacks_variables(model) and keras.backend.backend() == "tensorflow":
             traced(model, model.train_step, batch)
-    # Keras leaves this False where the model's own steps call its layers, never the model.
+    # Keras leaves this False if the model's own steps call its layers and never the model.
     model.built = True
 
 
 def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
-    """Return what a step returns, symbolically, once TensorFlow has made what the step needs."""
-    import tensorflow as tf  # here, since other backends do without
+    """Trace a step with TensorFlow, which creates variables; return its symbolic result."""
+    import tensorflow as tf  # imported here, since other backends do not need it
 
     def run(data: Any) -> Any:
         return model.distribute_strategy.run(step, args=(data,))
@@ -62,24 +62,24 @@ def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
 
 
 def remember(model: keras.Model, batch: Any) -> dict[str, Any]:
-    """Return what `make_again` needs to make a model's variables, in a form that JSON holds."""
+    """Return what `make_again` needs to create a model's variables, as JSON-serializable values."""
     return {"shapes": model.get_build_config(), "batch": to_plain(batch)}
 
 
 def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
-    """Make the variables of a model that came without them, so that weights can be loaded."""
+    """Create the variables of a model that was returned unbuilt, so that weights can be loaded."""
     if not model.built and remembered["shapes"]:
-        # With TensorFlow, variables belong to the strategy under whose scope the model was made.
+        # With TensorFlow, variables belong to the strategy in whose scope the model was created.
         with scope_of(model), warnings.catch_warnings(action="ignore"):
             model.build_from_config(remembered["shapes"])
-        # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
+        # For a subclassed model, Keras builds the layers there but does not mark the model built.
         model.built = True
     if lacks_variables(model):
         make_variables(model, from_plain(remembered["batch"]))
 
 
 def checksum(model: keras.Model) -> str:
-    """Return a checksum of the weights of a model, with their types and shapes."""
+    """Return a checksum of the weights of a model, including their dtypes and shapes."""
     total = hashlib.sha256()
     for weight in model.weights:
         total.update(f"{weight.dtype}{tuple(weight.shape)}{checksum_of(weight)}".encode())
@@ -87,42 +87,42 @@ def checksum(model: keras.Model) -> str:
 
 
 def checksum_of(variable: keras.Variable) -> int:
-    """Return a checksum of the value of a variable, of 32 bits."""
+    """Return a 32-bit checksum of the value of a variable."""
     return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
 
 
 def check_are_there(variables: Iterable[keras.Variable], model: keras.Model) -> None:
-    """Refuse a training after which a model no longer has the variables that it came with.
+    """Reject a training after which a model no longer has its original variables.
 
     Raises:
-        BuilderError: The builder's fit has put others in their place.
+        BuilderError: The builder's fit has replaced variables.
     """
     there = set(map(id, model.weights))
     if (gone := next((one for one in variables if id(one) not in there), None)) is not None:
         raise BuilderError(
             f"The builder's fit has put other variables in the place of {gone.path!r}, as "
-            "Model.quantize() does. best_model() calls build_model and loads weights, and could "
+            "Model.quantize() does. best_model() calls build_model and loads weights, so it could "
             'never return such a model. Do that after the search: best_model().quantize("int8").'
         )
 
 
 def unbuildable(model: keras.Model) -> BuilderError:
-    """Return the error for a model whose weights could be saved, and never loaded."""
+    """Return the error for a model whose weights could be saved but not loaded again."""
     return BuilderError(
         f"build_model returned the model {model.name!r} without its variables, and the shapes of "
-        "the data do not tell them: weights could never be loaded into it again. Call the model, "
-        "or each of its parts, once on data in build_model, as in model(x[:1])."
+        "the data do not suffice to create them: saved weights could not be loaded again. Call the "
+        "model, or each of its parts, once on data in build_model, as in model(x[:1])."
     )
 
 
 def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of a model: the compiled ones, and those that its own steps use."""
+    """Return all optimizers of a model: the compiled one, and those that its own steps use."""
     found = (one for part in (model, *layers_within(model)) for one in _within(vars(part)))
     return list({id(one): one for one in found}.values())
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Make the variables of the optimizer that a model was compiled with, as a training does."""
+    """Create the variables of the optimizer that a model was compiled with, as a training does."""
     optimizer = optimizer_of(model)
     if optimizer is not None and not optimizer.built:
         with scope_of(model):
@@ -130,8 +130,8 @@ def build_optimizer(model: keras.Model) -> None:
 
 
 def _within(held: Any) -> Iterator[keras.optimizers.Optimizer]:
-    """Yield the optimizers in what a model holds, in lists and dicts of any depth too."""
-    # keras.tree cannot flatten it: TensorFlow has a dict there whose keys have no order.
+    """Yield the optimizers in an attribute of a model, also from nested lists and dicts."""
+    # keras.tree cannot flatten these attributes: TensorFlow adds a dict with unsortable keys.
     if isinstance(held, keras.optimizers.Optimizer):
         yield held
     elif isinstance(held, dict | list | tuple):

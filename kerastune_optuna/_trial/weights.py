@@ -1,4 +1,4 @@
-"""The weights of the best trials: saved with their checksum, loaded where they are whole."""
+"""The weights of the best trials: save them with checksums, and load them if they are intact."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kerastune_optuna._trial.variables import checksum, lacks_variables, optimiz
 
 
 class UnfitWeightsError(WeightsError):
-    """Say that weights and the model that build_model returns now do not go together."""
+    """Signal that saved weights do not fit the model that build_model returns now."""
 
 
 def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
-    The optimizer's state stays out: it is that of the last epoch, and triples the file.
+    The optimizer's state is not saved: it belongs to the last epoch and would triple the file size.
 
     Raises:
         WeightsError: The model cannot be saved, or the store cannot be written.
@@ -39,20 +39,20 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
-        except Exception as error:  # layers of the user and stores of any kind raise anything
+        except Exception as error:  # the user's layers and stores may raise anything
             raise WeightsError(
                 f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
-                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
-                "keep_best=0 to keep no weights."
+                f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
+                "pass keep_best=0 to keep no weights."
             ) from error
 
 
 def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:
-    """Load the kept weights of a trial into its rebuilt model.
+    """Load the saved weights of a trial into its rebuilt model.
 
     Raises:
-        UnfitWeightsError: They do not fit the model, or it would compute something else with them.
-        WeightsError: The trial kept no weights, or they are damaged.
+        UnfitWeightsError: The weights do not fit the model, or were saved from a different model.
+        WeightsError: The trial has no saved weights, or they are damaged.
     """
     with scratch() as folder:
         path = folder / f"weights{files.WEIGHTS}"
@@ -61,32 +61,32 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         if not architecture.is_of(path, model):
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
-                "not the one that was trained, and would not come to its value: its layers or "
+                "not the one that was trained, and would not reproduce its value: its layers or "
                 "their settings differ."
             )
         try:
             state.load(path, model, *optimizers(model))
-        except Exception as error:  # Keras raises many kinds for weights that do not fit
+        except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             if _reason.is_of_memory(error):
                 raise
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error}"
             ) from error
-    # Keras skips layers that are not built when it loads weights, without an error.
+    # When Keras loads weights, it silently skips layers that are not built.
     known = TrialRecord(trial).variables
     if lacks_variables(model) if known is None else known != checksum(model):
         raise WeightsError(
             f"The weights of trial {trial.number} could not all be loaded: the model that "
-            f"build_model returns for its parameters has {len(model.weights)} variables, and not "
-            "those that were trained. Make all layers in the model's __init__, or call the model "
-            "once on data in build_model, as in model(x[:1]), and search again."
+            f"build_model returns for its parameters has {len(model.weights)} variables, which are "
+            "not those that were trained. Create all layers in the model's __init__, or call the "
+            "model once on data in build_model, as in model(x[:1]), and search again."
         )
 
 
 def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> str | None:
-    """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
-    # A trial that ran twice has two records, the older one first, whose file may be gone.
+    """Copy a trial's weights from the store to a path; return what is wrong with them, or None."""
+    # A trial that ran twice has two records. The older one comes first, and its file may be gone.
     latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
     if not any(artifacts.fetch(store, one, path) for one in latest_first):
         return _missing(trial, artifacts.name_of(store))
@@ -96,7 +96,7 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
 
 
 def _missing(trial: FrozenTrial, store: str) -> str:
-    """Return why a trial has no weights in a store, as far as its record tells."""
-    kept = "keep_best= says how many trials keep theirs while a search runs; directory= and "
+    """Return the error message for a trial that has no weights in a store."""
+    kept = "keep_best= sets how many trials keep their weights; directory= and "
     kept += "artifact_store= must be those of the search."
     return f"{store} has no weights of trial {trial.number}. {kept}"

@@ -46,7 +46,7 @@ def test_data_of_grain_is_searched_and_scored(search, data, make, given, workers
 ROWS = grain.MapDataset.source(np.zeros((48, 4), "float32"))
 UNFIT = {
     "empty": (grain.MapDataset.source([]).batch(2), "x is empty"),
-    "without end": (ROWS.repeat().batch(16), "x has no end"),
+    "without end": (ROWS.repeat().batch(16), "x is endless"),
     "iterator": (iter(ROWS.batch(16).to_iter_dataset()), "can be read only once"),
 }
 

@@ -84,14 +84,14 @@ def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(
 
 REFUSED = {
     "generator": ({"x": endless(ROWS, Y)(), "y": None}, "Pass a function without arguments that r"),
-    "no steps": ({"x": endless(ROWS, Y), "y": None}, "Pass steps_per_epoch=, and let it yield"),
+    "no steps": ({"x": endless(ROWS, Y), "y": None}, "Pass steps_per_epoch=, and let"),
     "generated validation": ({"validation_data": endless(ROWS, Y)}, "would give each epoch other"),
-    "list of texts": ({"x": list(TEXTS)}, "x[0] holds str, which is no array. Pass arrays, or"),
-    "list of numbers": ({"y": Y.tolist()}, "y[0] holds int, which is no array"),
+    "list of texts": ({"x": list(TEXTS)}, "x[0] holds str, which is not an array. Pass arrays, or"),
+    "list of numbers": ({"y": Y.tolist()}, "y[0] holds int, which is not an array"),
     "fixed width": ({"x": TEXTS.astype(str)}, "x holds values of type <U"),
     "objects": ({"x": ROWS.astype(object)}, "x holds values of type object. Pass arrays of numb"),
-    "set": ({"x": {1, 2}, "y": None}, "x holds set, which is no array"),
-    "weights": ({"sample_weight": [1.0] * 48}, "sample_weight[0] holds float, which is no array"),
+    "set": ({"x": {1, 2}, "y": None}, "x holds set, which is not an array"),
+    "weights": ({"sample_weight": [1.0] * 48}, "sample_weight[0] holds float, which is not an"),
     "column of texts": ({"x": pd.DataFrame({"name": TEXTS})}, "in column 'name'"),
     "categories": (
         {"x": {"city": pd.Series(TEXTS, dtype="category")}},
@@ -99,11 +99,11 @@ REFUSED = {
     ),
     "mixed columns": (
         {"x": pd.DataFrame({"age": ROWS[:, 0], "is_new": Y > 0})},
-        "int64 and bool, which have none in common. Give all columns one, as frame.astype(",
+        "int64 and bool, which have no common type. Convert all columns to one type",
     ),
     "folds of a sparse tensor": (
         {"x": tf.sparse.from_dense(ROWS), "validation_data": None, "cv": 2},
-        "of type SparseTensor does not let it. Pass arrays, sparse ones of SciPy",
+        "of type SparseTensor. Pass arrays, sparse arrays of SciPy",
     ),
     "weights of validation": ({"validation_data": (ROWS, Y, Y[:3])}, "48 rows and [2] has 3"),
 }

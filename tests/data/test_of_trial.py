@@ -145,12 +145,12 @@ WRONG = {
     "nothing": ({"x": lambda trial: None}, ArgumentError, "passed as x returned None"),
     "no validation": ({"validation_data": lambda trial: None}, ArgumentError, "validation_data re"),
     "a function": ({"x": lambda trial: windows}, ArgumentTypeError, "x returned a function"),
-    "a tuple beside y": ({"y": SERIES[:92]}, ArgumentError, "a tuple of 2 beside y"),
+    "a tuple beside y": ({"y": SERIES[:92]}, ArgumentError, "a tuple of 2, but y was passed too"),
     "four parts": ({"x": lambda trial: (1, 2, 3, 4)}, ArgumentError, "a tuple of 4. Return"),
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
-    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is no array"),
+    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is not an array"),
     "raises": ({"x": raising}, NameError, "no such file"),
-    "folds": ({"validation_data": None, "cv": 2}, ArgumentError, "x came as a function of the"),
+    "folds": ({"validation_data": None, "cv": 2}, ArgumentError, "x is a function of the"),
 }
 
 

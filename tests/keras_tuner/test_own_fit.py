@@ -323,7 +323,7 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
 @pytest.mark.parametrize(
     ("returns", "kind", "text"),
     [
-        (lambda history: {"acc": 1.0}, MetricNotFoundError, "returned acc, and not my_score"),
+        (lambda history: {"acc": 1.0}, MetricNotFoundError, "returned acc, but not my_score"),
         (lambda history: history, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss"),
         (lambda history: None, BuilderError, "returned None (is its `return` missing?). Return"),
         (lambda history: "0.5", BuilderError, "returned '0.5'. Return what Model.fit returns"),

@@ -83,7 +83,7 @@ WRONG = [
     (lambda hp: hp.Int("x", 1, 9, step=0), "step=0. Pass a step above 0"),
     (lambda hp: hp.Float("x", 0, 1, sampling="cube"), "Pass one of 'linear', 'log', 'reverse_log'"),
     (lambda hp: hp.Choice("x", []), "hp.Choice('x') has no values"),
-    (lambda hp: hp.conditional_scope("y", [1]).__enter__(), "These were asked: none."),
+    (lambda hp: hp.conditional_scope("y", [1]).__enter__(), "the builder has asked for: none."),
 ]
 
 

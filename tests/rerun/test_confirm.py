@@ -132,7 +132,7 @@ def test_the_winner_is_the_best_model(trained, capsys):
     loss = loss_of(trained.best_model(), (None, None, HELD_OUT))
     assert loss == pytest.approx(min(winner.values))
     assert capsys.readouterr().out == (
-        f"The best model is of trial {winner.number}, which won confirm(): its best execution, "
+        f"The best model is the best execution of trial {winner.number}, which won confirm(), "
         f"with val_loss {min(winner.values):.6g}\n"
     )
 
@@ -401,17 +401,17 @@ def test_lost_weights_of_the_winner_are_an_error(search_noisy):
 
 
 ERRORS = [
-    ({"x": None}, ArgumentTypeError, "x=None: confirm.. trains anew, and a study does not store"),
+    ({"x": None}, ArgumentTypeError, "x=None: confirm.. trains again, but a study does not store"),
     ({"top": 0}, ArgumentError, "top=0 is less than 1. Pass how many configurations to train"),
     ({"top": 2.5}, ArgumentTypeError, "top=2.5 of type float is not a whole number"),
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
     ({"executions": 1}, ArgumentError, "executions=1 is less than 2. Pass 2 or more: one value"),
-    ({"validation_data": None}, ArgumentError, "'val_loss' needs validation, and there is none"),
-    ({"epochs": None}, ArgumentError, "does not say how many its search had"),
+    ({"validation_data": None}, ArgumentError, "'val_loss' needs validation data, but there"),
+    ({"epochs": None}, ArgumentError, "has no record of its search's epochs"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
     ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
-    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it"),
+    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which only search.. takes. Leave it"),
 ]
 
 

@@ -155,7 +155,7 @@ def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd):
     run(tuner, callbacks=acting(acts))
     assert tuner.best_trial.user_attrs["epochs_run"] == 5
     said = capfd.readouterr().err
-    assert said.count("Trial 0 could not be backed up, and goes on: Could not connect") == 1
+    assert said.count("Trial 0 could not be backed up and continues: Could not connect") == 1
     assert "does not answer" not in said
     assert s3.keys == needed(tuner)
 

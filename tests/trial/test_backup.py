@@ -101,7 +101,7 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     tuner = search(tuner=make_tuner(build_eager, **options), fit={"epochs": now, **fit})
     assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
     assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
-    assert "Trial 1 starts anew: its search had other epochs" in capsys.readouterr().err
+    assert "Trial 1 starts over: the number of epochs has changed" in capsys.readouterr().err
 
 
 def built_gan(trial):

@@ -100,7 +100,7 @@ def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, m
     monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
     of_it.enqueue({"level": 1})
     assert [trial.state.name for trial in of_it.study.trials] == ["WAITING"]
-    waited = "Waiting for a sign of trial 0 of study 'test' (in process 4711 on node3)\n"
+    waited = "Waiting for a sign of life from trial 0 of study 'test' (in process 4711 on node3)\n"
     assert capsys.readouterr().err.count(waited) == 1
 
 
