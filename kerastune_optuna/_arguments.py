@@ -28,7 +28,7 @@ _HYPERBAND = 'Pass pruner="hyperband", or optuna.pruners.HyperbandPruner(...), a
 _STATE = "The study is the only state, and is saved by itself: see tuner.study."
 _HOOK = "Pass a Keras callback to search(callbacks=), or a function that makes one for each trial."
 
-# Arguments of KerasTuner's tuners and oracles, each with a sentence that names ours.
+# Arguments of KerasTuner's tuners and oracles, each with a sentence that says what replaces it.
 _ARGUMENTS = {
     **dict.fromkeys(("allow_new_entries", "hyperparameters", "tune_new_entries"), _OWN_SPACE),
     **dict.fromkeys(("alpha", "beta", "num_initial_points"), _SAMPLER),
@@ -51,7 +51,7 @@ _ARGUMENTS = {
     "scoring": "Return the score from the builder's own fit, under the name of the objective.",
     "tuner_id": "Workers need no names: pass search(n_workers=), or run copies of the script.",
 }
-# Hooks that KerasTuner calls and OptunaTuner does not: a subclass must not define them.
+# KerasTuner calls these hooks, and OptunaTuner does not: a subclass must not define them.
 _HOOKS = {
     "load_model": "tuner.best_model(trial=) rebuilds the model of a trial whose weights are kept.",
     **dict.fromkeys(("on_batch_begin", "on_batch_end", "on_epoch_begin", "on_epoch_end"), _HOOK),
@@ -91,7 +91,7 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
     """Refuse arguments that the tuner does not have.
 
     Raises:
-        ArgumentTypeError: Names the argument, and what replaces it here or is spelled alike.
+        ArgumentTypeError: Names the argument, and what replaces it or has a similar name.
     """
     for name in names:
         own = list(inspect.signature(known).parameters)
@@ -101,15 +101,16 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
 
 
 def absent(tuner: object, name: str) -> Any:
-    """Say what an attribute of KerasTuner's tuners or Optuna's Study is called here.
+    """Raise an error that says what replaces an attribute of KerasTuner's tuners or Optuna's Study.
 
     Raises:
-        UnknownNameError: Names what to use instead.
-        AttributeError: They have no such attribute either, or a property raised this error.
+        UnknownNameError: Says what to use instead.
+        AttributeError: KerasTuner and Optuna have no such attribute either, or a property raised
+            this error.
     """
     if name in _METHODS:
         other = "Optuna's Study" if name == "optimize" else "KerasTuner"
-        raise UnknownNameError(f"OptunaTuner has no {name!r}, as {other} has. {_METHODS[name]}")
+        raise UnknownNameError(f"OptunaTuner has no {name!r}, unlike {other}. {_METHODS[name]}")
     # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
     return object.__getattribute__(tuner, name)
 
@@ -121,7 +122,8 @@ def check_tuner(tuner: Any) -> None:
         tuner: An OptunaTuner, which has each argument as an attribute.
 
     Raises:
-        ArgumentError: One line: what came, why it cannot work, what to pass.
+        ArgumentError: One line that says which value was passed, why it cannot work, and what to
+            pass instead.
     """
     _check_hooks(type(tuner))
     _check_builder(tuner.build_model)
@@ -161,7 +163,7 @@ def check_tuner(tuner: Any) -> None:
 
 
 def _check_hooks(kind: type) -> None:
-    """Refuse a subclass with hooks of KerasTuner, which nobody would call."""
+    """Refuse a subclass that defines hooks of KerasTuner, since OptunaTuner would not call them."""
     for name, instead in _HOOKS.items():
         if hasattr(kind, name):
             raise ArgumentTypeError(
@@ -179,7 +181,7 @@ def _warn_of_directions(objectives: Objectives) -> None:
 
 
 def check_limits(n_trials: object, timeout: object) -> None:
-    """Refuse a size or a time in which no trial could run."""
+    """Refuse a size or a time limit that leaves no room for a trial."""
     if n_trials is not None:
         instead = "Pass 1 or more trials, or None for no limit."
         _check.integer("n_trials", n_trials, least=1, instead=instead)
@@ -203,7 +205,7 @@ def _check_builder(build_model: object) -> None:
 
 
 def _check_for_several(tuner: Any) -> None:
-    """Refuse what cannot work where there are several objectives."""
+    """Refuse arguments that cannot work with several objectives."""
     if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
         raise ArgumentError(
             f"sampler={tuner.sampler!r} is for one objective. Pass 'auto', 'gp', 'tpe', 'random', "
@@ -213,7 +215,9 @@ def _check_for_several(tuner: Any) -> None:
 
 def _check_directory(directory: object) -> None:
     if not isinstance(directory, str | os.PathLike) or not str(directory):
-        raise ArgumentTypeError(f"directory={directory!r} is no path. Pass the name of a folder.")
+        raise ArgumentTypeError(
+            f"directory={directory!r} is not a path. Pass the name of a folder."
+        )
 
 
 def _check_store(store: object) -> None:
@@ -228,7 +232,7 @@ def _check_store(store: object) -> None:
 
 
 def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget:
-    """Return when a search ends: by the limits of this call, else by the limits of its tuner.
+    """Return the budget of a search: its limits are those of this call, or else of its tuner.
 
     Raises:
         ArgumentError: A limit cannot work.

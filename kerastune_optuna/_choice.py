@@ -55,7 +55,7 @@ def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Map
     if isinstance(choices, str | bytes) or not isinstance(choices, Mapping | Sequence):
         came = f"{choices!r} of type {type(choices).__name__}"
         raise ArgumentTypeError(
-            f"choices={came} of {name!r} is no dict. Pass the objects by their names."
+            f"choices={came} of {name!r} is not a dict. Pass the objects by their names."
         )
     if not choices:
         raise ArgumentError(f"choices of {name!r} is empty. Pass the objects by their names.")

@@ -128,7 +128,7 @@ def _check_kind(name: str, value: object, kind: type, names: Iterable[str], exam
     )
     if isinstance(value, str) and value not in names:
         raise ArgumentError(
-            f"{name}={value!r} is no {name}.{_check.nearest(value, names)} {instead}"
+            f"{name}={value!r} is not a {name}.{_check.nearest(value, names)} {instead}"
         )
     if value is not None and not isinstance(value, str | kind):
-        raise ArgumentTypeError(f"{name}={value!r} is no Optuna {name}. {instead}")
+        raise ArgumentTypeError(f"{name}={value!r} is not an Optuna {name}. {instead}")

@@ -87,7 +87,7 @@ class GoodEnough:
                 "many trials in a row may bring nothing new onto the front."
             )
         if not isinstance(self.value, int | float | np.number) or isinstance(self.value, bool):
-            raise ArgumentTypeError(f"{given} is no number. {_GOOD_ENOUGH}")
+            raise ArgumentTypeError(f"{given} is not a number. {_GOOD_ENOUGH}")
         if not np.isfinite(self.value):
             raise ArgumentError(f"{given} is never reached, or at once. {_GOOD_ENOUGH}")
 

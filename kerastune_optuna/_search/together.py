@@ -19,13 +19,13 @@ def together(build_model: Builder, functions: Sequence[Any]) -> Builder:
         functions: The functions that search() is to get as data.
 
     Raises:
-        ArgumentError: One is no function.
+        ArgumentError: One is not a function.
     """
     for one in functions:
         if not callable(one):
             raise ArgumentError(
-                f"{type(one).__name__} is no function. Besides the parameters, pass the functions "
-                "of the trial that search() is to get as data, if there are any."
+                f"{type(one).__name__} is not a function. Besides the parameters, pass only the "
+                "functions of the trial that will be passed to search() as data."
             )
 
     def build(trial: BaseTrial) -> Any:

@@ -109,7 +109,7 @@ class WholeFileStore(FileSystemArtifactStore):
     def _path(self, name: str) -> Path:
         """Return the path of a file; a name with slashes could lead out of the folder."""
         if Path(name).name != name:
-            raise ValueError(f"{name!r} is no name of a file in {str(self._folder)!r}")
+            raise ValueError(f"{name!r} is not the name of a file in {str(self._folder)!r}")
         return self._folder / name
 
 

@@ -268,7 +268,7 @@ def check_storage(storage: object) -> None:
         return
     if not isinstance(storage, str):
         raise ArgumentTypeError(
-            f"storage={storage!r} is no Optuna storage. Pass a database URL like "
+            f"storage={storage!r} is not an Optuna storage. Pass a database URL like "
             '"sqlite:///study.db", an object from optuna.storages, or None.'
         )
     _url.parse(storage)

@@ -41,7 +41,7 @@ def parse(text: str) -> sqlalchemy.URL:
     except (MalformedURL, ValueError):  # a wrong port raises a ValueError that shows it
         # The text itself is not shown: it may hold a password.
         raise ArgumentError(
-            "storage= is a text that is no database URL. Pass one like "
+            "storage= is not a database URL. Pass one like "
             '"sqlite:///study.db" or "postgresql://user:password@host/database", with %40 for '
             "an @ in the password."
         ) from None

@@ -112,7 +112,7 @@ def _check_functions(functions: object) -> None:
         "where the configuration is not allowed."
     )
     if not isinstance(functions, list | tuple):
-        raise ArgumentTypeError(f"constraints={functions!r} is no list. {instead}")
+        raise ArgumentTypeError(f"constraints={functions!r} is not a list. {instead}")
     for function in functions:
         if not callable(function):
             raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")

@@ -193,7 +193,7 @@ class Home:
         complete = {trial.number: trial for trial in filter(ranking.may_be_best, trials)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
-            raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
+            raise NoTrialsError(f"trial={number!r} is not a COMPLETE trial. Pass one of: {listed}.")
         return complete[number]
 
     def _check_single(self) -> None:

@@ -130,7 +130,7 @@ def parse_objective(name: object, direction: object, called: str = "objective") 
         )
     if not name or name != name.strip():
         raise ArgumentError(
-            f'{called}={name!r} is no metric name. Pass one like "val_accuracy" or "val_loss".'
+            f'{called}={name!r} is not a metric name. Pass one like "val_accuracy" or "val_loss".'
         )
     one_of("direction", direction, DIRECTIONS)
     return Objective(name, _infer(name) if direction == "auto" else cast(Direction, direction))

@@ -143,7 +143,7 @@ def check_name(name: object) -> None:
     if name is None:
         return
     if not isinstance(name, str):
-        raise ArgumentTypeError(f"study_name={name!r} is no text. Pass a name like 'iris'.")
+        raise ArgumentTypeError(f"study_name={name!r} is not a string. Pass a name like 'iris'.")
     if not name.strip() or name.startswith(".") or _UNFIT & set(name) or len(name) > 200:
         raise ArgumentError(
             f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "

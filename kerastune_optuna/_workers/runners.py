@@ -187,7 +187,7 @@ def _check_executor(executor: object) -> None:
         return
     if not isinstance(executor, futures.Executor):
         raise ArgumentTypeError(
-            f"executor={executor!r} is no concurrent.futures.Executor. Pass one, like "
+            f"executor={executor!r} is not a concurrent.futures.Executor. Pass one, like "
             "client.get_executor(pure=False) of a Dask client."
         )
     if isinstance(executor, futures.ThreadPoolExecutor):

@@ -410,7 +410,7 @@ ERRORS = [
     ({"epochs": None}, ArgumentError, "does not say how many its search had"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
-    ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
+    ({"executor": 3}, ArgumentTypeError, "executor=3 is not a concurrent.futures.Executor"),
     ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it"),
 ]
 
