@@ -1,4 +1,4 @@
-"""A builder with the functions of the trial that make the data: all that asks a trial, as one."""
+"""A builder and the functions that make the data of a trial, combined into one function."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def together(build_model: Builder, functions: Sequence[Any]) -> Builder:
 
     Args:
         build_model: The builder.
-        functions: The functions that search() is to get as data.
+        functions: The functions that will be passed to search() as data.
 
     Raises:
-        ArgumentError: One is not a function.
+        ArgumentError: One is not at a function.
     """
     for one in functions:
         if not callable(one):
