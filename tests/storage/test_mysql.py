@@ -40,7 +40,7 @@ def build(trial):
 def test_a_study_of_another_name_is_not_taken_for_ours(make):
     """A study whose name differs by capitals is named, and not gone on with."""
     other = make(build, study_name="Iris").study
-    told = "Study 'iris' cannot be made beside study 'Iris'"
+    told = "Study 'iris' cannot be created, since study 'Iris' exists"
     with pytest.raises(StudyMismatchError, match=told):
         make(build, study_name="iris").enqueue({"lr": 0.5})
     assert not other.trials

@@ -76,7 +76,7 @@ def test_a_study_keeps_its_objective(make_tuner, objective, direction):
     assert make_tuner(objective="val_accuracy").study.trials == []
     tuner = make_tuner(objective=objective)
     tuner.direction = direction  # as of the worst accuracy, which the constructor warns of
-    with pytest.raises(StudyMismatchError, match=r"is to maximize val_accuracy, not to minimize"):
+    with pytest.raises(StudyMismatchError, match=r"objective: maximize val_accuracy, not minimize"):
         run(tuner)
 
 
