@@ -35,6 +35,6 @@ def _check_texts(
             name = next((f" as {row[column]!r}" for column in _NAMES if column in row), "")
             raise ArgumentError(
                 f"The text to be stored{name} has {longest:,} bytes, and MySQL and MariaDB store "
-                f"at most {_LONGEST:,}. Write it to a file and store its path here, or pass the URL "
-                "of a PostgreSQL database as storage=."
+                f"at most {_LONGEST:,}. Write it to a file and store its path here, or pass the "
+                "URL of a PostgreSQL database as storage=."
             )

@@ -59,7 +59,7 @@ def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
     tuner = run(make(noting, n_trials=3))
     assert states(tuner) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     reason = tuner.study.trials[1].user_attrs["stop_reason"]
-    assert f"is to be written as 'notes' has {size + 2:,} bytes" in reason
+    assert f"to be stored as 'notes' has {size + 2:,} bytes" in reason
 
 
 def test_choices_that_have_no_room_end_a_search_at_once(make):
@@ -70,7 +70,7 @@ def test_choices_that_have_no_room_end_a_search_at_once(make):
         return Untrained(2, [{"val_mae": 1.0}])
 
     tuner = make(prompting, n_trials=5)
-    with pytest.raises(ArgumentError, match=r"written as 'prompt' has 80,\d+ bytes, and MySQL"):
+    with pytest.raises(ArgumentError, match=r"stored as 'prompt' has 80,\d+ bytes, and MySQL"):
         run(tuner)
     assert states(tuner).count("FAIL") == 1
 
