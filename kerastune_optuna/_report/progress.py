@@ -57,11 +57,11 @@ class Lines(Progress):
     def _beginning(self) -> str:
         name, done = self._study.study_name, len(opening.finished(self._study))
         if self._n_trials is None:
-            return f"Going on with study {name!r}: {count(done, 'trial')} done"
+            return f"Continuing study {name!r}: {count(done, 'trial')} done"
         of = f"{done} of {count(self._n_trials, 'trial')} done"
         if done >= self._n_trials:
             return f"Study {name!r} has {of}: pass more n_trials to go on"
-        return f"Going on with study {name!r}: {of}"
+        return f"Continuing study {name!r}: {of}"
 
     def catch_up(self) -> None:
         """Say how the trials ended that other processes ran since the last call."""

@@ -218,7 +218,7 @@ def test_ctrl_c_says_how_to_go_on(search_noisy, capsys):
     with pytest.raises(KeyboardInterrupt):
         tuner.confirm(2, 2, *DATA, verbose=0)
     said = capsys.readouterr().err
-    assert "confirm() was stopped. Call it with the same arguments to go on" in said
+    assert "confirm() was stopped. Call it with the same arguments to continue" in said
     tuner.confirm(2, 2, *DATA, verbose=0)
     assert len(completed(tuner)) == 4
     assert len(calls) == (1 + 1) + 1 + (3 + 1), "a call builds the first model that it keeps twice"

@@ -56,7 +56,7 @@ def tuner(tmp_path_factory):
         ({"direction": ["auto", "maximize"]}, "less is better"),
         ({"sampler": optuna.samplers.CmaEsSampler()}, "CmaEsSampler.* is for one objective"),
         ({"sampler": "cmaes"}, "sampler='cmaes' is for one objective"),
-        ({"terminator": NoGain()}, "for one objective: Optuna's have none"),
+        ({"terminator": NoGain()}, "for one objective, as all of Optuna's are"),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused(arguments, text, tmp_path):

@@ -36,7 +36,7 @@ def test_a_stopped_search_goes_on_to_n_trials(make_tuner, capsys):
     run(make_tuner())
     tuner = run(make_tuner(n_trials=5), verbose=2)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Going on with study 'test': 2 of 5 trials done"
+    assert lines[0] == "Continuing study 'test': 2 of 5 trials done"
     assert len(lines) == 1 + 3
     run(make_tuner(n_trials=5), verbose=1)
     assert len(tuner.study.trials) == 5
