@@ -40,7 +40,7 @@ def test_a_stopped_search_goes_on_to_n_trials(make_tuner, capsys):
     assert len(lines) == 1 + 3
     run(make_tuner(n_trials=5), verbose=1)
     assert len(tuner.study.trials) == 5
-    told = "Study 'test' has 5 of 5 trials done: pass more n_trials to go on\n"
+    told = "Study 'test' has 5 of 5 trials done: pass a larger n_trials to continue\n"
     assert capsys.readouterr().out == told
 
 
