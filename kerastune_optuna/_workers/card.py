@@ -68,7 +68,7 @@ def warn_where_code_decides(
         _check.warn(
             f"The code of build_model has changed since trial {trial.number} was trained, and its "
             "model has layers whose settings do not show what they compute. If that has changed, "
-            "this model does not reach the trial's value: restore the builder of that search."
+            "the model is wrong although the trial's value is right: restore that search's builder."
         )
 
 

@@ -135,7 +135,7 @@ GENERATED = tf.data.Dataset.from_generator(
     lambda: iter([(np.zeros(4), 0)]),
     output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
 ).batch(1)
-IN_MEMORY = "Leave storage out for SQLite in directory"
+IN_MEMORY = "Leave storage= out for SQLite in directory="
 REFUSED = {
     "no worker": (dict, {"n_workers": 0}, "n_workers=0 is less than 1"),
     "threads": (dict, {"executor": ThreadPoolExecutor(1)}, "share Keras's seeds"),
