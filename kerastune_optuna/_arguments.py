@@ -19,13 +19,13 @@ from kerastune_optuna._workers import check_warm_start
 
 _BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
-    "Wrap the builder: a function that asks for ranges of its own first, and then calls build(hp) "
-    "or build(hp.copy())."
+    "Wrap the builder in a function that first asks for other ranges, and then calls build(hp) or "
+    "build(hp.copy())."
 )
-_COMPILE = "Wrap the builder: compile again what build(hp) returns."
+_COMPILE = "Wrap the builder in a function that compiles the model of build(hp) again."
 _SAMPLER = "Pass an Optuna sampler that has its own options, as sampler=."
 _HYPERBAND = 'Pass pruner="hyperband", or optuna.pruners.HyperbandPruner(...), and search(epochs=).'
-_STATE = "The study is the only state, and is saved by itself: see tuner.study."
+_STATE = "All state is in the study, which is saved automatically: see tuner.study."
 _HOOK = "Pass a Keras callback to search(callbacks=), or a function that makes one for each trial."
 
 # Arguments of KerasTuner's tuners and oracles, each with a sentence that says what replaces it.
@@ -37,13 +37,13 @@ _ARGUMENTS = {
     "cv": "It is an argument of search() here.",
     "distribution_strategy": "Build the model in the scope of a strategy that build_model makes.",
     "hypermodel": _BUILDER,
-    "logger": "Python's logging and search(callbacks=) serve instead.",
+    "logger": "Use Python's logging, and search(callbacks=).",
     "max_consecutive_failed_trials": "It is called max_failed_trials here.",
     "max_epochs": "It is called epochs here, an argument of search().",
     "max_model_size": "It is called max_params here.",
     "max_retries_per_trial": (
-        "A trial that fails would fail again from the same parameters and seed; one whose process "
-        "died is run again by itself. max_failed_trials= says how many may fail in a row."
+        "A failed trial would fail again with the same parameters and seed; a trial whose process "
+        "died is run again automatically. max_failed_trials= says how many may fail in a row."
     ),
     "max_trials": "It is called n_trials here.",
     "oracle": "Pass an Optuna sampler or its name as sampler=.",
@@ -59,7 +59,7 @@ _HOOKS = {
     "on_search_end": "Do it after tuner.search(), which returns when the search has ended.",
     "on_trial_begin": _HOOK,
     "on_trial_end": "Pass a function of the study and the trial to search(on_trial_end=).",
-    "pre_create_trial": "Pass constraints=, which may end a trial before it is trained.",
+    "pre_create_trial": "Pass constraints=, which can end a trial before it is trained.",
     "run_trial": "Give build_model a fit(trial, model, **fit_arguments), or the HyperModel a fit.",
     "save_model": "keep_best= says how many trials keep their weights.",
 }
@@ -81,7 +81,7 @@ _METHODS = {
     "project_dir": "Use tuner.directory and tuner.study_name.",
     "project_name": "Use tuner.study_name.",
     "reload": "A tuner with the same arguments sees the same study.",
-    "remaining_trials": "Use tuner.n_trials, and tuner.results() for those that there are.",
+    "remaining_trials": "Use tuner.n_trials, and tuner.results() for the trials so far.",
     "results_summary": "Use tuner.summary(n).",
     "search_space_summary": "Use tuner.space().",
 }
@@ -135,12 +135,12 @@ def check_tuner(tuner: Any) -> None:
     StopConditions.of(tuner).check(are_several=objectives.are_several)
     if tuner.sampler == "grid" and tuner.train_repeats:
         raise ArgumentError(
-            "sampler='grid' trains each configuration once, and train_repeats=True asks for more. "
+            "sampler='grid' trains each configuration once, but train_repeats=True asks for more. "
             "Leave it out, and pass executions_per_trial= to train each several times."
         )
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if tuner.seed is not None:
-        instead = "Pass a whole number from 0, or None for seeds that are drawn."
+        instead = "Pass a whole number, 0 or more, or None for random seeds."
         _check.integer("seed", tuner.seed, least=0, instead=instead)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)
@@ -157,7 +157,7 @@ def check_tuner(tuner: Any) -> None:
         instead = "Pass 1 or more trials, or None for 10."
         _check.integer("max_failed_trials", tuner.max_failed_trials, least=1, instead=instead)
     if tuner.backup_every is not None:
-        instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
+        instead = "Pass the seconds between backups, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
 
@@ -175,8 +175,8 @@ def _warn_of_directions(objectives: Objectives) -> None:
     for one in objectives.each:
         if one.looks_for_the_worst:
             _check.warn(
-                f"direction={one.direction!r} looks for the worst {one.name!r} there is. Pass "
-                'direction="auto" for the best.'
+                f"direction={one.direction!r} searches for the worst {one.name!r}. Pass "
+                'direction="auto" to search for the best.'
             )
 
 
@@ -200,7 +200,7 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
     if (why := _check.why_not(build_model, 1)) is not None:
         raise ArgumentTypeError(
-            f"build_model cannot be called with a trial alone ({why}). {instead}"
+            f"build_model cannot be called with only a trial ({why}). {instead}"
         )
 
 

@@ -47,8 +47,8 @@ def check_threads() -> None:
     """
     if _is_late_fork:
         raise WorkerError(
-            "This process was forked after TensorFlow had begun to work in its parent: it has none "
-            "of TensorFlow's threads, and training would wait for them for ever. Start it by "
+            "This process was forked after TensorFlow had begun to work in its parent, so it lacks "
+            "TensorFlow's threads, and training would wait for them forever. Start it by "
             'multiprocessing.get_context("spawn"), or before the parent makes any model or tensor.'
         )
 
@@ -347,7 +347,7 @@ def begin_at(model: keras.Model, epoch: int | None) -> None:
 
 
 def optimizer_of(model: keras.Model) -> Any:
-    """Return the optimizer that a model was compiled with; None where it was not compiled."""
+    """Return the optimizer that a model was compiled with; None if it was not compiled."""
     return getattr(model, "optimizer", None)
 
 

@@ -73,7 +73,7 @@ def two_outputs(kind):
 CONSTRUCTOR = [
     ({"build": 3}, TYPE, "build_model=3 cannot be called."),
     ({"build": keras.Sequential(name="m")}, TYPE, "is the model 'm', not a function."),
-    ({"build": lambda: None}, TYPE, "cannot be called with a trial alone"),
+    ({"build": lambda: None}, TYPE, "cannot be called with only a trial"),
     ({"build": lambda trial, data: 0}, TYPE, "(missing a required argument: 'data')"),
     ({"objective": 3}, TYPE, "objective=3 is not a name. Pass the name of one metric"),
     ({"objective": ""}, VALUE, "objective='' is not a metric name."),
@@ -93,7 +93,7 @@ CONSTRUCTOR = [
     ({"pruner": optuna.pruners.NopPruner}, TYPE, "is not an Optuna pruner."),
     ({"terminator": 0}, VALUE, "terminator=0 is less than 1. Pass how many trials in a row"),
     ({"terminator": BaseTerminator}, TYPE, "is a class. Pass how many trials"),
-    ({"sampler": "grid", "train_repeats": True}, VALUE, "and train_repeats=True asks for more."),
+    ({"sampler": "grid", "train_repeats": True}, VALUE, "but train_repeats=True asks for more."),
     ({"warm_start": 3}, TYPE, "warm_start= got 3, which holds no trials."),
     ({"warm_start": []}, VALUE, "warm_start=[] holds no trials. Pass an Optuna study"),
     ({"warm_start": DataFrame({"units": [1]})}, VALUE, "in columns like 'params_units', values"),
