@@ -29,8 +29,8 @@ if _typing.TYPE_CHECKING:
     from kerastune_optuna._trial import PruningCallback
     from kerastune_optuna._tuner import OptunaTuner
 else:
-    # These import Optuna, Keras and its backend, which takes seconds. Python imports this module
-    # for the command line too, which needs no Keras.
+    # These names import Optuna, Keras and its backend, which takes seconds. The command line, which
+    # imports this module too, needs no Keras.
     _LATER = {
         "GaussianProcessSampler": "_search",
         "HyperParameters": "_keras_tuner",
@@ -40,14 +40,14 @@ else:
     }
 
     def __getattr__(name):
-        """Import a name of _LATER when it is first used."""
+        """Import a name in _LATER when it is first used."""
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = getattr(_import_module(f"{__name__}.{_LATER[name]}"), name)
         return globals().setdefault(name, found)
 
     def __dir__():
-        """List the names of _LATER too, which dir() would not find before they are used."""
+        """List the names in _LATER too, which dir() would not find before they are used."""
         return sorted({*globals(), *_LATER})
 
 

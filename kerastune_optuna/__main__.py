@@ -1,4 +1,4 @@
-"""The command line: look into a study without its code."""
+"""The command line: inspect a study without the code of its search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kerastune_optuna._storage import url as _url
 from kerastune_optuna._study import load
 
 app = typer.Typer(
-    help="Look into the studies that kerastune_optuna has made.",
+    help="Inspect the studies that kerastune_optuna has made.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -30,7 +30,7 @@ Source = Annotated[
 Name = Annotated[
     str | None,
     typer.Option(
-        "--study", metavar="NAME", help="The study, where there are several.", show_default=False
+        "--study", metavar="NAME", help="The study, if there are several.", show_default=False
     ),
 ]
 
@@ -39,14 +39,14 @@ _HOW = "--study with one of"  # how to pass the name of a study
 
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
 def status(source: Source = "tuning", study: Name = None) -> None:
-    """Print how far a search is, its best trial, and what is running."""
+    """Print the progress of a search, its best trial, and the trials that are running."""
     for line in _report.status(load(source, study, _HOW)):
         typer.echo(line)
 
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
 def best(source: Source = "tuning", study: Name = None) -> None:
-    """Print the parameters of the best trial as JSON; of several objectives, a list of the best."""
+    """Print the parameters of the best trial as JSON; with several objectives, all on the front."""
     typer.echo(json.dumps(_report.best(load(source, study, _HOW)), indent=2))
 
 
@@ -58,7 +58,7 @@ def report(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
     ] = Path("report.html"),
 ) -> None:
-    """Write the report of a study: one page that needs no network."""
+    """Write the report of a study: one HTML page that needs no network."""
     typer.echo(f"Wrote {_report.write_page(load(source, study, _HOW), output)}")
 
 
@@ -69,25 +69,25 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The file to write: else standard output."
+            "--output", "-o", metavar="FILE", help="The file to write; default: standard output."
         ),
     ] = None,
 ) -> None:
-    """Write all trials as CSV, a row a trial."""
+    """Write all trials as CSV, with one row for each."""
     _report.results(load(source, study, _HOW)).to_csv(output or sys.stdout, index=False)
 
 
 def main() -> NoReturn:
-    """Run the command; an error is one line on standard error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # whose encoding may lack some letters
+    """Run the command; print an error as one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding may lack some letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
     except (TunerError, OSError) as error:
         _fail(str(error), 1)
     except Exception as error:
-        # Older versions of Typer import click, and newer ones hold a copy of it: the errors of the
-        # two have no class in common, only this method.
+        # Older versions of Typer import click, and newer ones contain a copy of it. The errors of
+        # the two have no common class, only this method in common.
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message().rstrip('.')}. Try --help.", 2)

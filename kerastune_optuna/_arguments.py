@@ -19,16 +19,16 @@ from kerastune_optuna._workers import check_warm_start
 
 _BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
-    "Wrap the builder: a function that asks for ranges of its own first, and then calls build(hp) "
-    "or build(hp.copy())."
+    "Wrap the builder in a function that first asks for other ranges, and then calls build(hp) or "
+    "build(hp.copy())."
 )
-_COMPILE = "Wrap the builder: compile again what build(hp) returns."
+_COMPILE = "Wrap the builder in a function that compiles the model of build(hp) again."
 _SAMPLER = "Pass an Optuna sampler that has its own options, as sampler=."
 _HYPERBAND = 'Pass pruner="hyperband", or optuna.pruners.HyperbandPruner(...), and search(epochs=).'
-_STATE = "The study is the only state, and is saved by itself: see tuner.study."
+_STATE = "All state is in the study, which is saved automatically: see tuner.study."
 _HOOK = "Pass a Keras callback to search(callbacks=), or a function that makes one for each trial."
 
-# Arguments of KerasTuner's tuners and oracles, each with a sentence that names ours.
+# Arguments of KerasTuner's tuners and oracles, each with a sentence that says what replaces it.
 _ARGUMENTS = {
     **dict.fromkeys(("allow_new_entries", "hyperparameters", "tune_new_entries"), _OWN_SPACE),
     **dict.fromkeys(("alpha", "beta", "num_initial_points"), _SAMPLER),
@@ -37,13 +37,13 @@ _ARGUMENTS = {
     "cv": "It is an argument of search() here.",
     "distribution_strategy": "Build the model in the scope of a strategy that build_model makes.",
     "hypermodel": _BUILDER,
-    "logger": "Python's logging and search(callbacks=) serve instead.",
+    "logger": "Use Python's logging, and search(callbacks=).",
     "max_consecutive_failed_trials": "It is called max_failed_trials here.",
     "max_epochs": "It is called epochs here, an argument of search().",
     "max_model_size": "It is called max_params here.",
     "max_retries_per_trial": (
-        "A trial that fails would fail again from the same parameters and seed; one whose process "
-        "died is run again by itself. max_failed_trials= says how many may fail in a row."
+        "A failed trial would fail again with the same parameters and seed; a trial whose process "
+        "died is run again automatically. max_failed_trials= says how many may fail in a row."
     ),
     "max_trials": "It is called n_trials here.",
     "oracle": "Pass an Optuna sampler or its name as sampler=.",
@@ -51,7 +51,7 @@ _ARGUMENTS = {
     "scoring": "Return the score from the builder's own fit, under the name of the objective.",
     "tuner_id": "Workers need no names: pass search(n_workers=), or run copies of the script.",
 }
-# Hooks that KerasTuner calls and OptunaTuner does not: a subclass must not define them.
+# KerasTuner calls these hooks, and OptunaTuner does not: a subclass must not define them.
 _HOOKS = {
     "load_model": "tuner.best_model(trial=) rebuilds the model of a trial whose weights are kept.",
     **dict.fromkeys(("on_batch_begin", "on_batch_end", "on_epoch_begin", "on_epoch_end"), _HOOK),
@@ -59,7 +59,7 @@ _HOOKS = {
     "on_search_end": "Do it after tuner.search(), which returns when the search has ended.",
     "on_trial_begin": _HOOK,
     "on_trial_end": "Pass a function of the study and the trial to search(on_trial_end=).",
-    "pre_create_trial": "Pass constraints=, which may end a trial before it is trained.",
+    "pre_create_trial": "Pass constraints=, which can end a trial before it is trained.",
     "run_trial": "Give build_model a fit(trial, model, **fit_arguments), or the HyperModel a fit.",
     "save_model": "keep_best= says how many trials keep their weights.",
 }
@@ -81,7 +81,7 @@ _METHODS = {
     "project_dir": "Use tuner.directory and tuner.study_name.",
     "project_name": "Use tuner.study_name.",
     "reload": "A tuner with the same arguments sees the same study.",
-    "remaining_trials": "Use tuner.n_trials, and tuner.results() for those that there are.",
+    "remaining_trials": "Use tuner.n_trials, and tuner.results() for the trials so far.",
     "results_summary": "Use tuner.summary(n).",
     "search_space_summary": "Use tuner.space().",
 }
@@ -91,7 +91,7 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
     """Refuse arguments that the tuner does not have.
 
     Raises:
-        ArgumentTypeError: Names the argument, and what replaces it here or is spelled alike.
+        ArgumentTypeError: Names the argument, and what replaces it or has a similar name.
     """
     for name in names:
         own = list(inspect.signature(known).parameters)
@@ -101,15 +101,16 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
 
 
 def absent(tuner: object, name: str) -> Any:
-    """Say what an attribute of KerasTuner's tuners or Optuna's Study is called here.
+    """Raise an error that says what replaces an attribute of KerasTuner's tuners or Optuna's Study.
 
     Raises:
-        UnknownNameError: Names what to use instead.
-        AttributeError: They have no such attribute either, or a property raised this error.
+        UnknownNameError: Says what to use instead.
+        AttributeError: KerasTuner and Optuna have no such attribute either, or a property raised
+            this error.
     """
     if name in _METHODS:
         other = "Optuna's Study" if name == "optimize" else "KerasTuner"
-        raise UnknownNameError(f"OptunaTuner has no {name!r}, as {other} has. {_METHODS[name]}")
+        raise UnknownNameError(f"OptunaTuner has no {name!r}, unlike {other}. {_METHODS[name]}")
     # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
     return object.__getattribute__(tuner, name)
 
@@ -121,7 +122,8 @@ def check_tuner(tuner: Any) -> None:
         tuner: An OptunaTuner, which has each argument as an attribute.
 
     Raises:
-        ArgumentError: One line: what came, why it cannot work, what to pass.
+        ArgumentError: One line that says which value was passed, why it cannot work, and what to
+            pass instead.
     """
     _check_hooks(type(tuner))
     _check_builder(tuner.build_model)
@@ -133,12 +135,12 @@ def check_tuner(tuner: Any) -> None:
     StopConditions.of(tuner).check(are_several=objectives.are_several)
     if tuner.sampler == "grid" and tuner.train_repeats:
         raise ArgumentError(
-            "sampler='grid' trains each configuration once, and train_repeats=True asks for more. "
+            "sampler='grid' trains each configuration once, but train_repeats=True asks for more. "
             "Leave it out, and pass executions_per_trial= to train each several times."
         )
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if tuner.seed is not None:
-        instead = "Pass a whole number from 0, or None for seeds that are drawn."
+        instead = "Pass a whole number, 0 or more, or None for random seeds."
         _check.integer("seed", tuner.seed, least=0, instead=instead)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)
@@ -155,13 +157,13 @@ def check_tuner(tuner: Any) -> None:
         instead = "Pass 1 or more trials, or None for 10."
         _check.integer("max_failed_trials", tuner.max_failed_trials, least=1, instead=instead)
     if tuner.backup_every is not None:
-        instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
+        instead = "Pass the seconds between backups, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
 
 
 def _check_hooks(kind: type) -> None:
-    """Refuse a subclass with hooks of KerasTuner, which nobody would call."""
+    """Refuse a subclass that defines hooks of KerasTuner, since OptunaTuner would not call them."""
     for name, instead in _HOOKS.items():
         if hasattr(kind, name):
             raise ArgumentTypeError(
@@ -173,13 +175,13 @@ def _warn_of_directions(objectives: Objectives) -> None:
     for one in objectives.each:
         if one.looks_for_the_worst:
             _check.warn(
-                f"direction={one.direction!r} looks for the worst {one.name!r} there is. Pass "
-                'direction="auto" for the best.'
+                f"direction={one.direction!r} searches for the worst {one.name!r}. Pass "
+                'direction="auto" to search for the best.'
             )
 
 
 def check_limits(n_trials: object, timeout: object) -> None:
-    """Refuse a size or a time in which no trial could run."""
+    """Refuse a size or a time limit that leaves no room for a trial."""
     if n_trials is not None:
         instead = "Pass 1 or more trials, or None for no limit."
         _check.integer("n_trials", n_trials, least=1, instead=instead)
@@ -198,12 +200,12 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
     if (why := _check.why_not(build_model, 1)) is not None:
         raise ArgumentTypeError(
-            f"build_model cannot be called with a trial alone ({why}). {instead}"
+            f"build_model cannot be called with only a trial ({why}). {instead}"
         )
 
 
 def _check_for_several(tuner: Any) -> None:
-    """Refuse what cannot work where there are several objectives."""
+    """Refuse arguments that cannot work with several objectives."""
     if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
         raise ArgumentError(
             f"sampler={tuner.sampler!r} is for one objective. Pass 'auto', 'gp', 'tpe', 'random', "
@@ -213,7 +215,9 @@ def _check_for_several(tuner: Any) -> None:
 
 def _check_directory(directory: object) -> None:
     if not isinstance(directory, str | os.PathLike) or not str(directory):
-        raise ArgumentTypeError(f"directory={directory!r} is no path. Pass the name of a folder.")
+        raise ArgumentTypeError(
+            f"directory={directory!r} is not a path. Pass the name of a folder."
+        )
 
 
 def _check_store(store: object) -> None:
@@ -228,7 +232,7 @@ def _check_store(store: object) -> None:
 
 
 def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget:
-    """Return when a search ends: by the limits of this call, else by the limits of its tuner.
+    """Return the budget of a search: its limits are those of this call, or else of its tuner.
 
     Raises:
         ArgumentError: A limit cannot work.

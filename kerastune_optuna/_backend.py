@@ -1,6 +1,6 @@
-"""Seeds, memory, settings and devices under each backend of Keras, and Keras's private API.
+"""Seeds, memory, settings and devices for each backend of Keras, and Keras's private API.
 
-Code for one backend alone stands where it is needed, behind a test of `backend.backend()`.
+Code that only one backend needs first checks `keras.backend.backend()`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from keras.src.trainers.data_adapters import array_data_adapter, array_slicing
 
 from kerastune_optuna._exceptions import WorkerError
 
-_SHARE = 0.01  # the part of a search's time that may go into collecting garbage
-_MOST_GROWN = 256e6  # bytes that a process may grow by before JAX drops what it has compiled
+_SHARE = 0.01  # the share of a search's time that garbage collection may take
+_MOST_GROWN = 256e6  # bytes by which a process may grow before we clear JAX's compiled functions
 _log = logging.getLogger("kerastune_optuna")
-# These say how many threads TensorFlow, PyTorch and JAX start; each reads its own on import.
+# The variables that set how many threads TensorFlow, PyTorch and JAX start; each reads its own when
+# it is imported.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
-# Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
+# Without these, the first worker on a GPU takes all its memory. PyTorch takes only what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _SEEDS = ("global_random_seed", "global_seed_generator")  # as Keras names them
 
@@ -39,24 +40,24 @@ _is_late_fork = False  # whether this process was forked after TensorFlow had be
 
 
 def check_threads() -> None:
-    """Refuse to train in a fork, to which the threads of TensorFlow did not come.
+    """Refuse to train in a forked process, which lacks the threads of TensorFlow.
 
     Raises:
         WorkerError: Says how to start a process that can train.
     """
     if _is_late_fork:
         raise WorkerError(
-            "This process was forked after TensorFlow had begun to work in its parent: it has none "
-            "of TensorFlow's threads, and training would wait for them for ever. Start it by "
+            "This process was forked after TensorFlow had begun to work in its parent, so it lacks "
+            "TensorFlow's threads, and training would wait for them forever. Start it by "
             'multiprocessing.get_context("spawn"), or before the parent makes any model or tensor.'
         )
 
 
 def _look_for_tensorflow() -> None:
-    """Note in a forked child whether TensorFlow had begun to work before."""
+    """Note in a forked child whether TensorFlow had begun to work before the fork."""
     global _is_late_fork
     if (eager := sys.modules.get("tensorflow.python.eager.context")) is not None:
-        context = eager.context_safe()  # which makes none
+        context = eager.context_safe()  # does not create a context
         _is_late_fork = context is not None and context._initialized
 
 
@@ -65,16 +66,16 @@ if hasattr(os, "register_at_fork"):  # Windows forks no processes
 
 
 def set_all(seed: int) -> None:
-    """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
-    keras.utils.set_random_seed(int(seed))  # Keras takes no integer of NumPy
-    # Keras seeds PyTorch under that backend alone, but all backends train on its DataLoaders.
+    """Seed the generators of Python, NumPy, Keras and PyTorch."""
+    keras.utils.set_random_seed(int(seed))  # Keras refuses NumPy's integers
+    # Keras seeds PyTorch only with that backend, but all backends train on its DataLoaders.
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(seed)
 
 
 @contextmanager
 def seeds_kept() -> Iterator[None]:
-    """Put back what a block draws from and seeds: all that keras.utils.set_random_seed() sets."""
+    """Restore, after a block, all the generators that keras.utils.set_random_seed() seeds."""
     attributes = {name: _global_state().get_global_attribute(name) for name in _SEEDS}
     own = attributes["global_seed_generator"]
     drawn = None if own is None else keras.ops.convert_to_numpy(own.state)
@@ -90,7 +91,7 @@ def seeds_kept() -> Iterator[None]:
 
 @contextmanager
 def policy_kept() -> Iterator[None]:
-    """Put back the dtype policy, which a builder may set for its models alone."""
+    """Restore the dtype policy after a block: a builder may set one for its own models."""
     policy = keras.config.dtype_policy()
     try:
         yield
@@ -100,13 +101,13 @@ def policy_kept() -> Iterator[None]:
 
 @contextmanager
 def _eager_seed_kept() -> Iterator[None]:
-    """Put back TensorFlow's global seed, and where it is in the numbers that it draws from it."""
+    """Restore TensorFlow's global seed after a block, and the state of its generator."""
     if (eager := sys.modules.get("tensorflow.python.eager.context")) is None:
         yield
         return
     context = eager.context()
     seed = context._seed
-    drawn = None if seed is None else context._rng.getstate()  # there is none without a seed
+    drawn = None if seed is None else context._rng.getstate()  # without a seed, there is no _rng
     try:
         yield
     finally:
@@ -121,7 +122,7 @@ def _global_state() -> Any:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put the generators back after data was read: each pass over a DataLoader draws from them."""
+    """Restore the generators after data was read: each pass over a DataLoader draws from them."""
     state = generators()
     try:
         yield
@@ -130,9 +131,9 @@ def undisturbed() -> Iterator[None]:
 
 
 def generators() -> dict[str, Any]:
-    """Return the states of the generators of Python, NumPy and PyTorch, in a form for JSON.
+    """Return the states of the generators of Python, NumPy and PyTorch, as JSON can hold them.
 
-    With JAX and PyTorch, Keras draws the order of the rows of arrays from these generators.
+    With JAX and PyTorch, Keras shuffles the rows of arrays with these generators.
     """
     kind, keys, *rest = np.random.get_state()
     torch = sys.modules.get("torch")
@@ -144,7 +145,7 @@ def generators() -> dict[str, Any]:
 
 
 def set_generators(state: Mapping[str, Any]) -> None:
-    """Let the generators go on from states that `generators` returned."""
+    """Set the generators to states that `generators` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))
@@ -153,16 +154,16 @@ def set_generators(state: Mapping[str, Any]) -> None:
 
 
 def keras_settings() -> tuple[str, str, str, str]:
-    """Return the settings of Keras that a user may have changed, for a worker to take over."""
+    """Return the settings of Keras that a user may have changed, for a worker to apply."""
     of = keras.config
     return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
 
 
 def take_over(settings: tuple[str, str, str, str]) -> None:
-    """Give Keras the settings of the process that searches.
+    """Apply to Keras the settings of the process that began the search.
 
     Raises:
-        WorkerError: Keras has another backend here, and a process cannot change its backend.
+        WorkerError: Keras has another backend in this process, which cannot change its backend.
     """
     backend, floatx, data_format, policy = settings
     if (own := keras.backend.backend()) != backend:
@@ -191,11 +192,11 @@ def accelerators() -> list[str]:
 
 
 def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a worker has in addition to the user's, or in place of them.
+    """Return environment variables for a worker, which add to or replace those of the user.
 
     Args:
-        number: Which of the workers it is.
-        n_workers: How many there are.
+        number: The number of the worker, counted from 0.
+        n_workers: How many workers there are.
         given: The environment of this process.
     """
     share = str(max(1, cores() // n_workers))
@@ -216,7 +217,7 @@ def cores() -> int:
 
 
 def _gpus(given: Mapping[str, str]) -> list[str]:
-    """Return the GPUs that workers may use, without starting a backend on them in this process."""
+    """Return the GPUs that workers may use, without starting a backend in this process."""
     if "CUDA_VISIBLE_DEVICES" in given:
         return [gpu for gpu in given["CUDA_VISIBLE_DEVICES"].split(",") if gpu not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
@@ -230,17 +231,17 @@ class Memory:
     """Release what the trials of one search leave behind.
 
     TensorFlow registers the gradient of each traced train step in a registry of the process, under
-    a name "CustomGradient-<n>", and never drops it: the entry holds all graphs of the trial for as
-    long as the process lives (TensorFlow #97697). No graph but the trial's own asks for it, so the
-    names that a trial added go with the trial. What is left are cycles, which Python's collector
-    finds.
+    a name "CustomGradient-<n>", and never removes it: the entry keeps all graphs of the trial alive
+    for as long as the process lives (TensorFlow #97697). Only the graphs of that trial use the
+    entry, so we remove the names that a trial added when the trial ends. This leaves reference
+    cycles, which Python's garbage collector finds.
 
-    JAX keeps what it compiled for each shape that it has seen, some 8 MB for a small model. To drop
-    that after each trial would double the time of short trials: it is dropped once the process has
-    grown large.
+    JAX keeps a compiled function for each shape that it has seen, some 8 MB for a small model.
+    Clearing them after each trial would double the time of short trials, so we clear them once the
+    process has grown large.
 
     Args:
-        share: How long collecting garbage may take, as a part of the time between.
+        share: How long garbage collection may take, as a share of the time between collections.
     """
 
     def __init__(self, share: float = _SHARE) -> None:
@@ -251,8 +252,8 @@ class Memory:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Let the garbage collector look at the objects of trials alone, not at earlier ones."""
-        if gc.get_freeze_count():  # the user froze some, which unfreeze() would undo
+        """Let the garbage collector examine only objects of trials, not those that exist before."""
+        if gc.get_freeze_count():  # the user froze some objects, and unfreeze() would undo that
             yield
             return
         gc.collect()
@@ -264,7 +265,7 @@ class Memory:
 
     @contextmanager
     def released(self, *, collects: bool = True) -> Iterator[None]:
-        """Run one trial, and release what it leaves behind; reference cycles only if `collects`."""
+        """Release what the trial in a block leaves behind; reference cycles only if `collects`."""
         before, unmade = set(self._registry), _unmade_variables()
         try:
             yield
@@ -278,11 +279,11 @@ class Memory:
             self._drop_compiled()
 
     def make_room(self) -> None:
-        """Collect garbage after this trial in any case, since it ran out of memory."""
+        """Collect garbage after this trial in any case, because it ran out of memory."""
         self._next_collection = 0.0
 
     def _collect(self) -> None:
-        """Collect garbage, but no more often than the share of the time allows."""
+        """Collect garbage, unless that would exceed its share of the time."""
         began = time.perf_counter()
         if began >= self._next_collection:
             gc.collect()
@@ -290,28 +291,28 @@ class Memory:
             self._next_collection = ended + (ended - began) / self._share
 
     def _drop_compiled(self) -> None:
-        """Drop what JAX has compiled if the process has grown large."""
+        """Clear JAX's compiled functions if the process has grown large."""
         if keras.backend.backend() != "jax" or _bytes() - self._least < _MOST_GROWN:
             return
-        import jax  # the backend's own package, which users of other backends need not have
+        import jax  # users of other backends may not have it installed
 
         jax.clear_caches()
         self._least = _bytes()
 
 
 def _bytes() -> int:
-    """Return how many bytes of memory this process has."""
+    """Return how many bytes of memory this process uses."""
     return int(psutil.Process().memory_info().rss)
 
 
 def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
-    """Return the variables that Keras is to make once it has built a model.
+    """Return the variables that Keras will create once it has built a model.
 
-    Where memory runs out meanwhile, Keras keeps the list, and tries to make these variables again
+    If memory runs out before that, Keras keeps the list, and tries to create these variables again
     with the next model, however small that model is.
 
     Args:
-        set_to: What to put in the place of the list; None to leave it.
+        set_to: A list that replaces the current one; None to leave it.
     """
     state, name = _global_state(), "uninitialized_variables"
     if set_to is not None:
@@ -320,43 +321,43 @@ def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
 
 
 def _gradients() -> MutableMapping[str, Any]:
-    """Return TensorFlow's registry of gradients; an empty one where it looks different."""
+    """Return TensorFlow's registry of gradients; an empty dict if it is not where we expect it."""
     if keras.backend.backend() != "tensorflow":
         return {}  # JAX and PyTorch have no such registry
-    from tensorflow.python.framework import ops  # an optional package to users of other backends
+    from tensorflow.python.framework import ops  # users of other backends may not have it installed
 
     registry = getattr(getattr(ops, "gradient_registry", None), "_registry", None)
     if isinstance(registry, dict):
         return registry
     _log.debug(
-        "This TensorFlow keeps its gradients elsewhere than the versions known: the graphs of "
-        "finished trials may stay in memory."
+        "This version of TensorFlow does not keep its gradients where earlier versions did: the "
+        "graphs of finished trials may stay in memory."
     )
     return {}
 
 
 def layers_within(layer: keras.Layer) -> list[keras.Layer]:
-    """Return the layers of a layer or model at any depth, for which Keras has no public method."""
+    """Return the layers within a layer or model at any depth; Keras has no public method for it."""
     return list(layer._flatten_layers(include_self=False))
 
 
 def begin_at(model: keras.Model, epoch: int | None) -> None:
-    """Let fit() begin with this epoch, as BackupAndRestore does; None for `initial_epoch=`."""
+    """Let fit() begin at this epoch, as BackupAndRestore does; None for its `initial_epoch=`."""
     model._initial_epoch = epoch
 
 
 def optimizer_of(model: keras.Model) -> Any:
-    """Return the optimizer that a model was compiled with; None where it was not compiled."""
+    """Return the optimizer that a model was compiled with; None if it was not compiled."""
     return getattr(model, "optimizer", None)
 
 
 def compiled_parts(model: keras.Model) -> list[Any]:
-    """Return the objects that compile() made for the metrics and the loss, where it made any."""
+    """Return the objects that compile() made for the metrics and the loss, if any."""
     return [one for one in (model._compile_metrics, model._compile_loss) if one is not None]
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:
-    """Return the metrics that compile() was given, weighted ones too, in one flat list."""
+    """Return the metrics that were passed to compile(), weighted ones too, in one flat list."""
     compiled = model._compile_metrics
     if compiled is None:
         return []
@@ -365,45 +366,45 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
 
 
 def build_symbolically(model: keras.Model, batch: Any) -> None:
-    """Make the variables of a model, its metrics and its optimizer, as TensorFlow's fit() does."""
+    """Create the variables of a model, its metrics and its optimizer, as TensorFlow's fit does."""
     model._symbolic_build(data_batch=batch)
 
 
 def strategy_of(model: keras.Model) -> Any:
-    """Return the `tf.distribute` strategy that a model was made for; None where there is none."""
+    """Return the `tf.distribute` strategy that a model was made for; None if there is none."""
     return getattr(model, "_distribute_strategy", None)
 
 
 def stages(dataset: Any) -> Iterator[Any]:
-    """Yield a tf.data pipeline and all those that it reads from, the last one first."""
+    """Yield a tf.data pipeline, and then all the pipelines that it reads from."""
     yield dataset
     for one in getattr(dataset, "_inputs", tuple)():
         yield from stages(one)
 
 
 def held_by(dataset: Any) -> int:
-    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
+    """Estimate how many bytes of data a pipeline holds in its graph, without serializing it."""
     tensors = (one for stage in stages(dataset) for one in getattr(stage, "_tensors", None) or ())
     return sum(math.prod(one.shape) * max(1, one.dtype.size) for one in tensors)
 
 
 def batch_size_of(dataset: Any) -> int | None:
-    """Return what batch() was called with last, without reading; None where that is not known."""
+    """Return the size that batch() was last called with, without reading data; None if unknown."""
     sizes = (stage._batch_size for stage in stages(dataset) if hasattr(stage, "_batch_size"))
     return next(map(int, sizes), None)
 
 
 def are_arrays(*data: Any) -> bool:
-    """Whether Keras takes data for arrays, of which it makes batches itself."""
+    """Whether Keras treats data as arrays, which it batches itself."""
     return bool(array_data_adapter.can_convert_arrays(data))
 
 
 def pipeline_of(**arrays: Any) -> Any:
-    """Return the tf.data pipeline that Model.fit makes of arrays, their weights and sizes."""
+    """Return the tf.data pipeline that Model.fit makes from arrays, their weights and sizes."""
     return array_data_adapter.ArrayDataAdapter(**arrays).get_tf_dataset()
 
 
 def split_as_fit(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
-    """Return the arrays that Model.fit trains on and those that `validation_split=` keeps back."""
+    """Return the arrays that Model.fit trains on, and those that `validation_split=` holds out."""
     train, validation = array_slicing.train_validation_split(arrays, share)
     return train, validation

@@ -1,4 +1,4 @@
-"""Checks of single arguments: each raises one line that says what came and what to pass instead."""
+"""Checks of single arguments: each error is one line that says what was passed and what to pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, Missi
 
 
 def integer(name: str, value: object, *, least: int, instead: str) -> None:
-    """Refuse what is not a whole number of at least `least`."""
+    """Refuse any value but a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         came = f"{value!r} of type {type(value).__name__}"
         raise ArgumentTypeError(f"{name}={came} is not a whole number. {instead}")
@@ -27,7 +27,7 @@ def integer(name: str, value: object, *, least: int, instead: str) -> None:
 
 
 def timeout(value: object) -> None:
-    """Refuse what is not a positive number of seconds or None."""
+    """Refuse any value but a positive number of seconds or None."""
     if value is None:
         return
     instead = "Pass a positive number of seconds, or None for no limit."
@@ -37,7 +37,7 @@ def timeout(value: object) -> None:
 
 
 def seconds(name: str, value: object, *, instead: str) -> None:
-    """Refuse what is not a number of seconds from 0."""
+    """Refuse any value but a number of seconds, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ArgumentTypeError(f"{name}={value!r} is not a number of seconds. {instead}")
     if not value >= 0:
@@ -45,19 +45,19 @@ def seconds(name: str, value: object, *, instead: str) -> None:
 
 
 def one_of(name: str, value: object, choices: Iterable[object]) -> None:
-    """Refuse what is not among the choices, and list them."""
+    """Refuse a value that is not among the choices, and list them."""
     known = list(choices)
-    # `True == 1` in Python: the type has to be compared too.
+    # `True == 1` in Python, so the type has to be compared too.
     if not any(type(value) is type(choice) and value == choice for choice in known):
         listed = ", ".join(repr(choice) for choice in known)
         raise ArgumentError(f"{name}={value!r} is not a choice. Pass one of {listed}.")
 
 
 def file_to_write(name: str, value: object) -> Path:
-    """Return the path of a file that may be written, with the folder for it made."""
+    """Return the path of a file to write, after creating its folder."""
     if not isinstance(value, str | Path):
         came = f"{value!r} of type {type(value).__name__}"
-        raise ArgumentTypeError(f"{name}={came} is no path. Pass one like 'report.html'.")
+        raise ArgumentTypeError(f"{name}={came} is not a path. Pass one like 'report.html'.")
     path = Path(value)
     if path.is_dir():
         raise ArgumentError(f"{name}={str(value)!r} is a folder. Pass the name of a file in it.")
@@ -66,7 +66,7 @@ def file_to_write(name: str, value: object) -> Path:
 
 
 def installed(package: str, *, extra: str) -> None:
-    """Refuse to go on without an optional package, and name the extra that brings it."""
+    """Raise an error if an optional package is missing, and name the extra that installs it."""
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(
             f"{package} is not installed, and this needs it. "
@@ -75,7 +75,7 @@ def installed(package: str, *, extra: str) -> None:
 
 
 def why_not(function: Callable[..., Any], n: int) -> str | None:
-    """Return why a function cannot take n arguments; None where it can or Python cannot tell."""
+    """Return why a function cannot take n arguments; None if it can or Python cannot tell."""
     try:
         inspect.signature(function).bind(*[object()] * n)
     except TypeError as error:
@@ -91,13 +91,13 @@ def count(n: int, one: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
-    """Return ' Did you mean ...?' where a known name is near, else nothing.
+    """Return ' Did you mean ...?' if a known name is similar, else an empty text.
 
     Args:
-        name: What came.
-        names: What is known.
-        least: How alike the two must be, from 0 to 1 as difflib counts: more where users may choose
-            names of their own.
+        name: The name that was passed.
+        names: The known names.
+        least: How similar the two names must be, from 0 to 1 as difflib counts. It should be higher
+            if users may also choose their own names.
     """
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=least)
     return f" Did you mean {near[0]!r}?" if near else ""
@@ -116,7 +116,7 @@ def _is_ours(module: object) -> bool:
 
 
 def fits(distribution: BaseDistribution, known: BaseDistribution) -> bool:
-    """Whether Optuna takes both distributions under one name."""
+    """Whether Optuna accepts both distributions for one parameter."""
     try:
         check_distribution_compatibility(known, distribution)
     except ValueError:

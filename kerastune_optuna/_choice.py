@@ -1,4 +1,4 @@
-"""Choices that no database can hold, like functions and classes: suggested by their names."""
+"""Choices that no database can store, like functions and classes, suggested by their names."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ if TYPE_CHECKING:
 
 Choice = TypeVar("Choice")
 
-_PLAIN = (str, int, float, bool, type(None))  # what Optuna stores as it is
+_PLAIN = (str, int, float, bool, type(None))  # Optuna stores these as they are
 
 
 def choice(trial: BaseTrial, name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Choice:
-    """Suggest one of several objects of any kind, and store no more than its name.
+    """Suggest one of several objects of any kind, and store only its name in the study.
 
-    Optuna stores text, numbers, booleans and None: with functions or classes its default sampler
-    raises after ten trials.
+    Optuna can store text, numbers, booleans and None as choices. With functions or classes as
+    choices, its default sampler raises an error after ten trials.
 
     Args:
-        trial: The trial of build_model, of a plain Optuna objective, or a finished one.
+        trial: The trial that build_model or an Optuna objective was called with, or a finished
+            trial.
         name: Name of the parameter.
-        choices: The objects by their names. In a list, functions and classes go by their
-            `__name__`, and plain values are their own names.
+        choices: A dict of the objects by name, or a list of them. In a list, the name of a function
+            or class is its `__name__`, and a plain value is its own name.
 
     Returns:
-        The object of the name that was suggested.
+        The object whose name was suggested.
 
     Raises:
-        ArgumentError: There is nothing to choose from, or two choices of a list share a name.
+        ArgumentError: There are no choices, or two choices in a list have the same name.
         ArgumentTypeError: A choice has no name that can be stored.
 
     Example:
@@ -54,7 +55,7 @@ def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Map
     if isinstance(choices, str | bytes) or not isinstance(choices, Mapping | Sequence):
         came = f"{choices!r} of type {type(choices).__name__}"
         raise ArgumentTypeError(
-            f"choices={came} of {name!r} is no dict. Pass the objects by their names."
+            f"choices={came} of {name!r} is not a dict. Pass the objects by their names."
         )
     if not choices:
         raise ArgumentError(f"choices of {name!r} is empty. Pass the objects by their names.")
@@ -70,7 +71,7 @@ def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Map
 
 
 def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
-    """Return the choices of a list by the names that they have."""
+    """Return the choices in a list by their own names."""
     instead = 'Pass a dict with a name for each: {"mine": ...}.'
     named: dict[Any, Choice] = {}
     for one in choices:
@@ -84,7 +85,7 @@ def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
 
 
 def suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
-    """Ask a trial for a value of a parameter of which the distribution is known."""
+    """Ask a trial for a value of a parameter whose distribution is known."""
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     of: Any = distribution  # integers and floats have the same four parts

@@ -1,4 +1,4 @@
-"""All access to Optuna's private parts: a small function for each, which a test covers."""
+"""All access to Optuna's private API: a small function for each use, which a test covers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from optuna.study import Study
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-# Else SQLite gives the ids of a deleted study and its trials to the next ones, into which a process
-# that still has the old study open would write.
+# Otherwise SQLite reuses the ids of a deleted study and its trials, and a process that still has
+# the old study open would write into the new one.
 for _model in (models.StudyModel, models.TrialModel):
     _model.__table__.dialect_options["sqlite"]["autoincrement"] = True
 # The system attr in which Optuna keeps the parameters of a trial that no sampler chooses. We write
-# it ourselves, together with attrs of our own, which Study.enqueue_trial() does not take.
+# it ourselves, since Study.enqueue_trial() cannot set other system attrs at the same time.
 FIXED_PARAMS = "fixed_params"
 
 
@@ -33,19 +33,19 @@ def storage_of(study: Study) -> BaseStorage:
 
 def id_of(one: Study | Trial | FrozenTrial) -> int:
     """Return the id under which a storage knows a study or a trial."""
-    # The study that HyperbandPruner shows to samplers raises where isinstance() asks for its class.
+    # The study that HyperbandPruner shows to samplers raises when isinstance() reads its class.
     if issubclass(type(one), Trial | FrozenTrial):
         return one._trial_id  # type: ignore[union-attr] # it is a trial
     return one._study_id  # type: ignore[union-attr] # it is a study
 
 
 def has_study(storage: BaseStorage, study_id: int) -> bool:
-    """Whether a study is there, by its id: Optuna's storages cache names of deleted studies."""
+    """Whether a study exists, by its id: Optuna's storages cache the names of deleted studies."""
     return any(study._study_id == study_id for study in storage.get_all_studies())
 
 
 def attrs_of(one: Study | Trial | FrozenTrial) -> dict[str, Any]:
-    """Return the system attrs of a study or a trial; of a running one, as this process knows it."""
+    """Return the system attrs of a study or trial; of a Trial, those that this process knows."""
     if issubclass(type(one), Trial | FrozenTrial):
         trial = as_known(one) if isinstance(one, Trial) else one
         return trial.system_attrs  # type: ignore[union-attr] # it is a trial
@@ -53,7 +53,7 @@ def attrs_of(one: Study | Trial | FrozenTrial) -> dict[str, Any]:
 
 
 def set_attr(one: Study | Trial, key: str, value: Any) -> None:
-    """Write a system attr of a study or a running trial; the Trial itself does not show it."""
+    """Set a system attr of a study or a running trial, for which a Trial has no public method."""
     if isinstance(one, Trial):
         one.storage.set_trial_system_attr(id_of(one), key, value)
         as_known(one).system_attrs[key] = value
@@ -62,12 +62,12 @@ def set_attr(one: Study | Trial, key: str, value: Any) -> None:
 
 
 def as_stored(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
-    """Return a trial as its storage has it now."""
+    """Return the current state of a trial in its storage."""
     return storage_of(study).get_trial(id_of(trial))
 
 
 def as_known(trial: Trial) -> FrozenTrial:
-    """Return a running trial as this process read it and wrote it since, without a query."""
+    """Return a running trial as this process read and has since written it, without a query."""
     return trial._cached_frozen_trial
 
 
@@ -79,24 +79,24 @@ def reports_of(trial: optuna.trial.BaseTrial) -> dict[int, float]:
 def known_trials(
     study: Study, states: Container[TrialState] | None = None, *, anew: bool = False
 ) -> list[FrozenTrial]:
-    """Return the trials of a study as this thread last read them, which costs no query.
+    """Return the trials of a study as this thread last read them, without a query.
 
-    Optuna drops this cache in Study.ask() and Study.tell(). Without it, a sampler that may draw
+    Optuna clears this cache in Study.ask() and Study.tell(). Without it, a sampler that may draw
     each parameter twenty times would query the database at each draw.
 
     Args:
         study: The study.
-        states: Which trials; None for all.
-        anew: Whether to read them again now; samplers then see these too.
+        states: The states of the trials to return; None for all.
+        anew: Whether to read the trials again now; samplers then see the new ones too.
     """
     if anew:
         study._thread_local.cached_all_trials = None
-    # As samplers ask for them: HyperbandPruner only filters Study.get_trials().
+    # The same call that samplers make: HyperbandPruner only filters Study.get_trials().
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
 class ShownStudy:
-    """Stand for a study before a sampler, and show it other trials than the study has."""
+    """Stand in for a study, and show a sampler other trials than the study has."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -107,10 +107,10 @@ class ShownStudy:
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        """Return the trials that a sampler sees, of those that it asks for."""
+        """Return the trials that a sampler sees when it reads trials in these states."""
         raise NotImplementedError
 
-    def _get_trials(  # which samplers call, with these arguments
+    def _get_trials(  # samplers call it with these arguments
         self,
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
@@ -121,8 +121,8 @@ class ShownStudy:
 
 @contextmanager
 def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
-    """Let `study.stop()` call a function, where Optuna refuses it outside of its optimize()."""
-    before = vars(study).get("stop")  # of a block around this one
+    """Let `study.stop()` call a function: Optuna's raises an error outside of optimize()."""
+    before = vars(study).get("stop")  # set by a block around this one
     vars(study)["stop"] = stop
     try:
         yield
@@ -133,17 +133,17 @@ def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
 
 
 def tell(study: Study, trial: Trial, values: Any, state: TrialState) -> FrozenTrial:
-    """Tell a study how a trial ended, and let no sampler end the search.
+    """Tell a study how a trial ended, and do not let its sampler end the search.
 
-    BruteForceSampler calls study.stop() once it takes its space for spent, which it does of points
-    whose trials were cut off, too.
+    BruteForceSampler calls study.stop() once it has tried its whole space, but it also counts
+    configurations whose trials were cut off.
     """
     with stoppable(study, lambda: None):
         return study.tell(trial, values, state)
 
 
 def reseed(sampler: BaseSampler, seed: int) -> None:
-    """Let what a sampler draws next depend on a seed; BaseSampler.reseed_rng() takes none."""
+    """Seed the generators of a sampler; BaseSampler.reseed_rng() takes no seed."""
     for part in vars(sampler).values():
         if isinstance(part, LazyRandomState):
             part.rng.seed(seed)
@@ -152,19 +152,19 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
 
 
 def startup_trials_of(sampler: BaseSampler) -> int:
-    """Return how many COMPLETE trials a Gaussian process, or TPE, needs before it draws itself."""
+    """Return how many COMPLETE trials a sampler needs before it stops drawing at random."""
     return sampler._n_startup_trials  # type: ignore[attr-defined, no-any-return]
 
 
 def has_drawn(trial: FrozenTrial) -> bool:
     """Whether a running trial has parameters, or its sampler has drawn some for it."""
-    # Under "gp:relative_params:0", and TPE likewise, it shares them with other processes. So does
-    # our own GaussianProcessSampler.
+    # GPSampler stores them as "gp:relative_params:0", so that other processes see them. TPESampler
+    # and our own GaussianProcessSampler do likewise.
     return bool(trial.params) or any(":relative_params:" in key for key in trial.system_attrs)
 
 
 def without_constraints(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial without its constraints, of which CmaEsSampler would warn."""
+    """Return a trial without its constraints, about which CmaEsSampler would warn."""
     shown = copy.copy(trial)
     prefix = f"{_CONSTRAINTS_KEY}:"
     attrs = trial.system_attrs.items()
@@ -173,7 +173,7 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
 
 
 def backend_of(storage: BaseStorage) -> Any:
-    """Return what a storage hands its calls to: another storage, a journal's file, or None."""
+    """Return the backend of a storage: another storage, a journal's file, or None."""
     return getattr(storage, "_backend", None)
 
 

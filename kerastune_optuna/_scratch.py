@@ -1,9 +1,9 @@
 """Temporary folders of a process, which are removed once it has ended, however it ended.
 
-Each is a single folder, since on some file systems it takes milliseconds to remove a folder. A
-process holds a lock on a file beside it, and the system releases the lock when the process ends. So
-another process knows which folders a killed process left, also in another container or after a
-reboot, where process ids say nothing.
+Each is a single folder without subfolders, because some filesystems take milliseconds to remove a
+folder. The process holds a lock on a file next to the folder, and the system releases the lock when
+the process ends. So another process can tell which folders a killed process left behind, even in
+another container or after a reboot, where process ids mean nothing.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ else:
     import fcntl
 
 _PREFIX = "kerastune_optuna_"
-_LOCK = ".lock"  # ends the name of the file whose folder has the rest of its name
-# Links are not followed: any user may put one into the system's temporary folder.
+_LOCK = ".lock"  # the suffix of the locked file; the folder has the rest of its name
+# Symbolic links are not followed: any user may put one into the system's temporary folder.
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _held: set[int] = set()  # the descriptors of the locks that this process holds
 
 
 @contextmanager
 def scratch(parent: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder that no other user can read, and remove it in the end.
+    """Yield an empty folder that no other user can read, and remove it after the block.
 
     Args:
         parent: Where to make it; None for the system's temporary folder.
@@ -40,16 +40,16 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
     try:
         yield place
     finally:
-        if lock in _held:  # a forked child leaves the folder to its parent
+        if lock in _held:  # in a forked child it is not: the parent removes the folder
             _held.discard(lock)
             _remove(place, lock)
 
 
 def sweep(parent: Path | None = None) -> None:
-    """Remove the folders of processes that are gone.
+    """Remove the folders of processes that have ended.
 
     Args:
-        parent: Where they were made; None for the system's temporary folder.
+        parent: Where the folders were made; None for the system's temporary folder.
     """
     for name in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*{_LOCK}"):
         with suppress(OSError):  # it may be another user's
@@ -61,15 +61,15 @@ def sweep(parent: Path | None = None) -> None:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a new file that no other user can read, whatever the umask is."""
+    """Create a file that no other user can read, whatever the umask is, and open it."""
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _make(parent: Path | None) -> tuple[Path, int]:
-    """Make a lock and then its folder, and return the folder with the descriptor of the lock."""
+    """Make a lock and then its folder; return the folder and the descriptor of the lock."""
     while True:
         lock, name = tempfile.mkstemp(_LOCK, _PREFIX, parent)
-        # Another process's sweep() may take a lock that is not held yet for one that was left.
+        # Until we hold the lock, another process's sweep() may think that it was left behind.
         if _take(lock) is not False and os.path.exists(name):
             place = Path(name).with_suffix("")
             place.mkdir(0o700)
@@ -79,13 +79,13 @@ def _make(parent: Path | None) -> tuple[Path, int]:
 
 
 def _take(lock: int) -> bool | None:
-    """Whether this process could take the lock; None where the filesystem has no locks."""
+    """Take the lock; return whether that worked, or None if the filesystem has no locks."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # Windows raises the second one
+    except (BlockingIOError, PermissionError):  # Windows raises PermissionError
         return False
     except OSError:
         return None
@@ -93,9 +93,9 @@ def _take(lock: int) -> bool | None:
 
 
 def _remove(place: Path, lock: int) -> None:
-    """Remove a folder whose lock this process holds; the lock last, so that sweep() can go on."""
+    """Remove a folder whose lock this process holds, and the lock last, for a later sweep()."""
     name = place.with_suffix(_LOCK)
-    with suppress(OSError):  # others may still write into it: a later sweep() removes it
+    with suppress(OSError):  # others may still write into the folder: a later sweep() removes it
         if place.exists():
             shutil.rmtree(place)
         name.unlink()
@@ -106,7 +106,7 @@ def _remove(place: Path, lock: int) -> None:
 
 
 def _let_go() -> None:
-    """Leave the folders to the parent: a child that outlives it would keep them in use."""
+    """Close the locks in a forked child: if it outlived its parent, it would keep them locked."""
     for lock in _held:
         os.close(lock)
     _held.clear()

@@ -1,4 +1,4 @@
-"""OptunaTuner: the arguments of a search, and what can be done with its study."""
+"""OptunaTuner: takes the arguments of a search, runs it, and returns its results."""
 
 from __future__ import annotations
 
@@ -35,76 +35,82 @@ if TYPE_CHECKING:
 class OptunaTuner:
     """Tune the hyperparameters of a Keras model with Optuna.
 
-    Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
-    pruned where it is weak. Its value is that of its best epoch, and the weights kept are those of
-    that epoch. The study is the only state: a new process with the same arguments sees the same
-    results and goes on where the last one stopped.
+    Each trial calls `build_model`, trains the model and reports the objective after each epoch, so
+    that the pruner can stop a weak trial early. The value of a trial is that of its best epoch, and
+    the weights of that epoch are kept. All state is in the study: a new process with the same
+    arguments sees the same results and continues where the last one stopped.
 
     Args:
-        build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
-            a dict of arguments of Model.fit, like batch_size, which take precedence over those of
-            search(); callbacks among them are added to those of search(). Where it has a method
-            `fit(trial, model, **fit_arguments)`, that method trains the model in place of
-            Model.fit, and the model need not be compiled.
-        objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
-            categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
-            "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
-            KerasTuner's Objective, which has a direction, may stand for a name.
-        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt; or a
-            list.
-        n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
+        build_model: Function that takes an Optuna trial and returns a compiled keras.Model, or a
+            tuple of the model and a dict of arguments for Model.fit, such as batch_size. The dict
+            takes precedence over the arguments of search(), but its callbacks are added to those of
+            search(). If build_model has a method `fit(trial, model, **fit_arguments)`, that method
+            trains the model instead of Model.fit, and the model need not be compiled.
+        objective: Name of a metric in the epoch logs, or a list of names. Default "val_accuracy",
+            which also matches the categorical, sparse and binary accuracies of Keras. A list may
+            also contain "n_params", "seconds" and "inference_ms"; the first metric in it decides
+            which epoch is best and which trials are pruned. An Objective of KerasTuner, which
+            includes its direction, may replace a name.
+        direction: "minimize", "maximize", or "auto" (default), which infers the direction if the
+            name of the objective makes it certain; or a list with one of these for each objective.
+        n_trials: Size of the study over all calls of search(), in COMPLETE and PRUNED trials.
             Default 30; None for no limit.
-        timeout: Seconds after which one search() starts no further trial. Default None.
+        timeout: Seconds after which a call of search() starts no further trial. Default None.
         sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
-            configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
-            Default "auto": "gp" draws the first 200 trials (fewer with more than 15 parameters),
-            and "tpe" those after them, or, without `seed`, once a draw of "gp" takes longer than a
-            twentieth of a trial.
+            configuration once; or an Optuna sampler. Samplers given by name use `seed`. Default
+            "auto": "gp" draws the first 200 trials (fewer with more than 15 parameters) and "tpe"
+            draws those after them. Without `seed`, "tpe" takes over as soon as a draw of "gp" takes
+            longer than a twentieth of a trial.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
-            pruner. "wilcoxon", with p_threshold=0.2, ends a trial whose curve is worse than that
-            of the best one: of these names it saved the most epochs for what it lost in value.
-            Default None: as "wilcoxon"; and where the sampler is "auto", there is one objective, a
-            trial has 12 epochs or more (all its trainings counted), `n_trials` is 15 or more, and
-            no `timeout` or `terminator` may end the search before, the first six trials end after
-            a tenth of their epochs (three at least), and of the next six those that begin no
-            better, until one is COMPLETE. Enqueued trials are spared.
-        terminator: After how many trials without a better value the search ends; or an object of
-            which `should_terminate(study)` is asked after each trial. Default None: never.
-        stop_at: A value of the objective that is good enough: once a trial came to it, no further
-            one starts. Default None: go on.
-        train_repeats: Train a configuration again that was trained before. Default False: a trial
-            that repeats another takes its result over, and the search ends where nothing is left.
+            pruner. "wilcoxon" (p_threshold=0.2) ends a trial whose learning curve is worse than
+            that of the best trial; of these pruners, it saved the most epochs for the value it
+            lost. Default None: "wilcoxon", which is preceded by short trials if the sampler is
+            "auto", there is one objective, a trial has 12 epochs or more (over all its trainings),
+            `n_trials` is 15 or more, and no `timeout` or `terminator` may end the search early.
+            Then, until a trial is COMPLETE, the first six trials end after a tenth of their epochs
+            (at least three), and the next six end there too unless they are among the best quarter.
+            Enqueued trials are not cut short.
+        terminator: Number of trials without a better value after which the search ends; or an
+            object whose `should_terminate(study)` is called after each trial. Default None: never.
+        stop_at: Value of the objective that is good enough: once a trial reaches it, no further
+            trial starts. Default None.
+        train_repeats: Whether to train a configuration that was trained before. Default False: a
+            trial that repeats an earlier one takes over its result, and the search ends when no
+            configuration is left.
         warm_start: Earlier trials: an Optuna study, a DataFrame like `results()`, or a list of
-            these. Trials that had the same data, epochs and objective are shown to the sampler, and
-            count nowhere; of others the best three go first in a new study. Default None.
-        seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
-            recorded with the trials.
+            these. Trials with the same data, epochs and objective are only shown to the sampler; of
+            the others, the best three configurations are run first in a new study. Default None.
+        seed: Seed of the sampler and of the training of each trial. Default None: seeds are drawn
+            at random and recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
-        study_name: Default: the builder's name.
+        study_name: Name of the study. Default: the name of the builder.
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
-        executions_per_trial: How often each configuration is trained, each time with a seed of its
-            own. Default 1. The mean counts, for the pruner too; the weights of the best execution
-            are kept.
-        keep_best: How many trials keep their weights; with several objectives the whole front does.
-            0 keeps no histories either. Default None: as many as before, in a new study 1. Where
-            it is less than before, the other weights are deleted.
-        max_params: The most parameters that a model may have to be trained. Default None.
-        max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
-        constraints: Functions that take a trial and its model, which is not trained where one
-            returns a number above 0. A trial that breaks a constraint is PRUNED.
-        max_failed_trials: How many trials may fail in a row before search() gives up. Default None:
-            10, or 2 with the same error before any trial succeeds.
-        backup_every: Seconds between two backups of a running trial, from which it is resumed when
-            its process dies. Default 60; 0 for one at each epoch, None for none.
-        overwrite: Delete a study of that name when search(), enqueue() or `study` is first used,
-            unless a process runs a trial of it, which is an error; until then its trials are not
-            shown. Where copies of a script share a study, let one of them pass it. Default False.
-        **others: Nothing: an unknown name raises an error that says which known one is near.
+        executions_per_trial: How often each configuration is trained, each time with another seed.
+            Default 1. The mean of the executions counts, for the pruner too; the weights of the
+            best execution are kept.
+        keep_best: How many trials keep their weights; with several objectives, the whole front
+            does. With 0, histories are not kept either. Default None: as many as before, or 1 in a
+            new study. If the number is smaller than before, the other weights are deleted.
+        max_params: The most parameters that a model may have; larger models are not trained.
+            Default None: no limit.
+        max_seconds_per_trial: Seconds after which the training of a trial is stopped. Default None:
+            no limit.
+        constraints: Functions that take a trial and its model. If one returns a number above 0, the
+            trial breaks a constraint: the model is not trained, and the trial is PRUNED.
+        max_failed_trials: Number of trials that fail in a row before search() gives up. Default
+            None: 10, or 2 with the same error before any trial succeeds.
+        backup_every: Seconds between two backups of a running trial, which is resumed from the last
+            backup if its process dies. Default 60; 0 for a backup at each epoch, None for none.
+        overwrite: Whether to delete an existing study of this name when search(), enqueue() or
+            `study` is first used; until then, its trials are not shown. It is an error if a process
+            is running a trial of that study. If several copies of a script share a study, only one
+            of them should pass it. Default False.
+        **others: Other names raise an error, which suggests the argument with a similar name.
 
     Raises:
-        ArgumentError: An argument cannot work; the text says what to pass.
+        ArgumentError: An argument cannot work; the message says what to pass instead.
 
     Example:
         >>> import keras, numpy, tempfile
@@ -202,43 +208,44 @@ class OptunaTuner:
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> OptunaTuner:
-        """Run trials until the study has `n_trials`, going on with a study that exists.
+        """Run trials until the study has `n_trials`, continuing a study that exists.
 
-        Where other processes run the last trials, this call waits for them and says so, and runs
-        again the trial of a process that dies; Ctrl-C or `timeout` ends the waiting. Tasks of an
-        executor do not wait, so that their machines are free.
+        If other processes are running the last trials, this call says so and waits for them; if one
+        of these processes dies, this call runs its trial again. Ctrl-C or `timeout` ends the wait.
+        Tasks of an executor do not wait, so that their machines become free.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it,
-                which is called for each trial if it returns a generator (with `steps_per_epoch=`).
-                Or a function of the trial, which may suggest parameters and return (x, y): it is
-                called for each trial, before build_model.
-            y: Targets, where `x` does not hold them; or such a function.
+            x: Training data as Model.fit takes it, or a function without arguments that returns it.
+                If such a function returns a generator (with `steps_per_epoch=`), it is called for
+                each trial. A function that takes the trial may suggest parameters and return
+                (x, y); it is called for each trial, before build_model.
+            y: Targets, unless `x` contains them; or a function as for `x`.
             epochs: Epochs of a trial that is not stopped early. Default 10.
-            validation_data: As for Model.fit, or such a function that returns it.
+            validation_data: As for Model.fit, or a function as for `x`.
             validation_split: As for Model.fit. Default 0.0.
-            cv: With scikit-learn, a number of folds, a splitter like GroupKFold(5), or a list of
-                (train, test) rows: each trial trains once for each fold of the arrays, and the mean
-                counts. Default None.
-            groups: What the splitter gets as groups.
-            callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
+            cv: Cross-validation with scikit-learn: a number of folds, a splitter such as
+                GroupKFold(5), or a list of (train, test) rows. Each trial trains once on each fold
+                of the arrays, and the mean counts. Default None.
+            groups: Groups that are passed to the splitter.
+            callbacks: Keras callbacks, which are copied for each trial. A function in the list is
                 called with the trial and returns a callback.
-            on_trial_end: Functions that are called with the study and each trial that ends while
-                this call runs, in this process, whichever worker ran the trial; an error in one
-                ends the search, and so does `study.stop()`, once running trials have ended.
-            verbose: 0 prints nothing, 2 a line for each trial. 1 draws a live display in a terminal
-                or notebook, and is 2 elsewhere. "auto" (default) is 1.
-            n_trials: Another size of the study than the constructor's.
-            timeout: Another limit in seconds than the constructor's.
-            n_workers: How many processes search. 1 (default) is this one; more are started beside
-                it, and replaced when they die.
-            executor: Where the workers run instead: any concurrent.futures.Executor, like
+            on_trial_end: A function or list of functions. This process calls them with the study
+                and each trial that ends during this call, whichever worker ran the trial. An error
+                in one of them ends the search; `study.stop()` ends it once the running trials have
+                ended.
+            verbose: 0 prints nothing, and 2 prints a line for each trial. 1 draws a live display in
+                a terminal or notebook, and elsewhere acts like 2. "auto" (default) is 1.
+            n_trials: Size of the study for this call, instead of the constructor's.
+            timeout: Limit in seconds for this call, instead of the constructor's.
+            n_workers: Number of processes that run trials. With 1 (default), this process runs them
+                itself; with more, it starts that many, and replaces those that die.
+            executor: Where the workers run instead: any concurrent.futures.Executor, such as
                 `client.get_executor(pure=False)` of a Dask client.
-            steps_per_execution: How many training steps one call into TensorFlow makes. "auto"
-                (default) makes as many as save time, where nothing but time can differ: the size of
-                the data is known, no callback acts on batches, and the builder left it at 1.
-            **fit_kwargs: Anything else that Model.fit takes. A fit of the builder's own may take
-                other names, and no data at all.
+            steps_per_execution: Number of training steps in one call into TensorFlow. "auto"
+                (default) chooses as many as save time, if only the time can change: the size of the
+                data is known, no callback acts on batches, and the builder left the setting at 1.
+            **fit_kwargs: Other arguments of Model.fit. If the builder has its own fit, that fit may
+                take other arguments, and no data at all.
 
         Returns:
             The tuner itself.
@@ -248,19 +255,19 @@ class OptunaTuner:
             BuilderError: build_model returned no compiled model. Nothing was trained.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective, direction or validation
-                data, or with other choices, another type or another scale of a parameter;
-                overwrite=True would delete it while it is searched; or another process has deleted
-                it.
-            StorageError: The storage cannot be used, or was away for longer than its patience.
+                data, or has a parameter with other choices, another type or another scale;
+                overwrite=True would delete a study while it is being searched; or another process
+                has deleted the study.
+            StorageError: The storage cannot be used, or did not answer for five minutes.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
-            KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
-                the next batch where an epoch takes long. The next search() goes on from that epoch,
-                or from their last backup. A second Ctrl-C ends at once. SIGTERM and SIGHUP do the
-                same, and raise SystemExit.
-            TooManyFailuresError: Too many trials failed in a row, the first two with the same
-                error, or all failed or diverged in their first epoch.
-            WorkerError: Workers died one after the other, or this process was forked after
-                TensorFlow had begun to work.
+            KeyboardInterrupt: Ctrl-C was pressed. The running trials ended after their epoch, or at
+                the next batch if an epoch takes long. The next search() continues them from that
+                epoch, or from their last backup. A second Ctrl-C ends the search at once. SIGTERM
+                and SIGHUP do the same, but raise SystemExit.
+            TooManyFailuresError: Too many trials failed in a row, the first two failed with the
+                same error, or all failed or diverged in their first epoch.
+            WorkerError: Workers died one after another, or this process was forked after TensorFlow
+                had started its threads.
         """
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)
@@ -289,44 +296,44 @@ class OptunaTuner:
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> Confirmation:
-        """Train the best configurations again under fresh seeds, and tell skill from luck.
+        """Train the best configurations again with new seeds, to tell skill from luck.
 
         The best of many noisy values is too good by chance. Here each configuration gets a mean and
-        its interval; none is pruned, and constraints are not asked again. Best pass data that the
-        search did not see: the configurations were chosen on its validation data, while an
-        execution chooses its best epoch alone.
+        a confidence interval. No execution is pruned, and constraints are not checked again. Pass
+        data that the search did not see, if you can: the search chose the configurations by its
+        validation data, whereas an execution only chooses its best epoch by the data passed here.
 
-        Executions are trials of a study of their own beside the search's. Called again with the
-        same data and arguments, say after a kill or with more or fewer executions, it trains only
-        the executions that are missing or failed. Data is compared by its content; a function by
-        its code, and a PyDataset or DataLoader by its plain attributes alone.
+        The executions are trials of a separate study next to that of the search. If confirm() is
+        called again with the same data and arguments, for example after its process was killed or
+        with another number of executions, it trains only executions that are missing or failed.
+        Arrays are compared by content, functions by their code, and a PyDataset or DataLoader only
+        by its plain attributes.
 
         Args:
-            top: How many of the best configurations. Default 3.
-            executions: How often each is trained, 2 times at least. Default 5.
+            top: Number of best configurations to train again. Default 3.
+            executions: How often each configuration is trained, at least 2 times. Default 5.
             x: Training data as search() takes it; a study does not store it.
-            y: Targets, where `x` does not hold them.
-            validation_data: What the executions are measured on, as search() takes it.
-            epochs: Epochs of an execution. Default None: as many as a training of the last search
-                had.
+            y: Targets, unless `x` contains them.
+            validation_data: Data that the executions are evaluated on, as search() takes it.
+            epochs: Epochs of an execution. Default None: as many as a training of the last search.
             validation_split: As for Model.fit. Default 0.0.
-            callbacks: As search() takes them, like the EarlyStopping of the search.
+            callbacks: As search() takes them; pass the EarlyStopping of the search, if it had one.
             verbose: As for search().
             n_workers: As for search().
             executor: As for search().
             steps_per_execution: As for search().
-            **fit_kwargs: Anything else that Model.fit takes.
+            **fit_kwargs: Other arguments of Model.fit.
 
         Returns:
-            The `ranking`, the `winner`, whether it `is_clear`, and the `luck` of the search; it
-            prints as a table.
+            A Confirmation with the `ranking`, the `winner`, whether it `is_clear`, and the `luck`
+            of the search. It prints as a table.
 
         Raises:
             ArgumentError: An argument cannot work, or there are several objectives. Nothing was
                 trained.
             NoTrialsError: The search has fewer COMPLETE configurations.
             TooManyFailuresError: No configuration completed two executions.
-            TunerError: What search() raises, for the same reasons.
+            TunerError: Other errors of search(), for the same reasons.
         """
         home = self._home
         has_data = x is not None or _trial.trains_itself(self.build_model)
@@ -346,7 +353,7 @@ class OptunaTuner:
         """What the last confirm() found, read from the study.
 
         Raises:
-            NoTrialsError: confirm() was not called, or has not ended.
+            NoTrialsError: confirm() was not called, or has not finished.
             TooManyFailuresError: No configuration completed two executions.
         """
         return _rerun.confirmation(self._home)
@@ -365,25 +372,25 @@ class OptunaTuner:
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> tuple[keras.Model, Any]:
-        """Train the best configuration anew, from its seed, say on all data.
+        """Train the best configuration anew from its seed, for example on all data.
 
-        Where a trial had several trainings, by executions_per_trial= or cv=, the seed is that of
-        the best one.
+        If a trial had several trainings, because of executions_per_trial= or cv=, the seed of the
+        best training is used.
 
         Args:
             x: Training data, as search() takes it.
-            y: Targets, where `x` does not hold them.
-            epochs: How many to train. Default None: as many as led to the trial's best epoch.
-            trial: Number of another COMPLETE trial. Default None: the best, which only a study of
-                one objective has.
-            validation_data: As for Model.fit; none is needed.
+            y: Targets, unless `x` contains them.
+            epochs: Number of epochs. Default None: as many as the trial ran up to its best epoch.
+            trial: Number of another COMPLETE trial. Default None: the best trial, which only a
+                study with one objective has.
+            validation_data: As for Model.fit; not required.
             validation_split: As for Model.fit. Default 0.0.
-            callbacks: Keras callbacks, which are taken as they are; a function in the list is
-                called with the trial and returns a callback.
+            callbacks: Keras callbacks, which are not copied. A function in the list is called with
+                the trial and returns a callback.
             verbose: As for Model.fit. Default "auto".
             steps_per_execution: As for search(). Default "auto".
-            **fit_kwargs: Anything else that Model.fit takes. Arguments that build_model returns
-                beside its model take precedence over these, except `epochs`.
+            **fit_kwargs: Other arguments of Model.fit. Arguments that build_model returns with its
+                model take precedence over these, except `epochs`.
 
         Returns:
             The model with the weights of its last epoch, and the History that Model.fit returned,
@@ -391,32 +398,32 @@ class OptunaTuner:
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.
-            NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
+            NoTrialsError: No trial is COMPLETE yet, or the trial of that number is not.
         """
         given = x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("refit()", given, callbacks)
         return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
     def enqueue(self, params: Mapping[str, Any] | None = None, *functions: Any) -> None:
-        """Let the next trial have these parameters, before the sampler chooses for itself.
+        """Add a trial with these parameters, which runs before those that the sampler draws.
 
-        It waits in the study, counts towards `n_trials`, and is taken by whichever worker is first.
-        A configuration that the study already has is not added again, so that a script that is run
-        once more adds nothing. build_model is called once with the parameters, and nothing is
+        The trial waits in the study until a worker is free, and counts towards `n_trials`. A
+        configuration that the study already has is not added again, so that running a script twice
+        adds nothing. build_model is called once with the parameters to check them; nothing is
         trained.
 
         Args:
-            params: Values by the names that build_model suggests, or a fit of its own, which is
-                not called to check them. What is suggested besides is left to the sampler. Default
-                None: what the builder's function `default_params` returns, if it has one, or else
-                the first of the choices and the middle of each range (of its logarithm with
-                log=True).
-            *functions: Functions of the trial that search() is to get as data, where they ask for
-                some of the parameters. They are called once too.
+            params: Values of parameters by name. The sampler chooses the parameters that are left
+                out. If the builder has its own fit, its parameters may be given too, but they are
+                not checked. Default None: what the builder's function `default_params` returns, or,
+                if it has none, the first of the choices and the middle of each range (of its
+                logarithm with log=True).
+            *functions: Functions of the trial that will be passed to search() as data, if they
+                suggest some of the parameters. They are called once too.
 
         Raises:
-            ArgumentError: build_model does not ask for a name, or does not allow a value; or it
-                asks for no parameters.
+            ArgumentError: build_model does not suggest a parameter of this name or does not allow
+                its value, or it suggests no parameters at all.
         """
         with policy_kept():
             wanted = _search.chosen(self.build_model, params, functions)
@@ -424,17 +431,17 @@ class OptunaTuner:
 
     @property
     def study(self) -> optuna.Study:
-        """The Optuna study, with everything that Optuna offers for it; made where there is none."""
+        """The Optuna study, with all that Optuna offers; it is created if it does not exist."""
         return _trial.opened(self._home) if self.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:
-        """The COMPLETE trial with the best value; the earliest of equals."""
+        """The COMPLETE trial with the best value; the earliest one if several are equal."""
         return copy.deepcopy(self._home.best(None))
 
     @property
     def best_trials(self) -> list[FrozenTrial]:
-        """The trials that no other one dominates; of one objective, the best trial alone."""
+        """The trials that no other trial dominates; with one objective, only the best trial."""
         if self._home.objectives.are_several:
             return copy.deepcopy(_study.ranking.front(self._home.existing))
         return [self.best_trial]
@@ -443,14 +450,14 @@ class OptunaTuner:
         """Return the best `n` COMPLETE trials, best first, with weights or without them.
 
         Args:
-            n: How many at most. For a builder of KerasTuner's, `HyperParameters(trial)` has the
-                values of each.
+            n: The most trials to return. For a builder for KerasTuner, `HyperParameters(trial)` has
+                the values of each.
 
         Returns:
             The trials, each with its `value` and `params`.
 
         Raises:
-            ArgumentError: There are several objectives, of which best_trials is the front.
+            ArgumentError: There are several objectives; best_trials then returns the front.
             NoTrialsError: No trial is COMPLETE.
         """
         return copy.deepcopy(self._home.top(n))
@@ -462,31 +469,31 @@ class OptunaTuner:
 
     @property
     def best_value(self) -> float:
-        """The objective of the best trial at its best epoch; of several trainings the mean."""
+        """The objective of the best trial at its best epoch; with several trainings, their mean."""
         return self._home.objectives.watched.value_of(self.best_trial)
 
     def best_model(self, trial: int | None = None) -> keras.Model:
         """Rebuild the best trial's model, compiled, with the weights of its best epoch.
 
-        After confirm() the model is that of the winner's best execution, and a printed line says so
-        with the value that the model evaluates to. Once the search finds a trial that is better
-        than those confirmed, the model is that trial's again. best_models(1) has the search's best
-        at any time. Where a function of the trial made the data, `function(tuner.best_trial)` makes
-        the data of the search's best trial again.
+        After confirm(), this is the model of the winner's best execution; a printed line says so,
+        with the value that the model evaluates to. Once the search finds a better trial than the
+        confirmed ones, this is the model of that trial again. best_models(1) always returns the
+        best model of the search. If a function of the trial made the data,
+        `function(tuner.best_trial)` makes the data of the search's best trial again.
 
         Args:
             trial: Number of another trial of the search whose weights are kept. Default None: the
-                best, which only a study of one objective has.
+                best trial, which only a study with one objective has.
 
         Returns:
-            The model; evaluating it on the validation data gives `best_value`, or the value of the
-            line.
+            The model. Evaluating it on the validation data gives `best_value`, or the printed
+            value.
 
         Raises:
-            ArgumentError: There are several objectives, and no trial was named.
-            NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
-            WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
-                returns.
+            ArgumentError: There are several objectives, and `trial` was not given.
+            NoTrialsError: No trial is COMPLETE yet, or the trial of that number is not.
+            WeightsError: The weights are not kept, are damaged, or no longer fit the model that
+                build_model returns.
         """
         return _rerun.best_model(self._home, self.build_model, self.keep_best, trial)
 
@@ -494,28 +501,28 @@ class OptunaTuner:
         """Rebuild the models of the best `n` trials, the best first.
 
         Args:
-            n: How many; at most `keep_best`, and at most the number of COMPLETE trials.
+            n: Number of models, at most `keep_best` and at most the number of COMPLETE trials.
 
         Returns:
             The models, compiled, each with the weights of its best epoch.
 
         Raises:
-            ArgumentError: More than `keep_best` were asked for.
-            NoTrialsError: Fewer trials are COMPLETE.
-            WeightsError: Weights are not kept, or no longer fit what build_model returns.
+            ArgumentError: `n` is larger than `keep_best`.
+            NoTrialsError: Fewer than `n` trials are COMPLETE.
+            WeightsError: Weights are not kept, or no longer fit the model that build_model returns.
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
 
     def space(self, *functions: Any) -> None:
-        """Print the parameters that build_model asks for, each with its values and its default.
+        """Print the parameters that build_model suggests, each with its values and its default.
 
-        One call of build_model with its defaults shows them, which are those that enqueue() without
-        parameters would let go first. A builder for KerasTuner says also what it asks for with
-        other values. Nothing is trained, and no study is made.
+        build_model is called once with its default values, which are those that enqueue() without
+        parameters would add. For a builder for KerasTuner, the parameters that it suggests only
+        with other values are printed too. Nothing is trained, and no study is created.
 
         Args:
-            *functions: Functions of the trial that search() is to get as data, to print what they
-                ask for too.
+            *functions: Functions of the trial that will be passed to search() as data, to print
+                their parameters too.
         """
         with policy_kept():
             _report.say(_search.outlined(self.build_model, functions), end="")
@@ -524,24 +531,25 @@ class OptunaTuner:
         """Return a pandas DataFrame with one row for each trial that began.
 
         Returns:
-            Columns number, state, value (of several objectives `values_<name>` for each),
-            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs (how
-            many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; retry_of
-            where a trial was run again, with the number of the earlier one; and where trials have
-            several trainings std, values, seeds, best_epochs.
+            A DataFrame with the columns number, state, value (with several objectives, one column
+            `values_<name>` for each), `params_<name>` for each parameter, best_value, best_epoch
+            (counted from 0), epochs (the most that the trial may run), epochs_run, seconds, seed,
+            stop_reason, n_params and worker. If a trial was run again, retry_of has the number of
+            the earlier trial. If trials have several trainings, there are also std, values, seeds
+            and best_epochs.
         """
         return _report.results(self._home.existing)
 
     def summary(self, n: int = 10) -> None:
-        """Print the best `n` trials and what the search came to, as Model.summary prints a model.
+        """Print the best `n` trials and the totals of the search, as Model.summary prints a model.
 
         Args:
-            n: How many trials to list. Default 10.
+            n: Number of trials to list. Default 10.
         """
         _report.say(_report.summary(self._home.existing, n), end="")
 
     def report(self, path: str | Path = "report.html") -> Path:
-        """Write one HTML page about the search, which opens anywhere without a network.
+        """Write one HTML page about the search, which can be opened without a network.
 
         Args:
             path: The file to write. Default "report.html".
@@ -550,13 +558,13 @@ class OptunaTuner:
             The path of the file.
 
         Raises:
-            ArgumentError: The path is not that of a file.
+            ArgumentError: The path cannot be that of a file.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
         return _report.write_page(self._home.existing, path)
 
     def plot_history(self) -> go.Figure:
-        """Return a plotly figure of all values and of the best one so far.
+        """Return a plotly figure of the value of each trial and of the best value so far.
 
         Returns:
             A plotly.graph_objects.Figure.
@@ -593,24 +601,24 @@ class OptunaTuner:
         """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
 
         Returns:
-            A plotly.graph_objects.Figure; without bars where too few trials have a value.
+            A plotly.graph_objects.Figure; it has no bars if too few trials have a value.
 
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
         return _report.plot("importance", self._home.existing)
 
-    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
+    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any attribute
 
         def __getattr__(self, name):
-            """Say what an attribute of KerasTuner's tuners is called here."""
+            """Raise an error that says what replaces an attribute of KerasTuner's tuners."""
             return absent(self, name)
 
     def __repr__(self) -> str:
         return f"OptunaTuner({_report.glance(self._home, self.n_trials)})"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the tuner, without making a study."""
+        """Return the HTML that a notebook shows for the tuner, without creating a study."""
         if not self._home.may_be_read:
             return f"<p>Study <b>{escape(self._home.name)}</b> is not open yet: call search().</p>"
         return _report.summary_html(self._home.existing, 10)
@@ -630,7 +638,7 @@ class OptunaTuner:
         )
 
     def _recipe(self, call: str, given: tuple[Any, ...], callbacks: Any, **folds: Any) -> Recipe:
-        """Return what all trainings of a call share, once Model.fit's arguments are checked."""
+        """Check the arguments of Model.fit; return what all trainings of a call share."""
         fit = replace(FitArguments(*given), is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         return _workers.recipe_of(self, self._home, fit, callbacks, **folds)

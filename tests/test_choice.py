@@ -94,8 +94,8 @@ def test_a_list_takes_names_of_functions_and_classes():
     [
         ({}, ArgumentError, "choices of 'chosen' is empty. Pass the objects by their names."),
         ([], ArgumentError, "choices of 'chosen' is empty"),
-        ("relu", ArgumentTypeError, "choices='relu' of type str of 'chosen' is no dict. Pass the"),
-        ({1, 2}, ArgumentTypeError, "of type set of 'chosen' is no dict"),
+        ("relu", ArgumentTypeError, "choices='relu' of type str of 'chosen' is not a dict. Pass"),
+        ({1, 2}, ArgumentTypeError, "of type set of 'chosen' is not a dict"),
         ({(1, 2): halved}, ArgumentTypeError, "has the key (1, 2) of type tuple, which cannot be"),
         ([halved, halved], ArgumentError, "holds 'halved' twice. Pass a dict with a name for each"),
         ([lambda x: x, lambda x: -x], ArgumentError, "holds '<lambda>' twice"),

@@ -192,7 +192,7 @@ def test_an_interrupted_search_is_resumed(search, make_tuner, tmp_path, n_worker
     os.killpg(interrupted.pid, sent)
     _, err = interrupted.communicate(timeout=WATCHDOG)
     assert interrupted.returncode == code, err
-    assert "Call it with the same arguments to go on with study 'test'" in err
+    assert "Call it with the same arguments to continue study 'test'" in err
     _, alive = psutil.wait_procs(processes, timeout=WATCHDOG)
     assert alive == []
     tuner = make_tuner(n_trials=4)

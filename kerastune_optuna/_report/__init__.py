@@ -1,4 +1,4 @@
-"""What people see of a search, while it runs or later."""
+"""What users see of a search, while it runs and later."""
 
 from kerastune_optuna._report.display import Plan as Plan
 from kerastune_optuna._report.live import progress_for as progress_for

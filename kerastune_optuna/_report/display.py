@@ -1,4 +1,4 @@
-"""What a live display shows: the picture of a search at one moment, drawn from its trials."""
+"""The picture that a live display shows: a search at one moment, drawn from its trials."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from kerastune_optuna._report.text import duration, params_line
 from kerastune_optuna._study import Objective, TrialRecord, opening, ranking
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-_LEAST_WORK = 0.5  # trials: less than that foretells nothing, since the first epoch takes longest
+_LEAST_WORK = 0.5  # trials: too little for an estimate, since the first epoch takes longest
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold what a search is to do, and how many trials were done before it.
+    """Hold the aim and the size of a search, and how many trials were done before it.
 
     Args:
-        study_name: The study.
+        study_name: The name of the study.
         objective: Its objective.
-        size: How many trials it is to have; None for no limit.
+        size: The number of trials that it should have; None for no limit.
         epochs: How many epochs a trial runs that is not stopped early.
-        seconds: Time for the search; None for no limit.
+        seconds: The time limit of the search in seconds; None for no limit.
         done: How many trials were done when the search began.
-        others: More objectives of the study, if there are several.
+        others: Further objectives of the study, if there are several.
     """
 
     study_name: str
@@ -47,10 +47,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Frame:
-    """Picture a search, as wide and high as there is room.
+    """A picture of a search that fills the room that there is.
 
     Args:
-        plan: What the search set out to do.
+        plan: The plan of the search.
         trials: The trials of the study.
         seconds: How long the search has run.
         is_over: Whether it has ended.
@@ -114,7 +114,7 @@ class Frame:
         return so_far if left is None else f"{so_far}, about {duration(left)} left"
 
     def _seconds_left(self) -> float | None:
-        """Estimate the time to the end; None where nothing foretells it yet."""
+        """Estimate the time to the end; None if it is too early for an estimate."""
         plan, left = self.plan, []
         begun = sum(self._part_done(trial) for trial in self._running)
         work = self._n_done - plan.done + begun
@@ -128,7 +128,7 @@ class Frame:
         return min(1.0, _last_epoch(trial) / self._epochs_of(trial))
 
     def _epochs_of(self, trial: FrozenTrial) -> int:
-        """Return how many epochs a trial may run: its builder's number, or that of the search."""
+        """Return how many epochs a trial may run, by its builder or else by the search."""
         return TrialRecord(trial).epochs or self.plan.epochs
 
     def _best_line(self) -> Text:
@@ -137,7 +137,7 @@ class Frame:
         found, record = f" in trial {self._best.number}", TrialRecord(self._best)
         if record.std is not None:
             found = f" ± {record.std:.2g}{found}"
-        elif record.best_epoch is not None:  # a trial that was added by hand has none
+        elif record.best_epoch is not None:  # it is None for a trial that was added by hand
             found += f", epoch {record.best_epoch + 1}"
         line = _line(_number(self.plan.objective.value_of(self._best)), "bold green")
         return line.append(found, style="not bold default")
@@ -147,7 +147,7 @@ class Frame:
         return _line(f"{count(saved, 'epoch')}, {len(self._of(TrialState.PRUNED))} pruned")
 
     def _rows(self, width: int, most: int) -> Table:
-        """Return a table with a line for each running trial, or for as many as there is room."""
+        """Return a table with a line for each running trial, or for as many as fit."""
         shown = self._running if len(self._running) <= most else self._running[: most - 1]
         curve_width = min(24, width // 6)
         rows = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -165,7 +165,7 @@ class Frame:
     def _row(self, trial: FrozenTrial, curve_width: int) -> list[Text]:
         values = [value for _, value in sorted(trial.intermediate_values.items())]
         epoch = _last_epoch(trial)
-        # A builder's own fit may train for longer, as it pleases.
+        # A builder's own fit may train for longer.
         most = max(epoch, self._epochs_of(trial))
         return [
             _line(f"trial {trial.number}"),
@@ -177,7 +177,7 @@ class Frame:
 
 
 def curve(values: Sequence[float], width: int) -> str:
-    """Return the values as a row of blocks, the lowest of them low and the highest high."""
+    """Return the values as a row of blocks, from the lowest block to the highest."""
     if len(values) > width:
         values = [values[(place + 1) * len(values) // width - 1] for place in range(width)]
     finite = [value for value in values if math.isfinite(value)]
@@ -197,5 +197,5 @@ def _number(value: float) -> str:
 
 
 def _line(text: str, style: str = "") -> Text:
-    # Text, not str: rich would take brackets in a name for its markup.
+    # Text, not str: rich would read brackets in a name as markup.
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""Read a study once, into the facts that tables, figures and the page show."""
+"""The facts that tables, figures and the page show, from one reading of a study."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from kerastune_optuna._study import MEASURED, StudyRecord, TrialRecord, liveness
 
 @dataclass(frozen=True)
 class Row:
-    """Hold what a table says about one trial; None where the study does not know it.
+    """Hold what a table shows of one trial; a field is None if the study does not know it.
 
-    Of several objectives `value` is that of the first metric, and all trials on the front have the
+    With several objectives, `value` is that of the first metric, and all trials on the front have
     rank 1.
     """
 
     trial: FrozenTrial
     rank: int | None
     value: float | None
-    cost: float  # the value with the sign under which less is better; infinite without a value
+    cost: float  # the value with the sign for which less is better; infinity without a value
     others: tuple[float | None, ...]  # the values of the other objectives
     best_epoch: int | None  # counted from 1, as people do
     epochs_run: int | None
     seconds: float | None
-    std: float | None = None  # of the values of several trainings, of which `value` is the mean
+    std: float | None = None  # of the values of several trainings; `value` is their mean
 
     @property
     def number(self) -> int:
@@ -51,12 +51,12 @@ class Row:
 
     @property
     def worker(self) -> str | None:
-        """Who ran the trial: machine, process id, and when the process began."""
+        """The process that ran the trial: its machine, its id, and when it began."""
         return liveness.worker_of(self.trial)
 
 
 class Facts:
-    """Hold what one reading of a study found.
+    """Hold the facts from one reading of a study.
 
     Args:
         study: A study in any state.
@@ -67,7 +67,7 @@ class Facts:
         self.name = study.study_name
         self.directions = [direction.name.lower() for direction in study.directions]
         self.metrics = study.metric_names or _unnamed(len(self.directions))
-        # Of several objectives the first that epochs report: curves and bests are about it.
+        # The first objective that is a metric: curves and best values are about it.
         self.place = next(
             (place for place, name in enumerate(self.metrics) if name not in MEASURED), 0
         )
@@ -79,7 +79,7 @@ class Facts:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row for each trial, the best first, those that came to no value last."""
+        """A row for each trial, the best first, and those without a value last."""
         ranks = ranking.ranks(self.trials, self.directions)
         rows = [self._row(trial, ranks.get(trial.number)) for trial in self.trials]
         return sorted(rows, key=lambda row: (row.rank or math.inf, row.cost, row.number))
@@ -91,7 +91,7 @@ class Facts:
 
     @property
     def aim(self) -> str:
-        """What the study is to do, like `maximize val_accuracy`."""
+        """The aim of the study, like `maximize val_accuracy`."""
         pairs = zip(self.directions, self.metrics, strict=True)
         return ", ".join(f"{direction} {metric}" for direction, metric in pairs)
 
@@ -102,9 +102,9 @@ class Facts:
 
     @property
     def front(self) -> list[Row]:
-        """The rows of the trials that no other one dominates, the best by the first metric first.
+        """The rows of the trials that no other trial dominates, the best by the first metric first.
 
-        Where there is one objective, it is the row of the best trial alone.
+        With one objective, this is only the row of the best trial.
         """
         return [row for row in self.rows if row.rank == 1]
 
@@ -135,14 +135,14 @@ class Facts:
 
     @property
     def epochs_run(self) -> int:
-        """The epochs that all trials ran."""
+        """The number of epochs that all trials ran."""
         return sum(row.epochs_run or 0 for row in self.rows)
 
     @property
     def saved(self) -> str:
         """The epochs that pruned trials did not run, like `4 saved by pruning (27%)`.
 
-        It is empty where nobody wrote down how many epochs a trial may run.
+        It is empty if the study does not record how many epochs a trial may run.
         """
         if (epochs := StudyRecord(self.study).epochs) is None:
             return ""
@@ -156,7 +156,7 @@ class Facts:
 
     @cached_property
     def cards(self) -> list[tuple[dict[str, Any], list[int]]]:
-        """The cards of the searches, each with the numbers of the trials that ran with it."""
+        """The cards of the searches, each with the numbers of its trials."""
         numbers: dict[str | None, list[int]] = {}
         for trial in self.trials:
             numbers.setdefault(TrialRecord(trial).card, []).append(trial.number)
@@ -165,11 +165,11 @@ class Facts:
         return [(card, numbers[key]) for key, card in told.items() if isinstance(card, dict)]
 
     def cost(self, value: float) -> float:
-        """Return the value with the sign under which less is better."""
+        """Return the value with the sign for which less is better."""
         return sign_of(self.direction) * value
 
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
-        # A trial that was added by hand, or still runs, lacks the attrs of a finished training.
+        # A trial that was added by hand or is still running lacks the attrs of a finished training.
         seen, record = curve(trial), TrialRecord(trial)
         best, run = record.best_epoch, record.epochs_run
         if best is None and run is None and seen:  # with `run` known, its fit called no callback
@@ -178,7 +178,7 @@ class Facts:
             run = len(trial.intermediate_values) or None
         values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
         value = values[self.place]
-        if value is None and seen:  # a trial that did not complete has the value of its best epoch
+        if value is None and seen:  # for a trial that is not COMPLETE, the value of its best epoch
             value = min(seen.values(), key=self.cost)
         return Row(
             trial,
@@ -194,7 +194,7 @@ class Facts:
 
 
 def _unnamed(count: int) -> list[str]:
-    """Return names for the objectives of a study that has none."""
+    """Return names for the objectives of a study that has no names for them."""
     return ["value"] if count == 1 else [f"value {place}" for place in range(count)]
 
 
@@ -207,7 +207,7 @@ def curve(trial: FrozenTrial) -> dict[int, float]:
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials did not run."""
     pruned = [TrialRecord(one) for one in trials if one.state is TrialState.PRUNED]
-    # A trial that ran no epoch repeats another or broke a constraint: no pruner saved its epochs.
+    # A trial that ran no epoch repeats another one or broke a constraint: pruning saved nothing.
     begun = [(one.epochs or epochs, one.epochs_run) for one in pruned if one.diverged is None]
     left = (most - run for most, run in begun if run)
     # A trial of an earlier search may have had more epochs than this one allows.

@@ -1,4 +1,4 @@
-"""Figures of the search as a whole and of each parameter, and the table of those that are shown."""
+"""Figures of the whole search and of each parameter, and the table of figures that are shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kerastune_optuna._report.importances import importances, study_of
 
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
-_WIDE = 30  # times: such a logarithmic range has ticks at powers of ten alone
+_WIDE = 30  # the ratio from which a logarithmic range has ticks only at powers of ten
 
 
 def history(facts: Facts) -> go.Figure:
@@ -64,13 +64,13 @@ def curves(facts: Facts) -> go.Figure:
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
-    """Return one trace for many curves, with a gap after each, and one trace for their ends."""
+    """Return one trace with all curves, separated by gaps, and one trace with their ends."""
     each = [[(row, step + 1, value) for step, value in curve(row.trial).items()] for row in rows]
     points = [point for own in each for point in (*own, (own[0][0], 1, math.nan))]
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
     return [
         go.Scatter(**_xy(points), mode="lines", line=line, **shared),
-        # The marker shows where pruning ended a curve, and alone shows a curve of one epoch.
+        # A marker shows where pruning ended a curve; a curve of one epoch has only a marker.
         go.Scatter(
             **_xy([own[-1] for own in each]),
             mode="markers",
@@ -85,14 +85,14 @@ def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
     rows, epochs, values = zip(*points, strict=True)
     return {
         "x": epochs,
-        # With the digits that a screen shows, which halves their size in the page.
+        # Only the digits that a screen can show, which halves the size of the values in the page.
         "y": [float(f"{value:.5g}") for value in values],
         **style.by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
     }
 
 
 def importance(facts: Facts) -> go.Figure:
-    """Return a bar for each parameter, whose length is its importance."""
+    """Return a figure with a bar for each parameter, whose length is its importance."""
     found = dict(reversed(importances(facts).items()))
     bars = go.Bar(
         x=list(found.values()),
@@ -117,20 +117,20 @@ def importance(facts: Facts) -> go.Figure:
 def front(facts: Facts) -> go.Figure:
     """Return the COMPLETE trials by their first two objectives, with the front drawn on top.
 
-    Where there are more than two objectives, a trial on the front may be worse than others in both
-    of these. Where there is one, there is nothing to draw.
+    With more than two objectives, a trial on the front may be worse than others in both of these.
+    With one objective, there is nothing to draw.
     """
     several = facts.complete if facts.are_several else []
     rows = [row for row in several if all(map(math.isfinite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
     others = [row for row in rows if row.rank != 1]
-    # Of more than two objectives the front is a surface, and a line would mislead.
+    # With more than two objectives, the front is a surface, and a line would mislead.
     mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
     shape = "hv" if facts.directions[0] == "minimize" else "vh"
     traces = [
         _of_two(others, "dominated", style.COLORS["COMPLETE"]),
-        # No trial is between two of the front. A straight line would claim values there, and steps
-        # do not: they go first that way in which no point of them is better than all trials.
+        # No trial lies between two neighbors on the front. A straight line would suggest one.
+        # Steps do not: they go first in the direction in which no point is better than all trials.
         _of_two(best, "front", style.BEST, mode=mode, line={"shape": shape}),
     ]
     return style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
@@ -147,7 +147,7 @@ def slices(facts: Facts, name: str) -> go.Figure:
     if not rows:
         return style.figure([])
     drawn = optuna.visualization.plot_slice(study_of(facts, rows), [name])
-    # Optuna draws them choice by choice, and each in the color of its place among the rows.
+    # Optuna orders the points by choice, and the color of a point is its place among the rows.
     shown = [rows[place] for place in drawn.data[0].marker.color]
     looks = [
         (style.BEST, 12, "star") if row is facts.best else (style.COLORS[row.state], 6, "circle")
@@ -157,7 +157,7 @@ def slices(facts: Facts, name: str) -> go.Figure:
     marker = {**look, "opacity": 0.75, "line": {"width": 0}, "showscale": False}
     drawn.update_traces(marker=marker, **style.by_trial(shown))
     x, kind = drawn.data[0].x, drawn.layout.xaxis.type
-    # More ticks would hide each other, but choices need one each.
+    # More ticks would overlap, but each choice needs one.
     ticks = {} if kind == "category" else {"nticks": 4}
     if kind == "log" and max(x) > _WIDE * min(x):
         ticks = {"dtick": 1}
@@ -166,13 +166,13 @@ def slices(facts: Facts, name: str) -> go.Figure:
 
 
 class Section(NamedTuple):
-    """Hold a figure with what the page says beside it.
+    """Hold a figure with the texts around it on the page.
 
     Args:
-        draw: Draws it; one without data has nothing to draw.
-        heading: What stands above it.
-        without: What stands in its place where there is nothing to draw.
-        note: What stands below it.
+        draw: Returns the figure, which is empty without data.
+        heading: The text above it.
+        without: The text in its place if it is empty.
+        note: The text below it.
     """
 
     draw: Callable[[Facts], go.Figure]
@@ -187,7 +187,7 @@ FIGURES = {
         "Front",
         "No trial is COMPLETE yet.",
         "No trial is better than one on the front in one objective without being worse in another. "
-        "Of more than two objectives, the first two are shown.",
+        "With more than two objectives, the first two are shown.",
     ),
     "curves": Section(
         curves,
@@ -201,7 +201,7 @@ FIGURES = {
         importance,
         "Importance of parameters",
         "Importance needs four trials with different values and parameters.",
-        "By PED-ANOVA: what set the best tenth of the trials apart. PRUNED trials count by their "
+        "By PED-ANOVA: what set the best tenth of the trials apart. PRUNED trials count with their "
         "best value.",
     ),
-}  # by the names by which plot() finds them, in the order of the page
+}  # by the names that plot() takes, in the order of the page

@@ -1,6 +1,6 @@
-"""What a search can conclude and what it cannot, each in one sentence and only where it holds.
+"""Sentences about what can be concluded from a search and what cannot, each only if it holds.
 
-The rules are simple on purpose, and silent where chance alone would mostly do the same.
+The rules are simple on purpose, and say nothing if chance alone would often have the same effect.
 `python -m tests.benchmarks.hints` counts how often they speak without a reason.
 """
 
@@ -19,14 +19,14 @@ from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._report.importances import counts
 from kerastune_optuna._study import StudyRecord, TrialRecord, opening, parts_of
 
-_FEWEST = 20  # trials: of fewer nothing is said of the range of a parameter
-_EDGE = 0.1  # of a range: what lies further out is at its edge
-_BEST = 3  # trials, which must all lie at the edge
-_BY_CHANCE = 0.005  # how likely trials at an edge may seem better where they are not
+_FEWEST = 20  # trials: with fewer, nothing is said about the range of a parameter
+_EDGE = 0.1  # the share of a range that is its edge, at each end
+_BEST = 3  # the best trials, which must all lie at the edge
+_BY_CHANCE = 0.005  # how often trials at an edge may seem better by chance
 
 
 def hints(facts: Facts) -> list[str]:
-    """Return the sentences that hold for a study of one objective, none for one of several."""
+    """Return the sentences that hold for a study; none for one with several objectives."""
     if facts.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
     return [sentence for say in (edges, ended, luck) for sentence in say(facts)]
@@ -36,8 +36,8 @@ def edges(facts: Facts) -> Iterator[str]:
     """Say at which end of a range the best trials lie, and which way to widen it.
 
     The best three trials must lie in the outer tenth, and the trials there must be better than the
-    others in a test of ranks: TPE goes on where its first trials were lucky. PRUNED trials count by
-    the best value that they reached: the default pruner ends most of 30 trials.
+    others by a rank test, since TPE samples where its first trials happened to be good. PRUNED
+    trials count with their best value: the default pruner ends most of 30 trials.
     """
     valued = sorted(filter(counts, facts.rows), key=lambda row: row.cost)
     for name in facts.params:
@@ -53,7 +53,7 @@ def edges(facts: Facts) -> Iterator[str]:
 
 
 def _ends(rows: Sequence[Row], name: str) -> Iterator[tuple[str, str, float, list[bool]]]:
-    """Yield what to say of each end of a number's latest range, and whether trials lie there."""
+    """Yield the words for each end of a parameter's latest range, and which trials lie there."""
     latest = max(rows, key=lambda row: row.number).trial.distributions[name]
     if not isinstance(latest, FloatDistribution | IntDistribution) or latest.single():
         return
@@ -64,7 +64,7 @@ def _ends(rows: Sequence[Row], name: str) -> Iterator[tuple[str, str, float, lis
         ("lower", "lower", latest.low, [place <= _EDGE for place in places]),
         ("upper", "higher", latest.high, [place >= 1 - _EDGE for place in places]),
     ):
-        # On a plain scale 0 and 1 are mostly ends by nature, and no number of anything is below 1.
+        # On a linear scale, 0 and 1 are often natural limits, and a count cannot go below 1.
         may_go_on = latest.log and isinstance(latest, FloatDistribution)
         if may_go_on or end not in (0, 1):
             yield which, way, end, are_there
@@ -94,7 +94,7 @@ def ended(facts: Facts) -> Iterator[str]:
 
 
 def luck(facts: Facts) -> Iterator[str]:
-    """Say where other seeds move a value by more than the best leads the second."""
+    """Say if other seeds change a value by more than the best trial's lead over the second."""
     first, second, *_ = [*facts.complete, None, None]
     if first is None or second is None or not math.isfinite(second.cost):
         return

@@ -18,20 +18,20 @@ _FEWEST = 4  # trials with a value from which importance is computed
 def importances(facts: Facts) -> dict[str, float]:
     """Return how much each parameter mattered for the first metric, the most important first.
 
-    PRUNED trials count by their best value: where most trials are pruned, the others are alike and
-    tell little. Nothing is returned where too few have a value, or where they do not differ.
+    PRUNED trials count with their best value: if most trials are pruned, the others are similar and
+    tell little. The dict is empty if too few trials have a value, or if they do not differ.
     """
     rows = [row for row in facts.rows if counts(row)]
     if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
         return {}
-    # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
+    # If all trials have the same value of a parameter, PED-ANOVA divides by zero.
     with warnings.catch_warnings(action="ignore"):
         found = optuna.importance.get_param_importances(study_of(facts, rows))
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
-    """Return a study of these trials, for Optuna's analyses: all COMPLETE, by their best values."""
+    """Return a study for Optuna's analyses, in which these trials are all COMPLETE."""
     with opening.quiet_optuna():
         study = optuna.create_study(direction=facts.study.directions[facts.place])
     study.add_trials(
@@ -44,11 +44,11 @@ def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
 
 
 def counts(row: Row) -> bool:
-    """Whether a trial came to a value of its own."""
+    """Whether a trial ended with a value that it did not take over from another trial."""
     has_ended = row.state in ("COMPLETE", "PRUNED")
     return has_ended and math.isfinite(row.cost) and TrialRecord(row.trial).repeat_of is None
 
 
 def by_importance(facts: Facts) -> list[str]:
-    """Return the names of the parameters, the most important first where that is known."""
+    """Return the names of the parameters, the most important first if that is known."""
     return list(dict.fromkeys([*importances(facts), *facts.params]))

@@ -1,4 +1,4 @@
-"""The live display of a search: a thread looks at the study now and then, and draws it."""
+"""The live display of a search: a thread reads the study now and then, and draws it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
 
 _TICK = 0.5  # seconds between two pictures
-_REST = 20  # a look at the study that took long is followed by a rest so many times as long
-_terminal = threading.Lock()  # two searches in threads of one process: one of them draws
+_REST = 20  # after reading the study, the thread rests for this many times as long
+_terminal = threading.Lock()  # if two searches run in threads of one process, only one draws
 
 
 def progress_for(
@@ -43,8 +43,8 @@ def progress_for(
         verbose: 0, 1, 2 or "auto", as search() takes it.
         study: The study that is searched.
         storage: Its storage.
-        plan: What the search is to do.
-        n_trials: The number of trials that the user asked for.
+        plan: The plan of the search.
+        n_trials: The size that the study should reach; None for no limit.
     """
     if verbose == 0:
         return Progress()
@@ -55,22 +55,22 @@ def progress_for(
 
 
 def _place() -> Place | None:
-    """Return where a picture can be drawn anew: in a notebook or a terminal; else None."""
+    """Return where a picture can be redrawn, in a notebook or terminal; None if nowhere."""
     console = Console()
     if console.is_jupyter:
         return _in_a_notebook
-    # To rich a pipe is a terminal where FORCE_COLOR is set; and few encodings have our blocks.
+    # If FORCE_COLOR is set, rich treats a pipe as a terminal. Few encodings have our blocks.
     can_draw = console.is_interactive and console.file.isatty() and printable(BLOCKS) == BLOCKS
     return _in_a_terminal if can_draw else None
 
 
 class Live(Lines):
-    """Draw a search while it runs, and tell of trials that fail above the picture.
+    """Draw a search while it runs, and print lines about failed trials above the picture.
 
     Args:
         study: The study that is searched.
-        plan: What the search is to do.
-        n_trials: The size that the study is to reach; None for no limit.
+        plan: The plan of the search.
+        n_trials: The size that the study should reach; None for no limit.
         place: Where to draw.
     """
 
@@ -82,10 +82,10 @@ class Live(Lines):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Draw from a thread of its own, which training cannot hold up."""
+        """Draw in a separate thread, which training cannot hold up."""
         began = time.monotonic()
         with super().running(), self._place() as draw:
-            # IPython knows by the context to which cell a picture belongs.
+            # By the context, IPython knows to which cell a picture belongs.
             context = contextvars.copy_context()
             thread = threading.Thread(
                 target=context.run, args=(self._keep_drawing, draw, began), daemon=True
@@ -97,32 +97,32 @@ class Live(Lines):
                 self._over.set()
                 thread.join(timeout=1)
                 with suppress(Exception):  # whatever it is, it must not hide how the search ended
-                    if not thread.is_alive():  # else it hangs in the storage, as we would
+                    if not thread.is_alive():  # otherwise it hangs in the storage, as we would
                         self._look()
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Leave it to the thread to show how a trial ended."""
+        """Do nothing: the thread shows how a trial ended."""
 
     def catch_up(self) -> None:
-        """Leave it to the thread to look for trials that ended."""
+        """Do nothing: the thread looks for trials that ended."""
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
         while not self._over.is_set():
             looked = time.monotonic()
             self._look()
             took = time.monotonic() - looked
-            if not self._over.is_set():  # else running() draws the last picture
+            if not self._over.is_set():  # otherwise running() draws the last picture
                 draw(replace(self._frame, seconds=time.monotonic() - began))
             self._over.wait(max(_TICK, _REST * took))
 
     def _look(self) -> None:
-        """Read the trials; where they cannot be read, the last picture of them stays."""
+        """Read the trials; if that fails, keep those that were read before."""
         try:
             with one_try():
                 trials = self._study.get_trials(deepcopy=False)
-        except Exception:  # each kind of storage has errors of its own, with no base in common
-            return  # the search uses the same storage, and raises what is wrong with it
+        except Exception:  # each kind of storage has its own errors, with no common base class
+            return  # the search uses the same storage, and raises an error itself
         self._frame = replace(self._frame, trials=trials)
         for trial in trials:
             if trial.state is TrialState.FAIL and trial.number not in self._told:
@@ -131,16 +131,16 @@ class Live(Lines):
 
 @contextmanager
 def _in_a_terminal() -> Iterator[Draw]:
-    """Give a function that draws below all that Python prints meanwhile; the last picture stays."""
+    """Yield a function that draws below all that Python prints; the last picture stays."""
     if not _terminal.acquire(blocking=False):
         yield lambda frame: None
         return
     try:
         with rich.live.Live(
-            # A text that is printed and flushed without a line end is not to be taken for markup.
+            # Without markup: a text may be printed and flushed without a line end.
             console=Console(markup=False, emoji=False, highlight=False),
             auto_refresh=False,
-            redirect_stderr=sys.stderr.isatty(),  # what goes to a file is to go there
+            redirect_stderr=sys.stderr.isatty(),  # if stderr is a file, lines should go there
         ) as live:
             yield lambda frame: live.update(frame, refresh=True)
     finally:
@@ -149,9 +149,9 @@ def _in_a_terminal() -> Iterator[Draw]:
 
 @contextmanager
 def _in_a_notebook() -> Iterator[Draw]:
-    """Give a function that draws below the cell, in place of its last picture."""
+    """Yield a function that draws below the cell, in place of its last picture."""
     from IPython.display import display  # a notebook has it installed
 
-    show: Any = display  # which has no types
+    show: Any = display  # it has no types
     handle = show({"text/plain": ""}, raw=True, display_id=True)
     yield lambda frame: handle.update(for_notebook(frame), raw=True)

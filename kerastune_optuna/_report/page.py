@@ -27,7 +27,7 @@ def write(facts: Facts, path: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    # Its filter `tojson` writes figures so, and nothing that ends the <script> around them.
+    # With these, the filter `tojson` writes figures, and escapes what would end their <script>.
     environment.policies["json.dumps_function"] = to_json
     environment.policies["json.dumps_kwargs"] = {"validate": False}
     sections = {
@@ -41,7 +41,7 @@ def write(facts: Facts, path: Path) -> Path:
         for place, name in enumerate(by_importance(facts))
     }
     page = environment.get_template("page.html").render(
-        plotly=Markup(get_plotlyjs()),  # which needs no escaping: nothing in it is from a study
+        plotly=Markup(get_plotlyjs()),  # needs no escaping: nothing in it comes from a study
         facts=facts,
         text=_text,
         hints=hints(facts),
@@ -56,5 +56,5 @@ def write(facts: Facts, path: Path) -> Path:
 
 
 def _without_labels(figure: go.Figure) -> go.Figure:
-    """Take out the labels of trials: each is in the page once, and page.js puts them back."""
+    """Remove the labels of trials: each is in the page once, and page.js puts them back."""
     return figure.update_traces(hovertext=None, selector=lambda trace: trace.customdata is not None)

@@ -1,4 +1,4 @@
-"""The entry points of figures and the page, whose packages are optional."""
+"""The entry points for figures and the page, which need optional packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def plot(name: str, study: optuna.Study) -> go.Figure:
     """Return one of the figures, by its name in `figures.FIGURES`.
 
     Raises:
-        ArgumentError: The study has one objective, of which there is no front.
+        ArgumentError: The front was requested, but the study has one objective.
         MissingExtraError: plotly is not installed.
     """
     _check.installed("plotly", extra="plots")
@@ -28,7 +28,7 @@ def plot(name: str, study: optuna.Study) -> go.Figure:
     facts = Facts(study)
     if name == "front" and not facts.are_several:
         raise ArgumentError(
-            f"Study {study.study_name!r} has one objective, and so one best trial and no front. "
+            f"Study {study.study_name!r} has one objective, so it has one best trial and no front. "
             "Call plot_history() to see its values."
         )
     return FIGURES[name].draw(facts)
@@ -38,8 +38,8 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
     """Write everything about a study into one HTML file that needs no network.
 
     Args:
-        study: A study, in whatever state its trials are.
-        path: The file to write; its folder is made where there is none.
+        study: A study, whatever the states of its trials.
+        path: The file to write; its folder is created if it does not exist.
 
     Returns:
         The path of the file.

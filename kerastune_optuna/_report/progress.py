@@ -1,4 +1,4 @@
-"""What a search tells while it runs: nothing, or one line when it starts and one for each trial."""
+"""The progress of a search: nothing, or one line when it starts and one for each trial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kerastune_optuna._study import Objective, TrialRecord, opening
 
 
 class Progress:
-    """Take what a search tells, and print nothing."""
+    """Receive the progress of a search, and print nothing."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -23,13 +23,13 @@ class Progress:
         yield
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Hear that a trial of this process ended."""
+        """Receive a trial of this process that ended."""
 
     def catch_up(self) -> None:
         """Look for trials that ended in other processes."""
 
     def tell(self, line: str | None) -> None:
-        """Hear what else there is to know, if anything."""
+        """Receive a line of information, or None."""
 
 
 class Lines(Progress):
@@ -38,7 +38,7 @@ class Lines(Progress):
     Args:
         study: The study that is searched.
         objective: Its objective.
-        n_trials: The size that the study is to reach; None for no limit.
+        n_trials: The size that the study should reach; None for no limit.
     """
 
     def __init__(self, study: optuna.Study, objective: Objective, n_trials: int | None) -> None:
@@ -49,7 +49,7 @@ class Lines(Progress):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Say first how much of an existing study is done."""
+        """Print how much of an existing study is done, before the block runs."""
         if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
             say(self._beginning())
         yield
@@ -57,16 +57,16 @@ class Lines(Progress):
     def _beginning(self) -> str:
         name, done = self._study.study_name, len(opening.finished(self._study))
         if self._n_trials is None:
-            return f"Going on with study {name!r}: {count(done, 'trial')} done"
+            return f"Continuing study {name!r}: {count(done, 'trial')} done"
         of = f"{done} of {count(self._n_trials, 'trial')} done"
         if done >= self._n_trials:
-            return f"Study {name!r} has {of}: pass more n_trials to go on"
-        return f"Going on with study {name!r}: {of}"
+            return f"Study {name!r} has {of}: pass a larger n_trials to continue"
+        return f"Continuing study {name!r}: {of}"
 
     def catch_up(self) -> None:
-        """Say how the trials ended that other processes ran since the last call."""
+        """Print how trials ended that other processes have run since the last call."""
         ended: list[FrozenTrial] = []
-        with unless_away():  # else the next call prints what ended
+        with unless_away():  # if it is away, the next call prints them
             ended = self._ended()
         for trial in ended:
             if trial.number not in self._told:
@@ -77,12 +77,12 @@ class Lines(Progress):
         return [trial for trial in trials if trial.state.is_finished()]
 
     def tell(self, line: str | None) -> None:
-        """Say what else there is to know."""
+        """Print a line of information, if any."""
         if line is not None:
             say(line)
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Say how a trial ended."""
+        """Print how a trial ended."""
         self._told.add(trial.number)
         say(line_of(trial, self._objective))
 
@@ -96,15 +96,15 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
         end = f"{objective.name} {trial.values and objective.value_of(trial)}"
     else:
         end = f"{record.why}, {record.seconds:.1f} s"
-        if record.best_value is not None:  # else it broke a constraint
+        if record.best_value is not None:  # it is None if the trial broke a constraint
             end = f"{objective.name} {record.best_value:.4g}{_found(record)}, {end}"
     return f"Trial {trial.number}: {end}"
 
 
 def _found(record: TrialRecord) -> str:
-    """Return where a value was found: at an epoch, or in how many trainings, where that is known.
+    """Return where a value was found, at an epoch or in several trainings, if that is known.
 
-    A builder's own fit may return a value and tell of no epoch.
+    A builder's own fit may return a value without an epoch.
     """
     if record.values is not None:
         return f" ± {record.std or 0:.2g} in {len(record.values)} trainings"

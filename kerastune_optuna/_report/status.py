@@ -1,4 +1,4 @@
-"""What is said of a study in lines and as JSON: how far it is, and what is best."""
+"""The status of a study in lines and as JSON: its progress and its best trials."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from kerastune_optuna._study import Home, divergence
 
 
 def line(study: optuna.Study, n_trials: int | None) -> str:
-    """Return in one line the aim, how many trials are done, and the best value.
+    """Return one line with the aim, the number of trials that are done, and the best value.
 
     Args:
         study: The study.
-        n_trials: The size that it is to have; None for no limit.
+        n_trials: The size that the study should reach; None for no limit.
     """
     facts = Facts(study)
     done = facts.counts[TrialState.COMPLETE] + facts.counts[TrialState.PRUNED]
@@ -35,13 +35,13 @@ def line(study: optuna.Study, n_trials: int | None) -> str:
 def glance(home: Home, n_trials: int | None) -> str:
     """Return `line` for a study that may not be open yet, or whose database may be away."""
     begins = f"study {home.name!r}: {home.objectives.aim}"
-    with unless_away():  # which does not wait for the database
+    with unless_away():  # does not wait for the database
         return line(home.existing, n_trials) if home.may_be_read else f"{begins}, not open yet"
     return f"{begins}, does not answer"
 
 
 def status(study: optuna.Study) -> Iterator[str]:
-    """Yield lines on the aim, the states of trials, the best ones, and what is running."""
+    """Yield lines about the aim, the states of trials, the best ones, and the running ones."""
     facts = Facts(study)
     yield f"Study {facts.name!r}: {facts.aim}"
     states = ", ".join(f"{count} {state.name}" for state, count in facts.counts.items())
@@ -64,7 +64,7 @@ def _progress(trial: FrozenTrial) -> str:
 
 
 def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return the parameters of the best trial; of several objectives, a list of the best trials.
+    """Return the parameters of the best trial; with several objectives, a list of the best trials.
 
     Raises:
         NoTrialsError: No trial is COMPLETE.

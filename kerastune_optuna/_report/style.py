@@ -1,4 +1,4 @@
-"""How figures look: on a light page and on a dark one, with a label for each trial."""
+"""The style of figures, for light and dark pages, with a label for each trial."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Row
 
-# Each is visible on a white page and on a black one. The first are in the background.
+# Each color is visible on white and on black. The first ones are drawn in the background.
 COLORS = {"FAIL": "#e0524d", "PRUNED": "#858585", "RUNNING": "#1aa587", "COMPLETE": "#3d8bd9"}
 BEST = "#ee7a22"
 _INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
@@ -24,16 +24,16 @@ def figure(traces: Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go
     """Return a figure without a background, with titles for its axes.
 
     Args:
-        traces: What it shows.
+        traces: The traces that it shows.
         x: Title of the horizontal axis.
         y: Title of the vertical axis.
-        **layout: More of plotly's layout.
+        **layout: Further arguments for plotly's layout.
     """
     return dressed(go.Figure(list(traces)), x, y, **layout)
 
 
 def dressed(drawn: go.Figure, x: str = "", y: str = "", **layout: Any) -> go.Figure:
-    """Give a figure that Optuna may have drawn our looks, and titles for its axes."""
+    """Apply our style to a figure, which Optuna may have drawn, and add titles to its axes."""
     axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "tickformat": "~g"}
     drawn.update_layout(
         title={"text": ""},
@@ -52,7 +52,7 @@ def dressed(drawn: go.Figure, x: str = "", y: str = "", **layout: Any) -> go.Fig
 
 
 def label(row: Row) -> str:
-    """Return the text that plotly shows where the pointer is on a trial, as HTML."""
+    """Return the text that plotly shows if the pointer is over a trial, as HTML."""
     params = text.params(row.trial.params)
     if len(params) > _MOST_PARAMS:
         params = [*params[:_MOST_PARAMS], f"and {len(params) - _MOST_PARAMS} more"]
@@ -63,9 +63,9 @@ def label(row: Row) -> str:
 
 
 def by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
-    """Return what makes points name their trials: one label for each point, and more below it.
+    """Return the arguments by which points show their trials' labels, with `more` below each.
 
-    The page keeps each label once, and finds it by the number of the trial in `customdata`.
+    The page contains each label once, and finds it by the number of the trial in `customdata`.
     """
     rows = list(rows)
     labels = {row.number: label(row) for row in rows}
@@ -77,24 +77,24 @@ def by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
 
 
 def points(rows: Sequence[Row], x: Sequence[Any], y: Sequence[Any], **look: Any) -> go.Scatter:
-    """Return a marker for each trial, or what else plotly calls a mode."""
+    """Return a trace with a marker for each trial, or with another mode of plotly."""
     return go.Scatter(x=x, y=y, **{"mode": "markers", **look}, **by_trial(rows))
 
 
 def span(values: Iterable[float | None]) -> dict[str, Any]:
-    """Return the range of an axis on which a few far values do not flatten all others."""
+    """Return the range of an axis on which a few outliers do not flatten all other values."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     if not known:
         return {}
     low, high = np.percentile(known, [2, 98])
     width = high - low
-    # An end without far values is not cut off: all good values may be there.
+    # An end without outliers is not cut off: all good values may be there.
     bottom, top = max(min(known), low - width), min(max(known), high + width)
     room = 0.05 * (top - bottom)
     return {"range": [float(bottom - room), float(top + room)]} if room else {}
 
 
 def by_state(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows of each state that has some, those in the background first."""
+    """Return the rows by state, without empty states, those in the background first."""
     found = {state: [row for row in rows if row.state == state] for state in COLORS}
     return {state: rows for state, rows in found.items() if rows}

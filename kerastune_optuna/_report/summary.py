@@ -1,4 +1,4 @@
-"""The best trials of a study as a table: for a terminal, and for a notebook."""
+"""The best trials of a study as a table, for a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPREAD = "value: mean ± standard deviation of a trial's trainings; "
 def summary(study: optuna.Study, n: int) -> str:
     """Return the table of the best `n` trials, ready to print."""
     integer("n", n, least=1, instead="Pass how many trials to list.")
-    # rich would draw into a notebook at once, where we want the text.
+    # In a notebook, rich would draw at once, but we want the text.
     console = Console(highlight=False, force_jupyter=False)
     with console.capture() as captured:
         console.print(Group(*_parts(Facts(study), n)))
@@ -37,7 +37,7 @@ def summary_html(study: optuna.Study, n: int) -> str:
 
 
 def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
-    """Yield the title, the table, and the lines below it: states, epochs, time, sentences."""
+    """Yield the title, the table, and the lines below it: states, epochs, time, and hints."""
     yield Text(f' Study "{facts.name}": {facts.aim}', style="bold")
     if not facts.rows:
         yield Text(" No trial has begun yet.")
@@ -54,7 +54,7 @@ def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
 
 
 def _table(facts: Facts, n: int) -> Table:
-    # Without lines between columns, so that parameters have room on 80 of them.
+    # Without lines between columns, so that parameters have room in 80 characters.
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
     values = [facts.metric, *facts.other_metrics] if facts.are_several else ["value"]
     for heading in ("rank", "trial", *values, "epoch", "seconds"):
@@ -67,7 +67,7 @@ def _table(facts: Facts, n: int) -> Table:
 
 
 def _cells(row: Row) -> Iterator[Text]:
-    """Yield the cells of a trial: Text, since rich would take brackets in a str for its markup."""
+    """Yield the cells of a trial as Text, since rich would read brackets in a str as markup."""
     yield Text("" if row.rank is None else str(row.rank), "bold")
     yield Text(str(row.number), "cyan")
     spread = "" if row.std is None else f" ± {row.std:.2g}"

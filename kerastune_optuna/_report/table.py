@@ -1,4 +1,4 @@
-"""What a study came to, as a pandas DataFrame."""
+"""The results of a study as a pandas DataFrame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kerastune_optuna._study import StudyRecord, TrialRecord, liveness
 if TYPE_CHECKING:
     import pandas
 
-# The user attrs of a trial that a reader looks for.
+# The user attrs of a trial that users look for.
 _ATTRS = (
     TrialRecord.best_value,
     TrialRecord.best_epoch,
@@ -26,7 +26,7 @@ _ATTRS = (
     TrialRecord.n_params,
     TrialRecord.worker,
 )
-# The further user attrs of a trial that takes another's place, or has several trainings.
+# Further user attrs, of a trial that runs another one again or has several trainings.
 _OF_SOME = (
     TrialRecord.retry_of,
     TrialRecord.std,
@@ -37,9 +37,9 @@ _OF_SOME = (
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:
-    """Return a table with one row for each trial that began, in the order of their numbers.
+    """Return a table with one row for each trial that began, ordered by number.
 
-    Columns: number, state, value (of several objectives a `values_...` for each), a `params_...`
+    Columns: number, state, value (with several objectives, a `values_...` for each), a `params_...`
     for each parameter, and the user attrs of trials.
     """
     import pandas  # takes half a second to import, and only results() needs it
@@ -53,7 +53,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     rows = [_row(trial, names, values, attrs) for trial in trials]
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     table = pandas.DataFrame(rows, columns=columns)
-    # warm_start= compares trials by this; pandas keeps it where columns are renamed or added.
+    # warm_start= compares trials by this; pandas keeps it if columns are renamed or added.
     table.attrs[StudyRecord.given] = {
         "objectives": facts.metrics,
         "directions": facts.directions,

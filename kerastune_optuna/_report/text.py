@@ -1,4 +1,4 @@
-"""How numbers, times and parameters are written for people."""
+"""Numbers, times and parameters in a form for people to read."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _LONGEST = 60  # characters of one parameter: a choice may be a long text
 
 
 def printable(text: str) -> str:
-    """Return a text with `?` for what standard output cannot show: a pipe may take ASCII alone."""
+    """Return a text with `?` for what standard output cannot show: a pipe may only take ASCII."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Print on standard output, whatever its encoding is."""
+    """Print to standard output, whatever its encoding is."""
     print(printable(text), end=end, flush=True)
 
 
 def for_notebook(picture: RenderableType) -> dict[str, str]:
-    """Return what rich draws as HTML, in colors for light and dark pages, and as text."""
+    """Return a picture of rich as HTML, in colors for light and dark pages, and as text."""
     console = Console(
         file=io.StringIO(), record=True, width=100, height=60, highlight=False, force_jupyter=False
     )
@@ -35,7 +35,7 @@ def for_notebook(picture: RenderableType) -> dict[str, str]:
 
 
 def number(value: float | None) -> str:
-    """Return a number with six digits at most, nothing for None."""
+    """Return a number with at most six digits; "" for None."""
     return "" if value is None else f"{value:.6g}"
 
 

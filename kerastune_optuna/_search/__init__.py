@@ -1,4 +1,4 @@
-"""What is tried next, and when to stop."""
+"""Which configuration is tried next, and when a search stops."""
 
 from kerastune_optuna._search.budget import Budget as Budget
 from kerastune_optuna._search.failures import check_study as check_study

@@ -1,9 +1,10 @@
 """The budget of a search: which trial may run next, exact for any number of workers.
 
-Each trial is a slot, and one worker alone gets it. Optuna numbers trials atomically. Only the first
-`n_trials` slots that count may be taken, so that no race makes a study too large. The worker that
-took the last slot lays out the next one, when it takes its own or when it comes back; others do so
-only where it does not come for a while. So no slot is laid out twice either.
+Each trial is a slot, and only one worker gets it. Optuna numbers trials atomically. Workers may
+take only the first `n_trials` slots that count, so that no race makes a study too large. The worker
+that took the last slot lays out the next one, when it takes its slot or when it comes back for
+another; other workers do so only if it does not come back for a while. So no slot is laid out twice
+either.
 """
 
 from __future__ import annotations
@@ -23,28 +24,28 @@ from kerastune_optuna._search import slots as _slots
 from kerastune_optuna._search.stopping import StopConditions
 from kerastune_optuna._study import Watch, liveness, opening, retry
 
-# Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
-# from it would change the training.
+# Not the global generator of the module random, which a trial seeds for the user's code: a wait
+# that draws from it would change the training.
 _chance = random.Random()
-_PATIENCE = 0.5  # seconds for which others wait at least for who took the last slot
-_FIRST_PATIENCE = 0.05  # the same for who took the first slot of a study, and lays out no other
+_PATIENCE = 0.5  # seconds for which others wait at least for the worker that took the last slot
+_FIRST_PATIENCE = 0.05  # the same after the first slot of a study, whose worker lays out no other
 _POLL = 0.02  # seconds between two looks at the slots
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 
-# The threads of a process sign alike: without the lock, each would lay out the slot after the one
-# that its process took.
+# The threads of a process have the same signature: without the lock, each would lay out the slot
+# after the one that its process took.
 _one_thread = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Give workers trials to run, until the study has its size or the search is to stop.
+    """Give workers trials to run, until the study has its size or the search should stop.
 
     Args:
         n_trials: Size of the study; None for no limit.
-        ending: What may end the search before that.
-        laid_out: Returns those trials of a study, by their numbers, that alone may run, which were
-            laid out before with all their parameters. None (default) lays out slots for a sampler.
+        ending: The conditions that may end the search before that.
+        laid_out: Returns the only trials of a study that may run, ordered by number; they were laid
+            out before with all their parameters. None (default) lays out slots for a sampler.
     """
 
     n_trials: int | None
@@ -52,7 +53,7 @@ class Budget:
     laid_out: Callable[[optuna.Study], list[FrozenTrial]] | None = None
 
     def slots(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the trials that count towards the size, by their numbers."""
+        """Return the trials that count towards the size, ordered by number."""
         return (self.laid_out or _slots.of)(study)
 
     def _lacks_slots(self, slots: Sequence[FrozenTrial]) -> bool:
@@ -77,7 +78,7 @@ class Budget:
         return None
 
     def _looks(self, study: optuna.Study) -> Iterator[tuple[list[FrozenTrial], list[FrozenTrial]]]:
-        """Yield the slots, and those that are free, at each look until no trial may start."""
+        """Read and yield the slots, and those that are free, until no further trial may start."""
         while not self.ending.is_over():
             slots = self.slots(study)
             free = _slots.free(slots[: self.n_trials])
@@ -87,14 +88,14 @@ class Budget:
             yield slots, free
 
     def prepare(self, study: optuna.Study) -> None:
-        """Lay out a slot where none is free: workers that start at once would each do so."""
+        """Lay out a slot if none is free: workers that start together would each lay out one."""
         self._lay_out_where(study, _is_none_free)
 
     def _lay_out_after(self, study: optuna.Study, taken: FrozenTrial) -> None:
-        """Lay out the next slot where this worker took the last one."""
+        """Lay out the next slot if this worker took the last one."""
 
         def is_last(slots: Sequence[FrozenTrial]) -> bool:
-            # The first trial may find that its configuration is the only one.
+            # Not before the builder has suggested parameters: there may be only one configuration.
             return any(map(_slots.has_asked, slots)) and slots[-1].number == taken.number
 
         self._lay_out_where(study, is_last)
@@ -102,23 +103,23 @@ class Budget:
     def _lay_out_in_turn(
         self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], turn: _Turn
     ) -> None:
-        """Lay out the next slot where none is free, and it is for this worker to do."""
+        """Lay out the next slot if none is free and it is this worker's turn."""
         if turn.has_come(slots):
             self._lay_out_where(study, _is_none_free)
-        if watch.is_due():  # what a dead worker was about to ask for is never known
+        if watch.is_due():  # a dead worker will never suggest the parameters we wait for
             self.reap(study, watch)
         time.sleep(_POLL if slots else 0)
 
     def _lay_out_where(
         self, study: optuna.Study, is_due: Callable[[Sequence[FrozenTrial]], bool]
     ) -> None:
-        """Lay out a slot, unless the trials that have not asked yet will ask for all that is left.
+        """Lay out a slot, unless trials without parameters will try all configurations left.
 
-        A slot for which nothing is left would wait for ever, or train a configuration again.
+        A slot for which no configuration is left would wait forever, or train one again.
 
         Args:
             study: The study.
-            is_due: Whether these slots need another one.
+            is_due: Returns whether another slot is needed after these.
         """
         with _one_thread:
             slots = self.slots(study)
@@ -128,7 +129,7 @@ class Budget:
                 retry.lay_out(study)
 
     def _is_all_done(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether nothing is to be run again, nor may have to be: for that, wait a moment."""
+        """Whether no trial has to run again; wait a moment if that is still in doubt."""
         if self.reap(study, watch):
             return False
         if not any(watch.is_in_doubt(one) for one in slots if one.state is TrialState.RUNNING):
@@ -137,48 +138,48 @@ class Budget:
         return False
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
-        """Wait where all that is left to do is running in other processes.
+        """Wait while all the remaining trials run in other processes.
 
-        Without this wait nobody would be left to run a trial again whose machine vanishes.
+        Without this wait, nobody would be left to run a trial again if its machine vanishes.
 
         Args:
             study: The study.
-            watch: What has been seen of the trials of other machines.
+            watch: Watches the trials of other machines.
 
         Returns:
-            Whether there may be something to run here now.
+            Whether there may be a trial to run here now.
         """
         looks = 0
         while not self.ending.is_over() and self._is_left_to_others(study):
             others = self._at_work_elsewhere(study, watch)
-            # After the look at others: a trial whose lease had lapsed then is reaped now.
+            # After reading the others: a trial whose lease had lapsed by then is reaped now.
             if self.reap(study, watch):
                 return True
             if not others:
                 return False
-            if looks == 1:  # only at the second look: many end in a moment
+            if looks == 1:  # not at the first look: many trials end within a moment
                 _tell_of(others, len(opening.finished(study)), self.n_trials)
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.ending.is_over()
 
     def _is_left_to_others(self, study: optuna.Study) -> bool:
-        """Whether no slot is free, nor missing."""
+        """Whether no slot is free, and none is missing."""
         slots = self.slots(study)
         is_any_free = bool(_slots.free(slots[: self.n_trials]))
         return not self._lacks_slots(slots) and not is_any_free
 
     def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
-        """Return the trials of this budget's size that another process runs, and beats for."""
+        """Return the trials within this budget that another living process runs."""
         slots = self.slots(study)
         theirs = {slot.number for slot in slots[: self.n_trials]}
-        # A process that lives may have left its trial, as where its search broke off.
+        # A living process may have abandoned its trial, for example if its search raised an error.
         running = [one for one in watch.running(study) if one.number in theirs]
         elsewhere = filter(liveness.is_signed_elsewhere, running)
         return [one for one in elsewhere if not watch.has_lapsed(one)]
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
-        """Lay out a slot in place of a failed trial where no worker is about to do so."""
+        """Lay out a slot in place of a failed trial, unless a slot is free already."""
         if not _slots.counts(failed):
             self._lay_out_where(study, _is_none_free)
 
@@ -187,26 +188,26 @@ class Budget:
 
         Args:
             study: The study.
-            watch: What has been seen of the trials of other machines.
+            watch: Watches the trials of other machines.
 
         Returns:
             Whether there were any.
         """
         lost = [trial for trial in watch.running(study) if watch.is_dead(trial)]
-        # Read a trial once more: its worker may be gone because it ended the trial well meanwhile.
+        # Read each trial again: its worker may have finished the trial since, and then ended.
         now = (_optuna.as_stored(study, trial) for trial in lost)
         dead = [trial for trial in now if trial.state is TrialState.RUNNING]
         return sum(self._reap_one(study, trial) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
-        """Leave a trial of this process to be resumed."""
+        """Fail a trial of this process, and lay it out again to be resumed."""
         self._reap_one(study, _optuna.as_stored(study, trial))
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        # Nobody runs it, though the process that signed it lives: then it was interrupted.
+        # If this process signed the trial, its worker did not die: the trial was interrupted.
         reason = retry.INTERRUPTED if liveness.is_signed_here(trial) else retry.DIED
         is_ours = retry.fail_and_retry(study, trial, reason)
-        if is_ours:  # where it is not run again, another configuration takes its place
+        if is_ours:  # if the trial is not run again, another configuration takes its place
             self.make_up(study, _optuna.as_stored(study, trial))
         return is_ours
 
@@ -217,37 +218,38 @@ def _is_none_free(slots: Sequence[FrozenTrial]) -> bool:
 
 
 class _Turn:
-    """Tell when it is for a worker that waits to lay out the next slot."""
+    """Decide when a waiting worker should lay out the next slot."""
 
     def __init__(self) -> None:
         self._seen: object = None
         self._moment = float("inf")
 
     def has_come(self, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether it has: this process took the last slot, or who took it has not come for long.
+        """Whether this process took the last slot, or the worker that took it is late.
 
         Args:
-            slots: Those of the study; none of them is free.
+            slots: The slots of the study, of which none is free.
         """
         if not slots or liveness.is_signed_here(slots[-1]):
             return True
         last = slots[-1]
         seen = last.number, last.state, _slots.has_asked(last)
         if seen != self._seen:
-            # Who runs the first trial did not know whether there is a second configuration.
+            # The worker of the first trial laid out no slot: it did not know if there is a second
+            # configuration.
             is_running = last.state is TrialState.RUNNING
             is_first = len(slots) == 1 and is_running and _slots.has_asked(last)
             patience = _FIRST_PATIENCE if is_first else _PATIENCE
-            # Of several that wait, one is to be the first.
+            # A random wait, so that of several waiting workers one is the first.
             self._seen, self._moment = seen, time.monotonic() + patience * _chance.uniform(1, 2)
         return time.monotonic() > self._moment
 
 
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
-    """Say what a search waits for, and how to end that."""
+    """Print which trials a search waits for, and how to end the wait."""
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
     where = ", ".join(f"trial {one.number} runs {liveness.whereabouts(one)}" for one in others)
     _signals.tell(
-        f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
-        "the waiting alone."
+        f"{of} done; {where}. Waiting, to run a trial again here if its process dies; Ctrl-C ends "
+        "only the wait."
     )

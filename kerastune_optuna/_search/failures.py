@@ -1,4 +1,4 @@
-"""Failures that end a search: each condition is asked when a trial has come to nothing."""
+"""Failures that end a search: each condition is checked when a trial fails or diverges early."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from kerastune_optuna._study import TrialRecord, divergence
 
 @dataclass(frozen=True)
 class InARow:
-    """So many trials failed one after the other.
+    """End a search after a number of failed trials in a row.
 
     Args:
-        most: How many of them end a search.
+        most: The number of failed trials.
     """
 
     most: int
 
     def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise where that is so.
+        """Raise if the last trials of a search failed.
 
         Args:
             own: The trials of the search.
@@ -40,17 +40,17 @@ class InARow:
         many = f"{self.most} trials failed in a row, the last one"
         raise TooManyFailuresError(
             f"{many if self.most > 1 else 'The trial failed'} (trial {last[-1].number}) with: "
-            f"{why}. Mend build_model or its ranges; search() then goes on. "
-            "max_failed_trials= allows more."
+            f"{why}. Fix build_model or its ranges, and call search() again. "
+            "max_failed_trials= allows more failures."
         )
 
 
 @dataclass(frozen=True)
 class OfOneCause:
-    """Two trials failed with the same error before any succeeded, or could still succeed."""
+    """End a search if two trials failed with the same error, and none succeeded or still may."""
 
     def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise where that is so, as `InARow` does."""
+        """Raise if two trials failed with the same error, with the arguments of `InARow.check`."""
         if any(map(_succeeded, trials)):
             return
         by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
@@ -62,29 +62,29 @@ class OfOneCause:
                 why = TrialRecord(first).why.rstrip(".")
                 raise TooManyFailuresError(
                     f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                    f"{why}. Mend build_model, the data or the arguments; the same call "
-                    "then goes on. Where other configurations work, enqueue() lets one of them go "
-                    "first in a search, or max_failed_trials= says how many may fail."
+                    f"{why}. Fix build_model, the data or the arguments, and make the same call "
+                    "again. If other configurations work, enqueue() one of them before a search, "
+                    "or pass max_failed_trials= to allow more failures."
                 )
 
 
 @dataclass(frozen=True)
 class InVain:
-    """Enough trials ended, and all of them failed or diverged.
+    """End a search in which all trials failed or diverged.
 
     Args:
-        most: How many are enough; None for ten, or two whose data has values that are not finite.
+        most: After how many trials; None for ten, or for two if the data has NaN or infinity.
     """
 
     most: int | None
 
     def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise where that is so, as `InARow` does."""
+        """Raise if enough trials ended and all failed or diverged, as `InARow.check` does."""
         divergence.check(_tried(own), self.most, trials)
 
 
 def check_study(study: optuna.Study) -> None:
-    """Raise where trials of the study ended, and none was trained, or all failed or diverged.
+    """Raise if trials of the study ended, but none was trained, or all failed or diverged.
 
     Raises:
         TooManyFailuresError: Says how the last one ended.
@@ -95,7 +95,7 @@ def check_study(study: optuna.Study) -> None:
 
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials whose own training decided how they ended, by their numbers."""
+    """Return the trials whose own training decided how they ended, ordered by number."""
     records = map(TrialRecord, trials)
     own = (one.of for one in records if one.repeat_of is None and not one.breaks_constraint)
     return [one for one in own if _by_itself(one) and divergence.has_begun(one)]
@@ -108,5 +108,5 @@ def _by_itself(trial: FrozenTrial) -> bool:
 def _succeeded(trial: FrozenTrial) -> bool:
     """Whether a trial showed that the code, the data and the arguments can work."""
     is_done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    # A trial that broke a constraint was not trained, and has neither values nor reports.
+    # A trial that broke a constraint was not trained, so it has neither values nor reports.
     return is_done and (trial.values is not None or bool(trial.intermediate_values))

@@ -1,4 +1,4 @@
-"""Configurations of other studies, fitted to what a builder asks for."""
+"""Configurations of other studies, fitted to the parameters that a builder asks for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kerastune_optuna._search.together import together
 
 
 class Fit(NamedTuple):
-    """Hold what a builder takes of a configuration."""
+    """Hold the part of a configuration that a builder can use."""
 
     params: dict[str, Any]  # as Optuna stores them
-    ranges: dict[str, BaseDistribution]  # of all that the builder asks for
-    is_whole: bool  # whether that is all, and nothing of the configuration is left over
+    ranges: dict[str, BaseDistribution]  # of all parameters that the builder asks for
+    is_whole: bool  # whether `params` has all of these, and the configuration has no others
 
     def as_trial(self, value: float) -> FrozenTrial:
         """Return a COMPLETE trial of these parameters."""
@@ -26,20 +26,20 @@ class Fit(NamedTuple):
 
 
 class Fitting:
-    """Fit configurations to a builder, which is called once for each set of names.
+    """Fit configurations to a builder, which is called once for each set of parameter names.
 
     Args:
         build_model: The builder.
-        functions: The functions that search() gets as data, and that may ask for parameters.
+        functions: The functions that search() gets as data, which may ask for parameters too.
     """
 
     def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
         self._build_model = together(build_model, functions)
         self._ranges: dict[frozenset[str], dict[str, BaseDistribution]] = {}
-        self.asked: dict[str, BaseDistribution] = {}  # all that the builder has asked for
+        self.asked: dict[str, BaseDistribution] = {}  # all parameters that the builder asked for
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
-        """Return what the builder takes of a configuration."""
+        """Return the part of a configuration that the builder can use."""
         names = frozenset(params)
         if names not in self._ranges:
             self._ranges[names] = self._learned(params)
@@ -48,12 +48,12 @@ class Fitting:
         taken = {
             name: one.to_external_repr(one.to_internal_repr(params.get(name)))
             for name, one in ranges.items()
-            if _check.allows(one, params.get(name))  # None may be a choice, which tables leave out
+            if _check.allows(one, params.get(name))  # a missing value may stand for the choice None
         }
         return Fit(taken, ranges, taken.keys() == ranges.keys() >= params.keys())
 
     def _learned(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-        """Return what the builder asks for with these parameters."""
+        """Return the distributions that the builder asks for when it gets these parameters."""
 
         def choose(name: str, distribution: BaseDistribution) -> Any:
             value = params.get(name)

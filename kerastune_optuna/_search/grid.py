@@ -1,4 +1,4 @@
-"""A grid: each configuration of a builder once, in an order of chance, until none is left."""
+"""A grid: each configuration of a builder once, in random order, until none is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from kerastune_optuna._search.together import together
 
 
 class Grid(RandomSampler):
-    """Draw by chance, and refuse what has no end of values; LearningSampler repeats nothing."""
+    """Draw at random, and refuse parameters with infinitely many values.
+
+    LearningSampler makes sure that no configuration is drawn twice.
+    """
 
     def sample_independent(
         self,
@@ -31,10 +34,10 @@ class Grid(RandomSampler):
 
 
 def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
-    """Refuse a builder that asks for a parameter without an end of values, by one call of it.
+    """Call a builder once, and refuse it if a parameter has infinitely many values.
 
     Args:
-        build_model: The builder. Nothing that it returns is trained.
+        build_model: The builder. The model that it returns is not trained.
         functions: The functions that search() gets as data, which may ask for parameters too.
 
     Raises:
@@ -52,7 +55,7 @@ def _check_end(name: str, distribution: BaseDistribution) -> None:
     space.check_choices(name, distribution, once=True)
     if math.isinf(space.size(distribution)):
         raise ArgumentError(
-            f"sampler='grid' needs an end of values, and {name!r} "
-            f"({space.described(distribution)}) has none. Pass step= to suggest_float or hp.Float, "
-            "or sampler='qmc', which spreads n_trials evenly."
+            f"sampler='grid' needs finitely many values, but {name!r} "
+            f"({space.described(distribution)}) has no step. Pass step= to suggest_float or "
+            "hp.Float, or sampler='qmc', which spreads n_trials evenly."
         )

@@ -1,4 +1,4 @@
-"""Compare what a builder asks for with what trials had, and name the parameter that differs."""
+"""Compare the parameters that a builder asks for with those of trials; name one that differs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _WIDEST = 100  # characters for the values of a parameter in an error
 def explain(
     error: Exception, build_model: space.Builder, trial: BaseTrial, who: str = "build_model"
 ) -> None:
-    """Say which parameter a builder could not get, where that is why it raised an error.
+    """Raise an error that names the parameter for which Optuna's code raised one, if it did.
 
     Args:
-        error: The error. Optuna raises one for choices that have changed, or that no study holds.
+        error: The error. Optuna raises one for choices that have changed or cannot be stored.
         build_model: The builder, which is called once more.
-        trial: What it was called with: a running trial, or a finished one.
-        who: What the error calls it.
+        trial: The trial that it was called with, running or finished.
+        who: The name of the builder in the error.
 
     Raises:
-        StudyMismatchError: Names the parameter, what was and what is asked for, and the way out.
+        StudyMismatchError: Names the parameter, says what was asked for before and what is now, and
+            what to do.
     """
     if not _is_of_optuna(error):
         return
@@ -44,42 +45,42 @@ def explain(
 
 
 def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistribution) -> None:
-    """Refuse what a trial could not give, like other choices than before."""
+    """Refuse a parameter that a trial cannot have, for example because its choices have changed."""
     space.check_choices(name, distribution, once=False)
     for old in _earlier_distributions(trial, name):
         if not _check.fits(distribution, old):
             raise StudyMismatchError(
-                f"{who} asks for {name!r} as {_range_of(distribution)}, and the study has it as "
-                f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its "
-                f"scale. Give the new one another name, or {_ANEW}."
+                f"{who} asks for {name!r} as {_range_of(distribution)}, but the study has it as "
+                f"{_range_of(old)}. Within a study, a parameter keeps its choices, type and scale. "
+                f"Give the new one another name, or {_ANEW}."
             )
     if isinstance(trial, FrozenTrial) and name not in trial.params:
         raise StudyMismatchError(
-            f"{who} asks for {name!r}, which trial {trial.number} did not have. Say what the "
-            f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}};"
-            f" or restore the builder of their search, or {_ANEW}."
+            f"{who} asks for {name!r}, which trial {trial.number} did not have. Give earlier "
+            f"trials a value by build_model.default_params = lambda: {{{name!r}: ...}}, restore "
+            f"the builder of their search, or {_ANEW}."
         )
 
 
 def check_choices(trial: BaseTrial) -> None:
-    """Refuse choices of which the study may hold another one than the model has, or none.
+    """Refuse choices that the study cannot hold, or cannot tell from each other.
 
     Raises:
         ArgumentError: Two choices of a parameter are equal.
-        ArgumentTypeError: A choice is neither None, a bool, a number nor a text.
+        ArgumentTypeError: A choice is not None, a bool, a number or a text.
     """
     for name, distribution in trial.distributions.items():
         space.check_choices(name, distribution, once=False)
 
 
 def _is_of_optuna(error: Exception) -> bool:
-    """Whether Optuna's code raised an error, or called what did."""
+    """Whether Optuna's code is in the traceback of an error."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(str(one.f_globals.get("__name__")).startswith("optuna.") for one in frames)
 
 
 def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
-    """Give a finished trial the builder's defaults for what it lacks; False where none is new."""
+    """Give a finished trial the builder's defaults for missing parameters; False if none is new."""
     own = defaults_of(build_model)
     is_any_new = any(name not in trial.params for name in own)
     trial.params = {**own, **trial.params}
@@ -87,13 +88,13 @@ def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
 
 
 def defaults_of(build_model: space.Builder) -> dict[str, Any]:
-    """Return what a builder says of its defaults; nothing where it has no `default_params`."""
+    """Return the builder's `default_params()`; an empty dict if it has no such function."""
     own = getattr(build_model, "default_params", None)
     return {} if own is None else dict(own())
 
 
 def _earlier_distributions(trial: BaseTrial, name: str) -> list[BaseDistribution]:
-    """Return the distributions that a parameter had in earlier trials, or in the finished one."""
+    """Return the distributions that a parameter had in earlier trials, or in a finished trial."""
     trials: Sequence[BaseTrial] = [trial]
     if isinstance(trial, optuna.Trial):
         trials = trial.study.get_trials(deepcopy=False)

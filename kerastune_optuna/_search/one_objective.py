@@ -15,11 +15,11 @@ from kerastune_optuna._study import Objectives, TrialRecord
 
 
 def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
-    """Return the trial as one of a study of the watched objective, which can report and be pruned.
+    """Return the trial as part of a study of only the watched objective, so that it can be pruned.
 
-    Optuna refuses both where there are several objectives, though its storages keep the reports of
-    any trial. The trial returned and the trial given share one stored trial: what is written to
-    either is seen by the other.
+    With several objectives, Optuna refuses to report and to prune, although its storages keep the
+    reports of any trial. The returned trial and the given one share one stored trial: each sees
+    what is written to the other.
     """
     if not objectives.are_several:
         return trial
@@ -30,10 +30,10 @@ def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
 
 
 class _StorageOfOne:
-    """Be the storage, but show one direction, and of each trial the value of one objective.
+    """Wrap the storage, and show only the watched objective: its direction and its values.
 
-    Where the size of models is an objective, a trial is compared only with trials whose models are
-    no larger: a trial that is worse than a larger one may still be on the front.
+    If the size of models is an objective, a trial is compared only with trials whose models are no
+    larger: a trial that is worse than a larger one may still be on the front.
     """
 
     def __init__(self, trial: optuna.Trial, objectives: Objectives) -> None:
@@ -53,7 +53,7 @@ class _StorageOfOne:
         return [self._shown(one) for one in trials if self._is_rival(one)]
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        # Optuna's own method, which calls the two above for the direction and the trials.
+        # Optuna's method calls the two methods above for the direction and the trials.
         return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
 
     def _is_rival(self, other: FrozenTrial) -> bool:

@@ -1,4 +1,4 @@
-"""The space of a builder as a table, before anything is trained."""
+"""A table of a builder's search space, which needs no training."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     """Return a line for each parameter that a builder asks for when it gets its defaults.
 
     Args:
-        build_model: The builder. Nothing that it returns is trained.
-        functions: The functions that search() is to get as data, which may ask for parameters too.
+        build_model: The builder. The model that it returns is not trained.
+        functions: The functions that will be passed to search() as data, which may ask for
+            parameters too.
 
     Returns:
-        The lines, each with its end.
+        The lines, each with a line end.
     """
     space.learn_ranges(build_model)
     notes = _asked(together(build_model, functions), defaults_of(build_model))
@@ -35,7 +36,7 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
 
 
 def _asked(build_model: space.Builder, own: dict[str, Any]) -> list[space.Note]:
-    """Return what a builder asks for: one for KerasTuner notes, too, what is not active."""
+    """Return the parameters that a builder asks for; for KerasTuner's, inactive ones too."""
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         said = walker.notes[-1].default if walker.notes else own.get(name)

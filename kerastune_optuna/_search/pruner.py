@@ -13,21 +13,21 @@ from scipy.stats import rankdata, wilcoxon
 
 from kerastune_optuna._study import sign_of
 
-_MOMENT = 0.5  # seconds for which the best trial is taken to be the same: to read it is a query
+_MOMENT = 0.5  # seconds for which we keep the reports of the best trial: reading it is a query
 _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py
-# SciPy's bounds for exact chances, which it approximates beyond.
+# The most differences for which SciPy computes exact p-values, with and without ties.
 _MOST_COUNTED, _MOST_COUNTED_UNTIED = 13, 50  # differences
 
 
 class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which users know
     """Prune a trial whose curve is worse than that of the best trial, epoch by epoch.
 
-    Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) compares the two, from the third epoch
-    on. Where there is nothing to compare with, no trial is pruned.
+    Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) compares the two curves, from the
+    third epoch on. Until a trial is COMPLETE, no trial is pruned.
 
-    It decides as Optuna's WilcoxonPruner does, in a fraction of a millisecond. Accuracies on few
-    rows tie, and with ties SciPy, which Optuna's pruner calls, goes through all signs of up to 13
-    differences, which takes 640 ms at each epoch.
+    This pruner decides as Optuna's WilcoxonPruner does, but in a fraction of a millisecond.
+    Accuracies on few rows have ties. With ties, SciPy, which Optuna's pruner calls, tries all signs
+    of up to 13 differences, which takes 640 ms at each epoch.
     """
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         worse = [sign * (own[step] - best[step]) for step in sorted(own) if step in best]
         if len(worse) < 2 or _chance(worse) >= _P_THRESHOLD:
             return False
-        # As in Optuna, to the digit: where the best trial is worse in the mean, the curves of this
-        # study cross.
+        # Exactly as in Optuna: if the best trial is worse in the mean, the curves of this study
+        # cross, and an early comparison says little.
         return sign * sum(own.values()) / len(own) > sign * sum(best.values()) / len(best)
 
     def _reports_of_best(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, float]:
-        """Return the reports of the best trial; epochs within a moment share one reading."""
+        """Return the reports of the best trial, read at most once in half a second."""
         asks = study.study_name, trial.number, trial.datetime_start
         known, until, reports = self._known
         if known != asks or time.monotonic() > until:
@@ -65,14 +65,14 @@ def _of_best(study: optuna.Study) -> dict[int, float]:
 
 
 def _chance(worse: Sequence[float]) -> float:
-    """Return the p-value: how likely such differences are where neither curve is worse."""
-    tie = len({0.0, *map(abs, worse)}) <= len(worse)  # there are some of one size, or of none
+    """Return the p-value: how likely such differences are if neither curve is worse."""
+    tie = len({0.0, *map(abs, worse)}) <= len(worse)  # two are equal in size, or one is 0
     if len(worse) > (_MOST_COUNTED if tie else _MOST_COUNTED_UNTIED):
         return float(wilcoxon(worse, alternative="greater", zero_method="zsplit").pvalue)
     differences = np.array(worse)
-    # Doubled, since ranks of ties are halves and an array is indexed by whole numbers.
+    # Doubled, since tied ranks may end in .5, and an array is indexed by whole numbers.
     ranks = (2 * rankdata(np.abs(differences))).astype(int)
-    # ways[n] counts the choices of signs, for the differences that are not 0, under which the ranks
+    # ways[n] counts the choices of signs, for the differences that are not 0, for which the ranks
     # of the positive ones add up to n.
     ways = np.zeros(ranks.sum() + 1)
     ways[0] = 1

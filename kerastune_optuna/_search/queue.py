@@ -1,4 +1,4 @@
-"""Configurations that the user wants tried first, checked against what build_model asks for."""
+"""Configurations that the user enqueues, checked against what build_model asks for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from kerastune_optuna._search import mismatch, space
 from kerastune_optuna._search.together import together
 from kerastune_optuna._study import TrialRecord, retry
 
-_PLAIN = (str, int, float, bool, type(None))  # what databases give back as it was
+_PLAIN = (str, int, float, bool, type(None))  # types that a database returns unchanged
 
 
 def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:
-    """Return parameters that the user asks for, as Optuna stores them.
+    """Return the parameters that the user wants to try, as Optuna stores them.
 
     Args:
         build_model: The builder.
-        params: The parameters; None for the builder's own defaults, or else the middle of all that
-            it asks for.
-        functions: The functions that search() is to get as data, which may ask for some of them.
+        params: The parameters; None for the builder's `default_params()`, or, if it has none, the
+            middle of each range.
+        functions: The functions that will be passed to search() as data, which may ask for some of
+            the parameters.
 
     Raises:
         ArgumentError: The builder does not ask for a name, does not allow a value, or asks for no
@@ -37,7 +38,7 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
         )
     space.learn_ranges(build_model)
     asking, wanted = together(build_model, functions), params or mismatch.defaults_of(build_model)
-    # The builder's own fit may ask for more, which only a training shows.
+    # The builder's own fit may ask for more parameters, which only a training shows.
     has_fit = callable(getattr(build_model, "fit", None))
     return _allowed(asking, wanted, may_lack=has_fit) if wanted else _middles(asking)
 
@@ -51,12 +52,12 @@ def _middles(build_model: space.Builder) -> dict[str, Any]:
 
 
 def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
-    """Lay out a trial with these parameters, unless the study has one that did not fail."""
+    """Lay out a trial with these parameters, unless the study has such a trial that is not FAIL."""
     for name, value in params.items():
         if not isinstance(value, _PLAIN):
             raise ArgumentError(
-                f"{name}={value!r} is of type {type(value).__name__}, which a study cannot hold "
-                "for later. Let suggest_categorical choose among names, and look the object up."
+                f"{name}={value!r} is of type {type(value).__name__}, which a study cannot store. "
+                "Let suggest_categorical choose among names, and look the object up by its name."
             )
     others = (one for one in study.get_trials(deepcopy=False) if one.state is not TrialState.FAIL)
     records = map(TrialRecord, others)
@@ -67,7 +68,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
 def _allowed(
     build_model: space.Builder, params: Mapping[str, Any], *, may_lack: bool
 ) -> dict[str, Any]:
-    """Return parameters as Optuna stores them, after the builder was asked for them.
+    """Return parameters as Optuna stores them, after a call of the builder to check them.
 
     Raises:
         ArgumentError: The builder does not ask for a name, or does not allow a value.
@@ -96,11 +97,11 @@ def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
 
 
 def _unknown(name: str, walker: space.Walker) -> str:
-    """Return the sentences that say what the builder asks for instead."""
+    """Return an error text that says which parameters the builder asks for instead."""
     known = space.listed(walker.distributions)
     return (
         f"enqueue() got {name!r}, which build_model does not ask for with these values."
-        f"{_check.nearest(str(name), walker.params)} It asks for {known}. Where another parameter "
-        "decides over it, pass that one too; where a function that search() gets as data asks for "
-        "it, pass that function too: enqueue(params, function)."
+        f"{_check.nearest(str(name), walker.params)} It asks for {known}. If it asks for this one "
+        "only with certain values of another parameter, pass that one too. If a function of the "
+        "data asks for it, pass that function too: enqueue(params, function)."
     )

@@ -1,4 +1,4 @@
-"""Configurations that come again: a result that is known is taken over, and costs no training."""
+"""Configurations that come again: the earlier result is taken over, without a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, retry
 
-_LATEST = 50  # trials by which to tell whether repeats are likely
+_LATEST = 50  # trials that we look at to tell whether repeats are likely
 _COPIED = (
     *(TrialRecord.best_value, TrialRecord.best_epoch, TrialRecord.epochs, TrialRecord.n_params),
     *(TrialRecord.seed, TrialRecord.fits),
@@ -21,9 +21,9 @@ _COPIED = (
 
 
 def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
-    """Return an earlier trial that was trained with the parameters of a new one, if any.
+    """Return an earlier trial that was trained with the same parameters as a new trial, if any.
 
-    A retry has gone on since its first try began: a trial that is later than that is none.
+    For a retry, only trials before its first try count as earlier.
     """
     distributions, params = trial.distributions, trial.params
     if not params:
@@ -31,7 +31,7 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study)
     trials = trials[: retry.first_try(_optuna.as_known(trial), trials).number]
-    # Most of thousands of trials differ in a parameter without steps, which takes no time to see.
+    # A quick first check: most of thousands of trials differ in a parameter without steps.
     endless = (name for name in asked if math.isinf(space.size(distributions[name])))
     if (name := next(endless, None)) is not None:
         trials = [one for one in trials if one.params.get(name) == params[name]]
@@ -43,15 +43,15 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
     ]
     first = StudyRecord(study).epochs_since if same else None
     same = [one for one in same if one.number >= (first or 0)]
-    # COMPLETE trials go before PRUNED ones, and earlier ones before later ones.
+    # COMPLETE trials are preferred to PRUNED ones, and earlier trials to later ones.
     return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
-    """Whether a trial's result came from a training of ours.
+    """Whether a worker trained a trial itself.
 
-    A trial that broke a constraint does not count: the constraint may have changed, and where it
-    has not, the new trial ends before training.
+    A trial that broke a constraint does not count: the constraint may have changed, and if it has
+    not, the new trial ends before its training anyway.
     """
     is_ours = TrialRecord(trial).seed is not None and TrialRecord(trial).repeat_of is None
     return is_ours and not TrialRecord(trial).breaks_constraint
@@ -70,24 +70,24 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
 
 
 def count_if_all(study: optuna.Study) -> int | None:
-    """Return how many configurations a builder has, if trials have ended that tried all.
+    """Return how many configurations a builder has if trials that ended tried them all.
 
-    It is None where a configuration is left to try, or may be.
+    Return None if a configuration is left to try, or may be.
     """
-    # Fresh: Optuna drops its cache in Study.tell(), which a process that only leads workers never
-    # calls. It asks once, when its workers have ended.
+    # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads workers
+    # never calls. Such a process comes here once, when its workers have ended.
     trials = _of_these_epochs(study, study.get_trials(deepcopy=False))
     tree = _tree([one for one in trials if TrialRecord(one).ended_by_itself])
     return tree.leaves() if tree is not None and tree.is_closed else None
 
 
 def is_more_left(study: optuna.Study, waiting: int | None = None) -> bool:
-    """Whether a configuration may be left that no trial has, or is about to ask for.
+    """Whether a configuration may be left that no trial has or will get.
 
     Args:
         study: The study.
-        waiting: How many trials wait, and will ask for their parameters. None (default) where what
-            trials are about to ask for does not count.
+        waiting: How many WAITING trials will each get a configuration. With None (default), only
+            configurations that trials have already got count.
     """
     begun = _begun(study)
     if waiting is None:
@@ -98,13 +98,13 @@ def is_more_left(study: optuna.Study, waiting: int | None = None) -> bool:
 
 
 def asking(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the running trials of ours that may still ask for parameters."""
+    """Return the running trials of our workers that may still ask for parameters."""
     begun = _begun(study)
     return _asking(begun, space.tried(begun))
 
 
 def _asking(begun: Sequence[FrozenTrial], tree: space.Node) -> list[FrozenTrial]:
-    # With a fit of its own, a builder asks on after its model is built.
+    # A builder's own fit may ask for more parameters after the model is built.
     return [one for one in begun if _is_building(one) or _is_fitting(one, tree)]
 
 
@@ -121,26 +121,26 @@ def _is_running(trial: FrozenTrial) -> bool:
 
 
 def _tree(trials: Sequence[FrozenTrial]) -> space.Node | None:
-    """Return the tree of what trials asked for; None where the values of one have no end."""
+    """Return the tree of what trials asked for; None if a parameter has infinitely many values."""
     return space.tried(trials) if all(map(space.is_finite, trials)) else None
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
     trials = _begun(study)
-    # Where none of the latest trials has only such parameters, repeats are rare, and training one
-    # costs less than to look at thousands of trials each time.
+    # If none of the latest trials has only such parameters, repeats are rare, and training one
+    # costs less than looking at thousands of trials each time.
     if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
         return []
     return list(filter(space.is_finite, trials))
 
 
 def _of_these_epochs(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-    """Return, of all trials by their numbers, those that this search's epochs and data were for."""
+    """Return the trials, of all ordered by number, that had the epochs and data of this search."""
     return trials[(StudyRecord(study).epochs_since if trials else None) or 0 :]
 
 
 def _begun(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that ended or run; what was cut off has a retry, which tries the same."""
+    """Return the trials that have begun; for one that was cut off, its retry tries the same."""
     trials = _of_these_epochs(study, _optuna.known_trials(study))
     return [one for one in trials if one.state is not TrialState.WAITING]

@@ -1,4 +1,4 @@
-"""Samplers and pruners by short names, made with the seed and the epochs of the search."""
+"""Samplers and pruners by name, made with the seed and the epochs of the search."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._seeds import derive
 
-# These samplers leave conditional parameters to another sampler, and Optuna would warn of that with
-# each trial, though the user need do nothing.
+# These samplers leave conditional parameters to another sampler, and Optuna would warn about that
+# with each trial, although the user need not do anything.
 _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "gp": lambda seed: GaussianProcessSampler(seed),
@@ -47,7 +47,7 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
 }
 _AUTO = "auto"
-_PACKAGES = {"cmaes": "cmaes"}  # which Optuna imports when it first samples
+_PACKAGES = {"cmaes": "cmaes"}  # Optuna imports them when it first samples
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
@@ -59,22 +59,22 @@ _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 
 
 class Chooser(NamedTuple):
-    """Hold which sampler and pruner a user wants: an object, a name, or None for the default."""
+    """Hold the sampler and pruner that a user chose: objects, names, or None for the default."""
 
     sampler: BaseSampler | str | None = None
     pruner: BasePruner | str | None = None
     seed: int | None = None
 
     def check(self) -> None:
-        """Refuse what is none and no name of one, and names whose package is not installed."""
+        """Refuse other objects and unknown names, and names whose package is not installed."""
         names, sampler = [_AUTO, *_SAMPLERS], self.sampler
         _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
         if isinstance(sampler, str) and sampler in _PACKAGES:
             _check.installed(_PACKAGES[sampler], extra=sampler)
-        if isinstance(sampler, GridSampler):  # which fails with trials that bring parameters
+        if isinstance(sampler, GridSampler):  # fails for trials that have parameters already
             raise ArgumentError(
-                "sampler= is Optuna's GridSampler, which has a space of its own, and takes no "
-                "trials that are enqueued or run again. Pass 'grid', which takes the builder's."
+                "sampler= is Optuna's GridSampler, which needs its own search space and cannot run "
+                "enqueued trials, or trials again. Pass 'grid', which uses the builder's space."
             )
         _check_kind("pruner", self.pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
 
@@ -90,13 +90,13 @@ class Chooser(NamedTuple):
 
         Args:
             study: The study that is about to be asked.
-            n_trials: How many trials it is to have; None (default) for no limit.
-            epochs: How many epochs a trial has, all its trainings counted. Default 1.
-            gives_up: Whether the search may end before it had these trials. Default False.
+            n_trials: The size of the study; None (default) for no limit.
+            epochs: How many epochs a trial has, over all its trainings. Default 1.
+            gives_up: Whether the search may end before the study has that size. Default False.
 
         Returns:
-            The seed of a sampler that was made here, None where it has none or is the user's; and
-            lines about what was chosen here.
+            The seed of a sampler that was made here, or None if it has no seed or is the user's;
+            and lines that tell the user which sampler and pruner were chosen.
         """
         own = None if self.seed is None else derive(self.seed, 0, 1)
         study.pruner = self.pruner_for(epochs)
@@ -115,7 +115,7 @@ class Chooser(NamedTuple):
         return own, [sampler.line, pruner.line]
 
     def pruner_for(self, epochs: int) -> BasePruner:
-        """Return the user's pruner, or the one of a name, for trials of so many epochs."""
+        """Return the user's pruner, or make the named one for trials with this many epochs."""
         if isinstance(self.pruner, BasePruner):
             return self.pruner
         return _PRUNERS[self.pruner or "wilcoxon"](epochs)
@@ -128,7 +128,7 @@ def _check_kind(name: str, value: object, kind: type, names: Iterable[str], exam
     )
     if isinstance(value, str) and value not in names:
         raise ArgumentError(
-            f"{name}={value!r} is no {name}.{_check.nearest(value, names)} {instead}"
+            f"{name}={value!r} is not a {name}.{_check.nearest(value, names)} {instead}"
         )
     if value is not None and not isinstance(value, str | kind):
-        raise ArgumentTypeError(f"{name}={value!r} is no Optuna {name}. {instead}")
+        raise ArgumentTypeError(f"{name}={value!r} is not an Optuna {name}. {instead}")

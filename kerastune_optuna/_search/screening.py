@@ -14,24 +14,26 @@ from kerastune_optuna._study import TrialRecord, retry, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # of a search that begins with short trials, and of a trial
-_LEAST_CONFIGURATIONS = 50  # or twice the trials: each is tried once, so that what ends is lost
-_SCREENED = 6  # trials, none of which goes on
-_COMPARED = 12  # trials; those after them go on, so that a search hands out a model
-_BEST = 4  # of so many beginnings, the best one goes on
-_SHARE = 10  # a beginning is one epoch of so many
-_FEWEST_EPOCHS = 3  # of a beginning: after two, networks on digits and letters were taken wrongly
-_MOST = 0.25  # of a trial's epochs; the first validation may come later than this
+# In a smaller space, or one with fewer than twice the trials, a trial that ends early may be lost:
+# each configuration is tried only once.
+_LEAST_CONFIGURATIONS = 50
+_SCREENED = 6  # the first trials, all of which end after their beginning
+_COMPARED = 12  # trials that may end after their beginning; later ones go on, to get a model
+_BEST = 4  # one in this many beginnings goes on
+_SHARE = 10  # a beginning is one in this many epochs
+_FEWEST_EPOCHS = 3  # of a beginning: after two, networks on digits and letters were misjudged
+_MOST = 0.25  # of a trial's epochs: if the first validation comes later, the trial goes on
 
 
 def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
-    """Whether a search is long enough for short trials, and has nothing yet to compare others with.
+    """Whether a search is long enough to begin with short trials, and has no COMPLETE trial yet.
 
-    A search of several objectives is not: a trial that ends early has no value of the others.
+    This is False with several objectives: a trial that ends early has no values of the others.
 
     Args:
         study: The study.
-        n_trials: How many trials it is to have; None for no limit.
-        epochs: How many epochs a trial has, all its trainings counted.
+        n_trials: The size of the study; None for no limit.
+        epochs: How many epochs a trial has, over all its trainings.
     """
     is_short = n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS
     if is_short or len(study.directions) > 1:
@@ -41,19 +43,20 @@ def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
 
 
 class AutoPruner(optuna.pruners.BasePruner):
-    """Let one of the best beginnings train to its end first, and prune the rest by its curve.
+    """Let a trial with a good beginning train to its end first, and prune later ones by its curve.
 
     A trial that trains to its end costs as much as ten beginnings, and a configuration that was
     drawn at random is seldom worth it. So the first six trials end after a tenth of their epochs,
-    three at least; each of the next six goes on there if it is in the best quarter of all
-    beginnings. Once a trial is COMPLETE, WilcoxonPruner decides alone.
+    at least three. Each of the next six goes on after that if it is in the best quarter of all
+    beginnings so far. Once a trial is COMPLETE, only WilcoxonPruner decides.
 
-    A trial that was enqueued is its user's choice, and goes on. So do all where configurations are
-    few, and once a trial broke a constraint or diverged: too few might be left to hand out a model.
+    A trial that was enqueued is its user's choice, and goes on. All trials go on if there are few
+    configurations, and once a trial broke a constraint or diverged: too few might be left to
+    produce a model.
 
     Args:
-        n_trials: Of the study.
-        epochs: Of a trial, all its trainings counted.
+        n_trials: The size of the study.
+        epochs: The epochs of a trial, over all its trainings.
     """
 
     def __init__(self, n_trials: int, epochs: int) -> None:
@@ -64,7 +67,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     @property
     def line(self) -> str:
-        """What a user may wonder about."""
+        """A line that tells the user why the first trials end early."""
         return (
             f"Pruner: until a trial is COMPLETE, the first {_SCREENED} end after {self._beginning} "
             f"of {self._epochs} epochs, and later ones that begin no better"
@@ -84,7 +87,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         return len(over) == 1 and over[0] <= _MOST * self._epochs
 
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether a trial ends with its beginning."""
+        """Whether a trial ends after its beginning."""
         trials = study.get_trials(deepcopy=False)
         first = retry.first_try(trial, trials)
         may_all_go_on = any(map(_allows_all, trials)) or first.number >= _COMPARED
@@ -110,6 +113,6 @@ def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[Froz
 
 
 def _best_until(last: int, trial: FrozenTrial, sign: int) -> float:
-    """Return the best finite report up to an epoch, as a number of which less is better."""
+    """Return the best finite report up to an epoch, with the sign for which less is better."""
     reports = [value for epoch, value in trial.intermediate_values.items() if epoch <= last]
     return min((sign * one for one in reports if math.isfinite(one)), default=math.inf)

@@ -1,7 +1,7 @@
 """The slots of a study: the trials that count towards its size, and those that may be taken.
 
-A WAITING slot is free, and the worker that sets it to RUNNING has it: Optuna's storages let one
-worker alone do so.
+A WAITING slot is free. A worker takes it by setting it to RUNNING, which Optuna's storages let only
+one worker do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kerastune_optuna._study import TrialRecord, liveness, retry
 
 
 def of(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that count towards the size of the study, by their numbers."""
+    """Return the trials that count towards the size of the study, ordered by number."""
     trials = _optuna.known_trials(study, anew=True)
     idle = retry.idle_retries(trials)
     return [one for one in trials if counts(one) and one.number not in idle]
@@ -27,7 +27,7 @@ def of(study: optuna.Study) -> list[FrozenTrial]:
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial counts towards the size of the study.
 
-    What other code runs does so once it has ended, since its process may be gone.
+    A trial that other code runs counts only once it has ended, since its process may be gone.
     """
     if trial.state is TrialState.RUNNING:
         return not liveness.is_foreign(trial)
@@ -35,18 +35,18 @@ def counts(trial: FrozenTrial) -> bool:
 
 
 def free(slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the slots that may be taken, in the order in which workers are to take them."""
+    """Return the slots that may be taken, in the order in which workers should take them."""
     waiting = (one for one in slots if one.state is TrialState.WAITING)
     return sorted(waiting, key=is_enqueued, reverse=True)
 
 
 def is_enqueued(trial: FrozenTrial) -> bool:
-    """Whether the user chose parameters of a WAITING trial, or a worker before had drawn them."""
+    """Whether a WAITING trial has parameters already, from the user or from an earlier worker."""
     return bool(TrialRecord(trial).fixed_params)
 
 
 def has_asked(trial: FrozenTrial) -> bool:
-    """Whether a trial's builder has asked for parameters, or for none."""
+    """Whether a trial's builder has asked for parameters, or has ended without any."""
     return bool(trial.params) or trial.state.is_finished()
 
 
@@ -55,15 +55,15 @@ def take_one(
     free: Sequence[FrozenTrial],
     then: Callable[[optuna.Study, FrozenTrial], object],
 ) -> Trial | None:
-    """Set one of the free slots to RUNNING; None where other workers were first.
+    """Take one of the free slots and begin its trial; return None if other workers were first.
 
     Args:
         study: The study.
         free: Its free slots.
-        then: Called with the slot before its sampler draws, which may take long.
+        then: Called with the study and the slot before the sampler draws, which may take long.
     """
     for slot in free:
-        with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
+        with suppress(UpdateFinishedTrialError):  # another worker took it, and it has ended
             if _take(study, slot):
                 then(study, slot)
                 return _begin(study, _optuna.id_of(slot))
@@ -71,27 +71,27 @@ def take_one(
 
 
 def _take(study: optuna.Study, slot: FrozenTrial) -> bool:
-    """Set a WAITING trial to RUNNING and sign it; False where another worker has it.
+    """Set a WAITING trial to RUNNING and sign it; return False if another worker has it.
 
     Raises:
-        UpdateFinishedTrialError: Another worker has had it, and it has ended.
+        UpdateFinishedTrialError: Another worker took it, and it has ended.
     """
     storage, trial_id = _optuna.storage_of(study), _optuna.id_of(slot)
     if TrialRecord(slot).slot is None:  # the user's own study.enqueue_trial() made it
         storage.set_trial_system_attr(trial_id, TrialRecord.slot, liveness.machine())
     if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
         return False
-    # Before the sampler draws, which may take long: a trial that nobody has signed gets no beats,
-    # and does not tell others which process to look for.
+    # Signed before the sampler draws, which may take long: an unsigned trial gets no beats, and
+    # other processes cannot tell which process to look for.
     liveness.sign(study, trial_id)
     return True
 
 
 def _begin(study: optuna.Study, trial_id: int) -> Trial:
-    """Return the running trial, for which its sampler has begun to draw."""
+    """Make the Trial of a RUNNING slot, for which its sampler begins to draw."""
     with ExitStack() as undo:
-        # Trial() asks the sampler, which may raise, or think for so long that others take this
-        # process for dead.
+        # Trial() calls the sampler, which may raise, or take so long that others take this process
+        # for dead.
         undo.callback(liveness.leave, study, trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()

@@ -1,4 +1,4 @@
-"""The space of a builder: which parameters it asks for, in which order, and what is left to try."""
+"""The search space of a builder: its parameters, their order, and what is left to try."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 @dataclass(frozen=True)
 class Note:
-    """Hold what a builder for KerasTuner says of a parameter besides its distribution.
+    """Hold what a builder for KerasTuner tells about a parameter.
 
     Args:
         name: The parameter.
-        distribution: What it may be.
+        distribution: Its distribution.
         default: Its default.
-        conditions: With which values of others it is asked for, like "model=cnn".
+        conditions: The values of other parameters with which it is active, like "model=cnn".
     """
 
     name: str
@@ -40,10 +40,10 @@ class Note:
 
 
 class Walker(FixedTrial):
-    """Stand for a trial before a builder, without a study, and write down what it asks for.
+    """Stand in for a trial, without a study, and record the parameters that a builder asks for.
 
     Args:
-        choose: Takes the name and the distribution of a parameter, and returns its value.
+        choose: Takes the name and the distribution of a parameter, and returns a value for it.
     """
 
     def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
@@ -53,7 +53,7 @@ class Walker(FixedTrial):
         self.notes: list[Note] = []
 
     def note(self, *said: Any) -> None:
-        """Take the fields of a Note from HyperParameters, before it asks for the parameter."""
+        """Record a Note; HyperParameters passes its fields before it asks for the parameter."""
         self.notes.append(Note(*said))
 
     def suggest_float(
@@ -73,16 +73,16 @@ class Walker(FixedTrial):
         return super().suggest_categorical(name, choices)
 
     def _take(self, name: str, distribution: BaseDistribution) -> None:
-        """Choose a value where the parameter is new."""
+        """Choose a value if the parameter is new."""
         if name not in self._chosen:
             self._chosen[name] = self._choose(name, distribution)
 
 
 def learn_ranges(build_model: Builder) -> None:
-    """Let a builder that keeps its first ranges, as one for KerasTuner does, learn them.
+    """Let a builder for KerasTuner, which keeps the first range of each parameter, learn them.
 
     Raises:
-        FatalError: The builder raised it, or KerasTuner's own.
+        FatalError: The builder raised it, or that of KerasTuner.
     """
     try:
         getattr(build_model, "learn_ranges", lambda: None)()
@@ -101,10 +101,10 @@ def walk(build_model: Builder, walker: Walker) -> bool:
         build_model(walker)
     except TunerError:
         raise
-    except Exception as error:  # the builder may raise anything for values that it does not take
+    except Exception as error:  # the builder may raise anything for values that it does not support
         if is_fatal(error):
             raise
-        return False  # a trial with these values will raise it too, and be FAIL with the reason
+        return False  # a trial with these values will raise it too, and FAIL with the reason
     return True
 
 
@@ -121,17 +121,17 @@ def size(distribution: BaseDistribution) -> float:
 
 
 def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
-    """Refuse choices of which a study could not say which was taken.
+    """Refuse choices that a study cannot store, or cannot tell from each other.
 
     Args:
         name: The parameter.
-        distribution: What it may be.
-        once: Whether a choice that is there twice is refused too.
+        distribution: Its distribution.
+        once: Whether to refuse a choice that is listed twice, too.
 
     Raises:
-        ArgumentError: Names two choices that are equal: a study holds the place of a choice, and
-            finds the first one.
-        ArgumentTypeError: Names a choice that a study cannot hold.
+        ArgumentError: Names two choices that are equal: a study stores the place of a choice, and
+            would find the place of the first one.
+        ArgumentTypeError: Names a choice that a study cannot store.
     """
     choices = getattr(distribution, "choices", ())
     for place, choice in enumerate(choices):
@@ -140,9 +140,9 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
         first = choices[held]
         if held != place and (once or repr(first) != repr(choice)):
             raise ArgumentError(
-                f"build_model lets {name!r} be {first!r} or {choice!r}, which are equal, and a "
-                f"study would say {first!r} of both. Leave one of them out, or suggest names, "
-                'like "none", and look the values up.'
+                f"build_model lets {name!r} be {first!r} or {choice!r}, which are equal: a study "
+                f"would store {first!r} for both. Leave one of them out, or suggest names, such as "
+                '"none", and look the values up.'
             )
 
 
@@ -152,8 +152,8 @@ def _check_is_held(name: str, choice: Any) -> None:
     except TypeError:
         raise ArgumentTypeError(
             f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study cannot "
-            f"hold. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), which "
-            "suggests their names and returns the object."
+            f"store. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), which "
+            "suggests a name and returns the object of that name."
         ) from None
 
 
@@ -179,12 +179,12 @@ def place_of(distribution: BaseDistribution, value: Any) -> float:
 def places(
     distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Return the places of the values of a configuration, by which configurations compare."""
+    """Return the places of the values of a configuration, to compare it with others."""
     return {name: place_of(distributions[name], value) for name, value in params.items()}
 
 
 def middle(distribution: BaseDistribution) -> Any:
-    """Return the first category, or the middle of a range; with log=True that of its logarithm."""
+    """Return the first choice, or the middle of a range (of its logarithm with log=True)."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
     low, high, step = _range(distribution)
@@ -212,13 +212,13 @@ def with_scale(distribution: BaseDistribution) -> str:
 
 
 def listed(distributions: Mapping[str, BaseDistribution]) -> str:
-    """Return parameters with the values that they may take, in words."""
+    """Return a list of parameters and the values that they may take, in words."""
     found = (f"{name} ({described(one)})" for name, one in distributions.items())
     return ", ".join(found) or "nothing"
 
 
 def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
-    """Return the ends and the step of a numeric parameter as they were written."""
+    """Return the exact bounds and the step of a numeric parameter, as they were written."""
     assert isinstance(distribution, IntDistribution | FloatDistribution)  # Optuna has no others
     low, high, step = distribution.low, distribution.high, distribution.step
     exact = None if step is None else Decimal(str(step))
@@ -230,7 +230,7 @@ def _is_log(distribution: BaseDistribution) -> bool:
 
 
 class Node:
-    """Stand for the values that were given so far, and tell whether anything is left to try."""
+    """A node in a tree of the values tried, which knows whether any are left to try below it."""
 
     def __init__(self) -> None:
         self.children: dict[float, Node] = {}
@@ -244,11 +244,11 @@ class Node:
         if not self._name:
             self._name, self._size = name, count
         elif (name, count) != (self._name, self._size):
-            self._size = math.inf  # the builder has changed: nothing is certain
+            self._size = math.inf  # the builder has changed, so more values may be left
         return self.children.setdefault(place_of(distribution, value), Node())
 
     def is_closed_for(self, places: Mapping[str, float]) -> bool:
-        """Whether nothing is left to try with these values, whatever comes after them."""
+        """Whether nothing is left to try with these values, whatever parameters follow them."""
         if self.is_closed:
             return True
         if self._name in places:
@@ -258,21 +258,21 @@ class Node:
         return len(after) >= self._size and all(one.is_closed_for(places) for one in after)
 
     def goes_on_after(self, trial: FrozenTrial) -> bool:
-        """Whether others asked for more, once they had the values of a trial of this tree."""
+        """Whether other trials with the same values as this one asked for more parameters."""
         node = self
         for name, distribution in trial.distributions.items():
             node = node.children[place_of(distribution, trial.params[name])]
         return bool(node._name)
 
     def left(self) -> float:
-        """Return how many configurations are left at the least; infinity where none was tried."""
+        """Return the least number of configurations that are left; infinity if none was tried."""
         if self.is_closed:
             return 0
         begun = sum(child.left() for child in self.children.values())
         return self._size - len(self.children) + begun
 
     def leaves(self) -> int:
-        """Return how many configurations are below."""
+        """Return how many configurations are below this node."""
         return sum(child.leaves() for child in self.children.values()) or 1
 
 
@@ -289,7 +289,7 @@ def tried(trials: Iterable[FrozenTrial]) -> Node:
         for name, distribution in trial.distributions.items():
             path.append(path[-1].after(name, distribution, trial.params[name]))
         *before, end = path
-        # A trial that failed within its builder stops at a node that other trials went through.
+        # A trial that failed in its builder may stop at a node that other trials went through.
         end.is_closed = end.is_closed or (bool(before) and not end.children)
         for node in reversed(before):
             node.is_closed = False

@@ -1,4 +1,4 @@
-"""When a search stops, whatever is left of its budget: a list of conditions."""
+"""The conditions that stop a search before its budget is spent."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for
 class Deadline:
     """Hold the moment after which no trial starts, by a clock that nobody can set.
 
-    Processes of one machine share that clock. A process on another machine gets the seconds that
-    are left when the deadline is pickled; since it may begin later, the leader of the search tells
-    it when the time is over.
+    Processes on one machine share that clock. A process on another machine gets the seconds that
+    are left when the deadline is pickled. Since it may begin later, the process that leads the
+    search tells it when the time is over.
 
     Args:
-        seconds: How far away it is.
+        seconds: Seconds from now to that moment.
     """
 
     def __init__(self, seconds: float) -> None:
         self._moment = time.monotonic() + seconds
 
     def __reduce__(self) -> tuple[Callable[..., Deadline], tuple[str, float, float]]:
-        """Travel to another process."""
+        """Return what another process needs to rebuild the deadline."""
         return _arrived, (liveness.machine(), self._moment, self.seconds_left())
 
     def seconds_left(self) -> float:
@@ -63,16 +63,16 @@ def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
 
 @dataclass(frozen=True)
 class GoodEnough:
-    """A trial came to a value.
+    """Stop a search once a trial reached a value.
 
     Args:
-        value: Of the objective.
+        value: The value of the objective.
     """
 
     value: float
 
     def check(self, *, are_several: bool) -> None:
-        """Refuse what no trial can come to.
+        """Refuse a value that no trial can reach.
 
         Args:
             are_several: Whether there are several objectives.
@@ -83,37 +83,37 @@ class GoodEnough:
         given = f"stop_at={self.value!r}"
         if are_several:
             raise ArgumentError(
-                f"{given} is for one objective, and here are several. Pass terminator= with how "
-                "many trials in a row may bring nothing new onto the front."
+                f"{given} is for one objective, but there are several. Pass terminator= with how "
+                "many trials in a row may add nothing to the front."
             )
         if not isinstance(self.value, int | float | np.number) or isinstance(self.value, bool):
-            raise ArgumentTypeError(f"{given} is no number. {_GOOD_ENOUGH}")
+            raise ArgumentTypeError(f"{given} is not a number. {_GOOD_ENOUGH}")
         if not np.isfinite(self.value):
-            raise ArgumentError(f"{given} is never reached, or at once. {_GOOD_ENOUGH}")
+            raise ArgumentError(f"{given} is reached never or at once. {_GOOD_ENOUGH}")
 
     def why(self, study: optuna.Study) -> str | None:
-        """Return which trial did; None where none did."""
+        """Return a line about the trial that reached the value; None if none did."""
         sign = sign_of(study.direction.name.lower())
         for best in ranking.front(study):
             (value,) = best.values
             if sign * value <= sign * self.value:
-                return f"Stopped: trial {best.number} came to {value:g}"
+                return f"Stopped: trial {best.number} reached {value:g}"
         return None
 
 
 @dataclass(frozen=True)
 class NoGain:
-    """No better value is expected.
+    """Stop a search once no better value is expected.
 
     Args:
-        terminator: A number of trials without a better value, or an object of which
-            should_terminate() is asked.
+        terminator: A number of trials without a better value, or an object with a method
+            should_terminate().
     """
 
     terminator: Any
 
     def check(self, *, are_several: bool) -> None:
-        """Refuse what cannot tell, as `GoodEnough` does."""
+        """Refuse a terminator that cannot work, with the argument of `GoodEnough.check`."""
         given = self.terminator
         if isinstance(given, type):
             raise ArgumentTypeError(f"terminator={given!r} is a class. {_NO_BETTER}")
@@ -121,12 +121,12 @@ class NoGain:
             _check.integer("terminator", given, least=1, instead=_NO_BETTER)
         if are_several and isinstance(given, BaseTerminator):
             raise ArgumentError(
-                f"terminator={given!r} is for one objective: Optuna's have none for several. Pass "
-                "how many trials in a row may bring nothing new onto the front."
+                f"terminator={given!r} is for one objective, as all of Optuna's are. Pass how many "
+                "trials in a row may add nothing to the front."
             )
 
     def why(self, study: optuna.Study) -> str | None:
-        """Return who says so; None where a gain is expected."""
+        """Return a line that says why no gain is expected; None if one is."""
         if isinstance(self.terminator, int | np.integer):
             trials = _trials_since_best(study)
             brought = _check.count(trials, "trial")
@@ -139,17 +139,17 @@ class NoGain:
 
 @dataclass(frozen=True)
 class StopConditions:
-    """Hold when a search stops, whatever is left of its budget.
+    """Hold the conditions that stop a search before its budget is spent.
 
     Args:
-        deadline: After which no trial starts; None (default) for no limit.
-        max_failed_trials: How many trials may fail in a row; None (default) for ten, or two alike
-            before any succeeds.
+        deadline: The deadline after which no trial starts; None (default) for no limit.
+        max_failed_trials: How many trials may fail in a row; None (default) for ten, or for two
+            with the same error before any succeeds.
         stop_at: A value of the objective that is good enough; None (default) for none.
         terminator: As `NoGain` takes it; None (default) for none.
-        train_repeats: Whether a configuration may be trained again and again. Default False.
+        train_repeats: Whether a configuration may be trained more than once. Default False.
         first_trial: Number of the first trial of this search: earlier failures do not count.
-        key: The system attr of the study in which the first worker tells the others why.
+        key: The system attr of the study in which a worker tells the others why the search stops.
     """
 
     deadline: Deadline | None = None
@@ -162,24 +162,24 @@ class StopConditions:
 
     @classmethod
     def of(cls, tuner: Any, seconds: float | None = None) -> StopConditions:
-        """Return what ends the searches of a tuner, by the arguments that it was given.
+        """Return the conditions that follow from the arguments of a tuner.
 
         Args:
             tuner: The tuner.
-            seconds: After how many the search that begins now is over; None (default) for never.
+            seconds: Seconds from now to the deadline; None (default) for none.
         """
         deadline = None if seconds is None else Deadline(seconds)
         most, value = tuner.max_failed_trials, tuner.stop_at
         return cls(deadline, most, value, tuner.terminator, tuner.train_repeats)
 
     def from_now_on(self, study: optuna.Study) -> StopConditions:
-        """Return these conditions for the trials that a study is to run, some laid out by now."""
+        """Return these conditions for a search that begins now; its first trial may be WAITING."""
         trials = study.get_trials(deepcopy=False)
         waiting = (one.number for one in trials if one.state is TrialState.WAITING)
         return replace(self, first_trial=next(waiting, len(trials)))
 
     def check(self, *, are_several: bool) -> None:
-        """Refuse what cannot tell whether to go on.
+        """Refuse conditions that cannot work.
 
         Args:
             are_several: Whether there are several objectives.
@@ -193,7 +193,7 @@ class StopConditions:
 
     @property
     def gives_up(self) -> bool:
-        """Whether it may end a search before its last trial in which no trial is good enough."""
+        """Whether a search may end before its last trial though no trial is good enough."""
         return self.deadline is not None or self.terminator is not None
 
     @property
@@ -210,29 +210,29 @@ class StopConditions:
         return self.deadline is not None and self.deadline.has_passed()
 
     def may_go_on(self, study: optuna.Study, waiting: int | None = None) -> bool:
-        """Whether another trial may find something to try, as `repeats.is_more_left` tells."""
+        """Whether a configuration may be left for another trial, as `repeats.is_more_left` says."""
         return self.train_repeats or repeats.is_more_left(study, waiting)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
-        """Return the line that says who ended the search; with `asks`, this worker may end it."""
+        """Return the line that says why the search ended; with `asks`, this worker may end it."""
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks:
             lines = (one.why(study) for one in self._of_results)
             if (told := next(filter(None, lines), None)) is not None:
-                # Tell all workers: the terminator of one that trains now could later expect a gain.
+                # Tell all workers: in another worker, the terminator could later expect a gain.
                 self.bring_about(study, told)
         return told
 
     @property
     def _of_results(self) -> Iterator[GoodEnough | NoGain]:
-        """What the user asked for, of the results so far."""
+        """The user's conditions that depend on the results so far."""
         if self.stop_at is not None:
             yield GoodEnough(self.stop_at)
         if self.terminator is not None:
             yield NoGain(self.terminator)
 
     def bring_about(self, study: optuna.Study, why: str) -> None:
-        """Let no worker of the search begin another trial, and write down why."""
+        """Tell all workers of the search to begin no further trial, and why."""
         _optuna.set_attr(study, self.key, why)
 
     def reason(self, study: optuna.Study) -> str | None:
@@ -240,7 +240,7 @@ class StopConditions:
         return self.stop(study) or (None if self.train_repeats else _all_tried(study))
 
     def check_failures(self, study: optuna.Study) -> None:
-        """Raise where the trials of this search that came to nothing are too many.
+        """Raise if too many trials of this search failed or diverged.
 
         Raises:
             TooManyFailuresError: Says how the last one ended.
@@ -251,7 +251,7 @@ class StopConditions:
 
     @property
     def _of_failures(self) -> Iterator[OfOneCause | InARow | InVain]:
-        """Which failures are too many."""
+        """The conditions on failures."""
         if not self.max_failed_trials:
             yield OfOneCause()
         yield InARow(self.most_failures)
@@ -259,7 +259,7 @@ class StopConditions:
 
 
 def _all_tried(study: optuna.Study) -> str | None:
-    """Return how many configurations there were, once all were tried; None before."""
+    """Return a line that says that all configurations were tried; None before that."""
     if (count := repeats.count_if_all(study)) is None:
         return None
     which = "The only configuration was" if count == 1 else f"All {count} configurations were"
@@ -267,9 +267,9 @@ def _all_tried(study: optuna.Study) -> str | None:
 
 
 def _trials_since_best(study: optuna.Study) -> int:
-    """Return how many trials ended since the one that is the best, or the last on the front."""
+    """Return how many trials ended after the best trial, or after the last one on the front."""
     first: dict[tuple[float, ...], int] = {}
-    # A trial with the same values as an earlier one brought nothing.
+    # A trial with the same values as an earlier one is no improvement.
     for trial in ranking.front(study):
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)

@@ -1,4 +1,4 @@
-"""A builder with the functions of the trial that make the data: all that asks a trial, as one."""
+"""A builder and the functions that make the data of a trial, combined into one function."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def together(build_model: Builder, functions: Sequence[Any]) -> Builder:
 
     Args:
         build_model: The builder.
-        functions: The functions that search() is to get as data.
+        functions: The functions that will be passed to search() as data.
 
     Raises:
-        ArgumentError: One is no function.
+        ArgumentError: One is not at a function.
     """
     for one in functions:
         if not callable(one):
             raise ArgumentError(
-                f"{type(one).__name__} is no function. Besides the parameters, pass the functions "
-                "of the trial that search() is to get as data, if there are any."
+                f"{type(one).__name__} is not a function. Besides the parameters, pass only the "
+                "functions of the trial that will be passed to search() as data."
             )
 
     def build(trial: BaseTrial) -> Any:

@@ -1,4 +1,4 @@
-"""The store of weights and backups: an Optuna artifact store in which files are whole."""
+"""The store of weights and backups: an Optuna artifact store in which files are always whole."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
 # What artifact_store= may be: a store, or a function that each worker calls to open one.
 StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 _T = TypeVar("_T")
-_BUCKETS = ("bucket", "bucket_name")  # where stores of Amazon and Google keep a bucket's name
+_BUCKETS = ("bucket", "bucket_name")  # attributes for the bucket's name in Amazon and Google stores
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
 _FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Errors in code, and of a folder that is missing or closed to us: each try would raise them.
+# Errors in code, and those of a folder that is missing or not accessible: a further try would raise
+# the same error.
 _FINAL = (
     *(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError),
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
     *(TypeError, ValueError, TunerError),
 )
-# One name, so that the next search removes what a killed process left in the store.
+# Always the same name, so that the next search removes a probe that a killed process left.
 _PROBE = "kerastune_optuna-probe"
-# An id of Optuna's, or the name of a backup.
+# An artifact id of Optuna, or the name of a backup.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
 
 class ArtifactStore(Protocol):
-    """Describe what Optuna asks of an artifact store, for which it has no public type."""
+    """The methods that Optuna needs in an artifact store, for which it has no public type."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open a file."""
@@ -61,11 +62,11 @@ class ArtifactStore(Protocol):
 
 
 class StoreAwayError(WeightsError):
-    """Say that a store did not answer for as long as the search waits for one."""
+    """Raised when a store did not answer for as long as the search waits for it."""
 
 
 class WholeFileStore(FileSystemArtifactStore):
-    """Keep artifacts in a folder in which a file is always whole: the old one or the new one.
+    """Keep artifacts in a folder in which each file is always whole: the old one or the new one.
 
     Args:
         base_path: The folder.
@@ -82,7 +83,7 @@ class WholeFileStore(FileSystemArtifactStore):
         return WholeFileStore(self._folder, sync=False)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a second file, sync it and rename it: Optuna's store writes over the first one."""
+        """Write a temporary file, sync it and rename it: Optuna's store overwrites the old one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, aside = self._path(artifact_id), self._aside(artifact_id)
         try:
@@ -99,7 +100,7 @@ class WholeFileStore(FileSystemArtifactStore):
             _sync_folder(self._folder)
 
     def remove(self, artifact_id: str) -> None:
-        """Remove the file, and what a killed process left beside it."""
+        """Remove the file, and the temporary file that a killed process may have left."""
         self._aside(artifact_id).unlink(missing_ok=True)
         super().remove(artifact_id)
 
@@ -107,16 +108,16 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._path(f"{artifact_id}.part")
 
     def _path(self, name: str) -> Path:
-        """Return the path of a file; a name with slashes could lead out of the folder."""
+        """Return the path of a file; refuse a name with slashes, which could leave the folder."""
         if Path(name).name != name:
-            raise ValueError(f"{name!r} is no name of a file in {str(self._folder)!r}")
+            raise ValueError(f"{name!r} is not the name of a file in {str(self._folder)!r}")
         return self._folder / name
 
 
 class OpenedOnce:
-    """Open a store when it is first needed, and try again what it fails to do.
+    """Open a store when it is first needed, and retry operations that fail.
 
-    It is opened again after an error, since its keys may have expired.
+    The store is opened again after an error, since its keys may have expired.
 
     Args:
         source: The store, or the function that opens it.
@@ -126,7 +127,7 @@ class OpenedOnce:
         self._source = source
         self._opened: ArtifactStore | None = None
         self._is_stale = False
-        self._lost: str | None = None  # the text of the last wait in vain, until the store answers
+        self._lost: str | None = None  # the error text after waiting in vain, until an answer
 
     def __call__(self) -> ArtifactStore:
         """Return the open store."""
@@ -141,17 +142,17 @@ class OpenedOnce:
         seconds: float | None = None,
         until: Callable[[], bool] = requested,
     ) -> _T:
-        """Return what `do` returns for the open store, trying again where the store raises errors.
+        """Call `do` with the open store and return its result; retry if the store raises errors.
 
-        Once a wait was in vain, each call tries only once, until the store answers again.
+        After waiting in vain, each call tries only once, until the store answers again.
 
         Args:
             do: Takes the open store.
-            seconds: For how long to try; by default the patience of a search.
-            until: Tells when to stop trying before that; by default once an interrupt came.
+            seconds: For how long to retry; by default as long as a search waits.
+            until: Returns whether to stop retrying before that; by default after an interrupt.
 
         Raises:
-            StoreAwayError: It did not answer for all that time.
+            StoreAwayError: The store did not answer in that time.
         """
         given = _PATIENCE if seconds is None else seconds
         patience = Patience(0 if self._lost else given, self.name, may_pass, self._give_up)
@@ -160,7 +161,7 @@ class OpenedOnce:
     def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
         try:
             answer = do(self())
-        except Exception:  # each kind of store has errors of its own: raised again
+        except Exception:  # each kind of store has its own errors: raised again
             self._is_stale = True
             raise
         self._lost = None
@@ -171,7 +172,7 @@ class OpenedOnce:
         return StoreAwayError(f"{self._lost} Call again when it does.")
 
     def name(self) -> str:
-        """Return in words which store it is."""
+        """Return a name of the store, for messages."""
         opened = self._opened if callable(self._source) else self._source
         if opened is None:
             return "The artifact store"
@@ -181,12 +182,12 @@ class OpenedOnce:
 
 
 def open_store(source: StoreSource) -> ArtifactStore:
-    """Return the store, calling the function that was passed in its place."""
+    """Return the store, after calling the function that opens it, if one was passed."""
     return source() if callable(source) else source
 
 
 def name_of(source: StoreSource) -> str:
-    """Return in words which store it is, as far as that is known without opening it."""
+    """Return a name of the store, for messages, without opening it."""
     return _patient(source).name()
 
 
@@ -195,18 +196,18 @@ def _patient(source: StoreSource) -> OpenedOnce:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a store that raised an error may answer to another try.
+    """Whether another try may work after a store raised an error.
 
-    Stores have no errors in common, and many raise the same one for keys that are wrong and for
-    keys that have expired. So only an error that is known to come again is final.
+    Stores have no common errors, and many raise the same one for wrong keys and for expired keys.
+    So only an error that is sure to come again is final.
     """
     is_full = isinstance(error, OSError) and error.errno in _FULL
-    has_no_bucket = type(error).__name__ == "NoSuchBucket"  # which boto3 makes for S3's answer
+    has_no_bucket = type(error).__name__ == "NoSuchBucket"  # boto3 creates this class at run time
     return not (is_full or has_no_bucket or _says_gone(error) or isinstance(error, _FINAL))
 
 
 def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
-    """Copy a file out of the store; False where it is not there."""
+    """Copy a file from the store; return False if it is not there."""
 
     def read(store: ArtifactStore) -> None:
         with store.open_reader(artifact_id) as reader, open(path, "wb") as file:
@@ -216,18 +217,18 @@ def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
 
 
 def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
-    """Copy a file into the store; a first signal to stop does not end the tries.
+    """Copy a file into the store; a first signal to stop does not end the retries.
 
     Args:
-        source: Where to.
-        artifact_id: The file's name there.
+        source: The store.
+        artifact_id: The file's name in the store.
         path: The file.
         in_haste: Whether not to wait for the disk, so that a power cut may lose the file.
     """
 
     def write(store: ArtifactStore) -> None:
         store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
-        # Each try opens the file again, since a store may close what it was given.
+        # Each try opens the file again, since a store may close it.
         with telling_room(_optuna.folder_of(store), path.stat().st_size), open(path, "rb") as file:
             store.write(artifact_id, file)
 
@@ -235,7 +236,7 @@ def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = F
 
 
 def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
-    """Put a file into the store as an artifact: Optuna first writes its id into the trial."""
+    """Put a file into the store as an artifact, whose id Optuna first writes into the trial."""
     target = SimpleNamespace(write=lambda name, _: put(source, name, path, in_haste=in_haste))
     optuna.artifacts.upload_artifact(
         artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
@@ -243,7 +244,7 @@ def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bo
 
 
 def remove(source: StoreSource, *artifact_ids: str) -> None:
-    """Remove files from the store; do nothing where one is gone, or is none of ours."""
+    """Remove files from the store; ignore those that are gone, or are not ours."""
     for artifact_id in filter(_is_of_ours, artifact_ids):
         _found(source, methodcaller("remove", artifact_id))
 
@@ -251,10 +252,10 @@ def remove(source: StoreSource, *artifact_ids: str) -> None:
 def _found(
     source: StoreSource, do: Callable[[ArtifactStore], None], seconds: float | None = None
 ) -> bool:
-    """Do something with a file in the store; False where it is gone."""
+    """Call `do` with the store; return False if its file is gone."""
     try:
         _patient(source).insist(do, seconds=seconds)
-    except Exception as error:  # what each kind of store raises for a file that is gone
+    except Exception as error:  # each kind of store has its own error for a file that is gone
         if not _says_gone(error):
             raise
         return False
@@ -262,12 +263,12 @@ def _found(
 
 
 def _is_of_ours(artifact_id: object) -> bool:
-    """Whether an id from the database has our form: another could name a file that is not ours."""
+    """Whether an id from the database has our form; another could name a file that is not ours."""
     return isinstance(artifact_id, str) and _ID.fullmatch(artifact_id) is not None
 
 
 def _says_gone(error: BaseException) -> bool:
-    # Google's store raises a NotFound of its own.
+    # Google's store has its own NotFound.
     return isinstance(error, ArtifactNotFound) or type(error).__name__ == "NotFound"
 
 
@@ -278,7 +279,7 @@ def digest(path: Path) -> str:
 
 
 def check_store(store: StoreSource) -> None:
-    """Write and remove a probe, so that a store that does not work is found before training.
+    """Write and remove a probe, to find out before training whether the store works.
 
     Raises:
         WeightsError: The store cannot be written.
@@ -290,7 +291,7 @@ def check_store(store: StoreSource) -> None:
     try:
         _patient(store).insist(write, seconds=_FIRST_PATIENCE)
         _found(store, methodcaller("remove", _PROBE), _FIRST_PATIENCE)
-    except Exception as error:  # stores have no errors in common
+    except Exception as error:  # stores have no common errors
         said = f"{type(error).__name__}: {error}".rstrip(".")
         raise WeightsError(
             f"artifact_store= cannot be written: {said}. Pass one that works, "
@@ -305,11 +306,11 @@ def size_of(model: keras.Model) -> int:
 
 @contextmanager
 def telling_room(folder: str | None, needed: int) -> Iterator[None]:
-    """Turn the error of a full disk into one that names the folder, its free room and the need.
+    """Turn the error of a full disk into one that says how much room there is and how much we need.
 
     Args:
-        folder: What is written to; None where there is none to name.
-        needed: About how many bytes are to be written.
+        folder: The folder that is written to; None if there is none to name.
+        needed: About how many bytes will be written.
 
     Raises:
         OSError: The disk is full.
@@ -323,8 +324,8 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut, where the system can."""
-    if os.name == "nt":  # Windows opens no folders
+    """Make a rename in the folder survive a power cut, if the system supports it."""
+    if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -29,22 +29,22 @@ INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
     "file in a folder that all of them share"
 )
-FILE = "study.db"  # SQLite adds others beside it, whose names begin so
-_BUSY_SECONDS = 5  # of SQLite's own wait for a lock, which Ctrl-C cannot end; then ours begins
-_ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
-# What drivers and Optuna raise on opening a database that is not there or has no tables.
+FILE = "study.db"  # SQLite adds others next to it, whose names begin with this one
+_BUSY_SECONDS = 5  # for which SQLite waits for a lock, ignoring Ctrl-C; after that, we wait
+_ROOM = 2_000_000  # bytes by which SQLite's file and log grow in a search of some hundred trials
+# What drivers and Optuna raise when they open a database that does not exist or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
-_TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
-# What databases say then; the last one is how MySQL and MariaDB ask for another try.
+_TRIES = 5  # if two processes create the tables at once, one fails, and finds them at another try
+# What databases say then; MySQL and MariaDB say the last one.
 _AT_ONCE = ("already exists", "locked", "try restarting transaction")
-PATIENCE = 300.0  # seconds for which a search waits for a database that went away
+PATIENCE = 300.0  # seconds for which a search waits for a database that does not answer
 
 
 def in_directory(directory: Path) -> str:
     """Return the absolute URL of a directory's SQLite database: the current folder may change.
 
     Raises:
-        ArgumentError: SQLAlchemy 2.0 cannot write it, which has no escapes for these characters.
+        ArgumentError: The path has characters that SQLAlchemy 2.0 cannot escape in a URL.
     """
     url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / FILE))
     text = url.render_as_string()
@@ -58,7 +58,7 @@ def in_directory(directory: Path) -> str:
 
 
 def anchored(storage: str | BaseStorage) -> str | BaseStorage:
-    """Return a storage that keeps its SQLite file, here and in workers, if the folder changes."""
+    """Make the path of a SQLite file absolute, since workers may have another current folder."""
     url = _url_of(storage)
     if url is None or (file := _file_of(url)) is None or set("?{}") & set(str(file)):
         return storage
@@ -66,24 +66,24 @@ def anchored(storage: str | BaseStorage) -> str | BaseStorage:
     if isinstance(storage, str):
         return text
     if (opened := _database(storage)) is not None:
-        opened.url = text  # with which it is pickled
+        opened.url = text  # a pickled storage is opened again by its URL
     return storage
 
 
 def connect(
     storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
 ) -> BaseStorage:
-    """Return the storage for a URL or object: one that waits when its database goes away.
+    """Return the storage for a URL or object, wrapped so that it waits if its database is away.
 
     Args:
         storage: A database URL or an Optuna storage.
-        patience: Seconds for which each call is tried.
-        later: Whether the storage worked before, so that connecting is tried for as long too.
-        make: Whether to make the tables of a database that has none yet, to set SQLite's journal
-            mode, and to warn where SQLite's file is on a network disk.
+        patience: Seconds for which each call is retried.
+        later: Whether the storage worked before, so that connecting is retried for as long too.
+        make: Whether to create the tables of a database that has none yet, to set SQLite's journal
+            mode, and to warn if SQLite's file is on a network disk.
 
     Raises:
-        ArgumentError: The URL or object is none that Optuna knows.
+        ArgumentError: Optuna does not know the URL or object.
         StorageError: The database cannot be opened.
     """
     storage = anchored(storage)
@@ -91,7 +91,7 @@ def connect(
         url = _url.with_driver(_url.parse(storage))
         opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
     else:
-        opened = optuna.storages.get_storage(storage)  # which caches what was read of a database
+        opened = optuna.storages.get_storage(storage)  # adds a cache to a database
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
             _make_safe(database, make)
         journal.make_safe(opened)
@@ -101,24 +101,24 @@ def connect(
 
 
 def _same_file(storage: BaseStorage) -> Callable[[], None]:
-    """Return what raises StorageError once the file of a database is another, or gone."""
+    """Return a function that raises StorageError once the file of a database is another or gone."""
     file = _sqlite_file(storage)
     opened = _inode(file)
 
     def check() -> None:
-        # SQLite would go on with the file that it has open, which nobody finds any more.
+        # SQLite would go on with the file that it has open, which nobody could find any more.
         if _inode(file) != opened:
             raise StorageError(
-                f"{str(file)!r} is gone, or is another file than the one in use. To go on, put "
-                "the whole folder back, or mount its disk again, and run the script again; without "
-                "that it begins anew."
+                f"{str(file)!r} is gone, or is another file than the one in use. To continue the "
+                "study, put the whole folder back, or mount its disk again, before you run the "
+                "script again; otherwise the script begins anew."
             )
 
     return check
 
 
 def inode(storage: BaseStorage) -> int | None:
-    """Return what tells the file of a SQLite storage from its copies; None for other storages."""
+    """Return a number that a SQLite file shares with no copy of it; None for other storages."""
     return _inode(_sqlite_file(storage))
 
 
@@ -132,15 +132,15 @@ def _inode(file: Path | None) -> int | None:
 def _warn_of_network(file: Path) -> None:
     if (network := disks.network_of(file.parent)) is not None:
         warnings.warn(
-            f"{str(file)!r} is on a network disk ({network}), so that SQLite goes without its "
-            f"write-ahead log. Where several machines search, {INSTEAD}.",
+            f"{str(file)!r} is on a network disk ({network}), so SQLite does without its "
+            f"write-ahead log. If several machines search, {INSTEAD}.",
             UserWarning,
             stacklevel=3,
         )
 
 
 def is_there(storage: str | BaseStorage) -> bool:
-    """Whether the file of a SQLite storage is there; others say so when they are opened."""
+    """Whether the file of a SQLite storage exists; True for other storages."""
     file = _sqlite_file(storage)
     return file is None or file.is_file()
 
@@ -148,7 +148,7 @@ def is_there(storage: str | BaseStorage) -> bool:
 def network_of_log(storage: str | BaseStorage) -> str | None:
     """Return the network filesystem of a SQLite file that has a write-ahead log, if any.
 
-    The file's header tells of the log: SQLite, if asked, would open the log over the network.
+    We read the file's header, since SQLite itself would open the log over the network.
     """
     file = _sqlite_file(storage)
     if file is None or not file.is_file():
@@ -171,7 +171,7 @@ def _file_of(url: sqlalchemy.URL) -> Path | None:
 
 
 def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
-    """Return the URL of a database; None where a storage has none."""
+    """Return the URL of a database; None for a storage without one."""
     if isinstance(storage, str):
         return _url.parse(storage)
     database = _database(storage)
@@ -179,7 +179,7 @@ def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
 
 
 def _space(storage: BaseStorage) -> str:
-    """Return a sentence on the disk of a database file, where there is hardly any room left."""
+    """Return a sentence about the disk of a database file; "" if there is enough room."""
     file = _sqlite_file(storage)
     if file is None or shutil.disk_usage(file.parent).free >= _ROOM:
         return ""
@@ -187,7 +187,7 @@ def _space(storage: BaseStorage) -> str:
 
 
 def _database(storage: BaseStorage) -> RDBStorage | None:
-    """Return the database behind a storage object; None where there is none."""
+    """Return the database behind a storage object; None if there is none."""
     found = behind(storage)
     return found if isinstance(found, RDBStorage) else None
 
@@ -198,49 +198,50 @@ def _is_in_memory(url: sqlalchemy.URL) -> bool:
 
 
 def _make_safe(database: RDBStorage, make: bool) -> None:
-    """Give a database that the user opened what _open gives to ours."""
+    """Set up a database that the user opened as _open sets up ours."""
     engine = database.engine
     is_safe = sqlalchemy.event.contains(engine, "begin", _begin_immediate)
     if engine.dialect.name == "sqlite" and not is_safe:
         sqlalchemy.event.listen(engine, "connect", _on_connect if make else _on_visit)
-        engine.dispose()  # connections that were opened before lack this event
+        engine.dispose()  # earlier connections were opened without this listener
     _guard(engine)
 
 
 def _guard(engine: sqlalchemy.Engine) -> None:
-    """Let an engine serve many processes for days; SQLAlchemy keeps each listener once."""
+    """Let an engine serve many processes for days; SQLAlchemy adds each listener only once."""
     sqlalchemy.event.listen(engine, "handle_error", as_ours)
     mysql.refuse_long_texts(engine)
     if engine.dialect.name == "sqlite":
-        # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
-        # processes read the same state: trials run twice and writers meet "database is locked".
+        # Optuna reads a trial's state and then writes it. With SQLite's deferred transactions, two
+        # processes could read the same state: trials would run twice, and writers would get
+        # "database is locked".
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
 
 
 def checkpoint(storage: BaseStorage) -> None:
-    """Write what is in SQLite's write-ahead log into its file, without waiting for anybody.
+    """Write the contents of SQLite's write-ahead log into its file, without waiting for a lock.
 
-    SQLite does so by itself once the log has 4 MB, which is more than most studies have.
+    SQLite does so by itself only once the log has 4 MB, which is more than most studies have.
     """
     database = _database(storage)
     if database is not None and database.engine.dialect.name == "sqlite":
-        # Where it fails, the log keeps all.
+        # If it fails, everything is still in the log.
         errors = suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError)
-        # A connection of its own, since no transaction may be open.
+        # A separate connection, since no transaction may be open.
         with errors, closing(database.engine.raw_connection()) as connection:
             _pragma(connection, "wal_checkpoint(PASSIVE)")
 
 
 def check_shared(storage: str | BaseStorage) -> None:
-    """Refuse a storage that lives in this process alone.
+    """Refuse a storage that only this process can see.
 
     Raises:
         ArgumentError: Other workers could not see the study.
     """
     if is_private(storage):
         raise ArgumentError(
-            "storage= lives in the memory of this process, where other workers cannot see it. "
-            "Leave storage out for SQLite in directory, or pass the URL of a database."
+            "storage= is in the memory of this process, where other workers cannot see it. Leave "
+            "storage= out for SQLite in directory=, or pass the URL of a database."
         )
 
 
@@ -251,24 +252,24 @@ def is_private(storage: str | BaseStorage) -> bool:
 
 
 def behind(storage: BaseStorage) -> BaseStorage:
-    """Return the storage inside of our PatientStorage and of Optuna's _CachedStorage."""
+    """Return the storage inside our PatientStorage and Optuna's _CachedStorage."""
     inner = _optuna.backend_of(storage)
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 
 
 def is_of_one_thread(storage: str | BaseStorage) -> bool:
-    """Whether each thread would see a database of its own: SQLite's in memory."""
+    """Whether each thread would see another database, as with SQLite in memory."""
     url = _url_of(storage)
     return url is not None and _is_in_memory(url)
 
 
 def check_storage(storage: object) -> None:
-    """Refuse what is neither a URL, an Optuna storage, nor None."""
+    """Refuse anything but a URL, an Optuna storage or None."""
     if storage is None or isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
         raise ArgumentTypeError(
-            f"storage={storage!r} is no Optuna storage. Pass a database URL like "
+            f"storage={storage!r} is not an Optuna storage. Pass a database URL like "
             '"sqlite:///study.db", an object from optuna.storages, or None.'
         )
     _url.parse(storage)
@@ -283,19 +284,19 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
         except _UNUSABLE as error:
             again = _made_by_another(error) and tries_left > 0
             if not again and not (is_away(error) and time.monotonic() < gives_up):
-                # From None: a cause may show the password.
+                # From None: the cause may show the password.
                 raise StorageError(_url.why_not(url, error, reason(error))) from None
         time.sleep(0.2)
 
 
 def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
-    """Open a database with what its kind needs to serve many processes for days."""
+    """Open a database with the options that it needs to serve many processes for days."""
     options: dict[str, Any] = {
-        # This finds a connection that the server closed while it was idle.
+        # This detects a connection that the server closed while it was idle.
         "pool_pre_ping": True,
         "pool_recycle": 1800,
-        # Optuna ends each transaction itself. SQLAlchemy's own rollback, when a connection returns
-        # to the pool, would cost a round trip, and print a traceback where the connection is lost.
+        # Optuna ends each transaction itself. When a connection returns to the pool, SQLAlchemy's
+        # rollback would cost a round trip, and print a traceback if the connection is lost.
         "pool_reset_on_return": None,
         "connect_args": _url.limits_for(url),
     }
@@ -314,7 +315,7 @@ def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
         return {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
     return {
         "creator": partial(_connect_to_read, file),
-        "poolclass": sqlalchemy.NullPool,  # since its owner may begin a search at any time
+        "poolclass": sqlalchemy.NullPool,  # since the file's owner may begin a search at any time
         "pool_events": [(_on_visit, "connect")],
     }
 
@@ -325,31 +326,31 @@ def _may_write(file: Path) -> bool:
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:
     """Connect to a file that may only be read."""
-    # A file that has a write-ahead log when it is used cannot be read without one, and SQLite makes
-    # it, unless it is told that nobody writes. The log is there while somebody does.
+    # To read a file in WAL mode, SQLite creates a log, unless we declare the file immutable. While
+    # a process writes, the log exists already.
     is_in_use = Path(f"{file}-wal").exists()
     uri = f"{file.as_uri()}?mode=ro{'' if is_in_use else '&immutable=1'}"
     return sqlite3.connect(uri, _BUSY_SECONDS, check_same_thread=False, uri=True)
 
 
 def _on_visit(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # or sqlite3 begins a deferred transaction of its own
+    connection.isolation_level = None  # otherwise sqlite3 itself begins deferred transactions
     _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
     if _pragma(connection, "journal_mode") == ("wal",):
-        _pragma(connection, "synchronous = NORMAL")  # which is safe only with a write-ahead log
+        _pragma(connection, "synchronous = NORMAL")  # safe only with a write-ahead log
 
 
 def _on_connect(connection: Any, record: Any) -> None:
     _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
     _, _, file = _pragma(connection, "database_list")
-    # SQLite keeps the index of a write-ahead log in memory, which machines do not share.
+    # SQLite keeps the index of a write-ahead log in memory that machines cannot share.
     mode = "WAL" if disks.network_of(Path(file).parent) is None else "DELETE"
     _pragma(connection, f"journal_mode = {mode}")  # SQLite stores it in the file
     _on_visit(connection, record)
 
 
 def _pragma(connection: Any, text: str) -> Any:
-    """Return the first row of what SQLite answers, if any."""
+    """Execute a PRAGMA, and return the first row of the answer, if any."""
     with closing(connection.execute(f"PRAGMA {text}")) as cursor:
         return cursor.fetchone()
 
@@ -359,10 +360,10 @@ def _begin_immediate(connection: sqlalchemy.Connection) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make the folder for the study's files where there is none.
+    """Create the folder for the study's files if it does not exist.
 
     Raises:
-        StorageError: It cannot be made, or not be written.
+        StorageError: The folder cannot be created or written to.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -377,6 +378,6 @@ def make_directory(directory: Path) -> None:
 
 
 def _made_by_another(error: Exception) -> bool:
-    """Whether another process was making the same tables, so that another try finds them."""
+    """Whether another process was creating the same tables, so that another try finds them."""
     said = reason(error)
     return isinstance(error, IntegrityError) or any(sign in said for sign in _AT_ONCE)

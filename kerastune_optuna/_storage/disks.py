@@ -1,4 +1,4 @@
-"""The disk that a folder is on: its free room, and whether machines share it over a network."""
+"""The disk of a folder: its free space, and whether machines share it over a network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def network_of(folder: Path) -> str | None:
     found = ("", Path())
     for disk in psutil.disk_partitions(all=True):
         mounted = Path(disk.mountpoint)
-        # What is mounted later at the same place hides what was mounted before.
+        # A later mount at the same place hides an earlier one.
         if place.is_relative_to(mounted) and len(mounted.parts) >= len(found[1].parts):
             found = (disk.fstype, mounted)
     return found[0] if found[0].removeprefix("fuse.") in _SHARED else None
 
 
 def room(folder: Path, needed: float) -> str:
-    """Return a clause that says how much room a folder has, and how much is needed."""
+    """Return a clause that says how much free space a folder has, and how much is needed."""
     free = shutil.disk_usage(folder).free
     return f"{str(folder)!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed"

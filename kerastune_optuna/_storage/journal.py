@@ -1,4 +1,4 @@
-"""Optuna's journal file made safe: a line that could not be written whole does not stay."""
+"""A safe version of Optuna's journal file: a line that was only partly written is removed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kerastune_optuna import _optuna
 def make_safe(storage: BaseStorage) -> None:
     """Let a journal file survive a full disk and a power cut; leave other storages alone.
 
-    Optuna appends to the file whatever its end looks like. After half a line every later writer's
-    lines are lost, and every reader fails.
+    Optuna appends to the file even if it ends in half a line. Then the lines of every later writer
+    are lost, and every reader fails.
     """
     backend = _optuna.backend_of(storage)
     if isinstance(storage, JournalStorage) and isinstance(backend, JournalFileBackend):
-        # The method of this one object is replaced, since the user has made it of Optuna's class.
+        # Only the method of this object is replaced, since the user created it.
         backend.append_logs = functools.partial(_append, backend)  # type: ignore[method-assign]
         _append(backend, [])
 
@@ -38,15 +38,15 @@ def _append(backend: JournalFileBackend, logs: Sequence[dict[str, Any]]) -> None
             _cut_half_line(file)
             _write(file, lines)
     finally:
-        # Optuna lets others take the lock over from a process that stands still. What was written
-        # stays.
+        # Optuna lets other processes take the lock over from one that seems to hang. The lines are
+        # written anyway.
         with suppress(RuntimeError):
             lock.release()
 
 
 def _appending(path: str, flags: int) -> int:
-    """Open a file so that the system itself writes at its end."""
-    # Another process may have taken the lock over, and written since this one looked for the end.
+    """Open a file so that the system itself appends at its end."""
+    # Another process may have taken the lock over, and appended since this one looked for the end.
     return os.open(path, flags | os.O_APPEND)
 
 
@@ -63,7 +63,7 @@ def _write(file: IO[bytes], lines: bytes) -> None:
 
 
 def _cut_half_line(file: IO[bytes]) -> None:
-    """Cut off what follows the last whole line, as a power cut or a kill leaves it."""
+    """Cut off half a line at the end, which a power cut or a kill may have left."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         file.seek(end - 1)
@@ -74,7 +74,7 @@ def _cut_half_line(file: IO[bytes]) -> None:
 
 
 def _cut_off(file: IO[bytes], start: int, rest: bytes) -> None:
-    """Cut the file at that place, unless others have written something there meanwhile."""
+    """Cut off the rest of the file, unless others have appended to it meanwhile."""
     file.seek(start)
     if rest and file.read() == rest:
         file.truncate(start)

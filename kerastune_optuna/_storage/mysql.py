@@ -1,4 +1,4 @@
-"""What MySQL and MariaDB do unlike other databases: texts are short."""
+"""A check for MySQL and MariaDB, whose texts are shorter than those of other databases."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NAMES = ("key", "param_name")  # the columns that say what a text belongs to
 def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
     """Let an engine of MySQL or MariaDB raise ArgumentError for a text that is too long.
 
-    A server without strict mode would cut the text off, and Optuna could not read any study then. A
-    strict one closes the connection where the text is very long, as if the server went away.
+    A server without strict mode would cut the text off, and then Optuna could not read any study. A
+    strict one closes the connection if the text is very long, as if the server went away.
     """
     if engine.dialect.name in _DIALECTS:
         sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
@@ -34,7 +34,7 @@ def _check_texts(
         if longest > _LONGEST:
             name = next((f" as {row[column]!r}" for column in _NAMES if column in row), "")
             raise ArgumentError(
-                f"What is to be written{name} has {longest:,} bytes, and MySQL and MariaDB keep "
-                f"{_LONGEST:,} at most. Write it into a file and its path here, or pass the URL of "
-                "PostgreSQL as storage=."
+                f"The text to be stored{name} has {longest:,} bytes, and MySQL and MariaDB store "
+                f"at most {_LONGEST:,}. Write it to a file and store its path here, or pass the "
+                "URL of a PostgreSQL database as storage=."
             )

@@ -1,4 +1,4 @@
-"""A storage that waits for a database that went away, and loses and repeats nothing meanwhile."""
+"""A storage that waits for a database that does not answer; no write is lost or repeated."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from kerastune_optuna._exceptions import StorageError
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
-WORKER = "worker"  # the user attr of a trial that says who runs it
-MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
-_SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
-# Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
-# from it would change the training.
+WORKER = "worker"  # the user attr of a trial that says which process runs it
+MARK = "kerastune_optuna:mark"  # the system attr of a trial that identifies it
+_SIGNING_SECONDS = 1.0  # longer than a worker needs to sign a trial after taking it
+# Not the global generator of the module random, which a trial seeds for the user's code: a wait
+# that draws from it would change the training.
 _chance = random.Random()
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
-# The errors of gRPC and Redis, which need not be installed, by their names.
+# The errors of gRPC and Redis, by name, since these packages may not be installed.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
-# What databases say to who may only read: the errors of SQLite by name, and PostgreSQL's code.
+# What databases say to a user who may only read: the names of SQLite's errors, and a code of
+# PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
-_SILENT_TRIES = 3  # half a second: for a lost connection a new one is enough
+_SILENT_TRIES = 3  # half a second: after a lost connection, a new one is often enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
 
 @contextmanager
 def one_try() -> Iterator[None]:
-    """Let calls to a storage or a store raise their first error, for callers that must not wait."""
+    """Let calls to a storage or store raise their first error, for callers that must not wait."""
     token = _in_a_hurry.set(True)
     try:
         yield
@@ -54,15 +55,15 @@ def one_try() -> Iterator[None]:
 def is_away(error: BaseException) -> bool:
     """Whether an error says that the storage cannot be reached now, but may be later."""
     if isinstance(error, StorageError):
-        return False  # somebody has waited for it already
-    if isinstance(error, StorageInternalError):  # what Optuna raises for errors of the database
+        return False  # we have waited already
+    if isinstance(error, StorageInternalError):  # Optuna raises it for errors of the database
         return error.__cause__ is not None and is_away(error.__cause__)
     return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
 
 
 @contextmanager
 def unless_away() -> Iterator[None]:
-    """Let a block try once, and leave it where the storage is away; other errors are raised."""
+    """Leave a block once an error says that the storage is away; raise other errors."""
     try:
         with one_try():
             yield
@@ -72,16 +73,16 @@ def unless_away() -> Iterator[None]:
 
 
 def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
-    """Return the error that an engine is to raise in place of some that a driver raised.
+    """Return the error that an engine should raise instead of a driver's error, if any.
 
-    Optuna takes any error of SQLAlchemy for an error of its own query: it tries another query on
-    the lost connection, or creates a trial again that may be there. It lets other errors pass.
+    Optuna treats any error of SQLAlchemy as an error in its query: it tries another query on the
+    lost connection, or creates a trial again that may exist already. It lets other errors pass.
     """
     error = context.original_exception
     if _is_refusal(error):
         return StorageError(
-            f"The storage refuses what was asked of it: {reason(error)}. It can be read as far as "
-            "its owner allows that; to search, pass a directory= or storage= that you may write to."
+            f"The storage denies access: {reason(error)}. You can read it as far as its owner "
+            "allows; to search, pass a directory= or storage= that you may write to."
         )
     if not context.is_disconnect or context.is_pre_ping:
         return None
@@ -89,7 +90,7 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether a database does not let us do something, and will not at another try."""
+    """Whether a database denies access, so that another try would not work either."""
     name = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
     code = error.args[0] if error.args else None
     return str(name).startswith(_REFUSALS) or (type(code) is int and code in _REFUSALS_OF_MYSQL)
@@ -97,13 +98,13 @@ def _is_refusal(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class Patience:
-    """Try calls again while what they need is away.
+    """Retry calls while a storage or store does not answer.
 
     Args:
-        seconds: For how long to try.
-        what: Returns the name of what is away, for the user to read.
-        is_away: Whether an error says that another try may work.
-        lost: Makes the error that is raised in the end, from a sentence that says what is away.
+        seconds: For how long to retry.
+        what: Returns the name of the storage or store, for messages.
+        is_away: Returns whether an error says that another try may work.
+        lost: Makes the error that is finally raised, from a sentence that says what did not answer.
     """
 
     seconds: float
@@ -118,13 +119,13 @@ class Patience:
         *,
         until: Callable[[], bool] = _signals.requested,
     ) -> _T:
-        """Call until it works, or the time for tries is over.
+        """Call until it works, or the time for retries is over.
 
         Args:
-            call: What to call.
+            call: The function to call.
             done: Returns the result of an earlier try that worked, but whose answer was lost; None
-                where there was none.
-            until: Tells when to stop trying before that; by default once an interrupt came.
+                if there was none.
+            until: Returns whether to stop retrying before that; by default after an interrupt.
         """
         began, pause, tries = time.monotonic(), _FIRST_PAUSE, 0
         while True:
@@ -134,19 +135,19 @@ class Patience:
             except Exception as error:
                 if not self.is_away(error) or _in_a_hurry.get():
                     raise
-                waited = time.monotonic() - began  # a call of a client that tries again takes long
+                waited = time.monotonic() - began  # a client that retries by itself takes long
                 if waited > self.seconds or until():
                     told = f"{self.what()} did not answer for {waited:.0f} s: {reason(error)}"
                     raise self.lost(f"{told.rstrip('.')}.") from error
                 if tries == _SILENT_TRIES:
                     told = f"{self.what()} does not answer ({reason(error)})"
-                    _signals.tell(f"{told}: trying for {self.seconds:g} s")
+                    _signals.tell(f"{told}: retrying for {self.seconds:g} s")
                 time.sleep(pause * _chance.uniform(0.5, 1))
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
 
 class _Patient(BaseStorage):
-    """Hand each call to a storage, again and again while it is away."""
+    """Pass each call to a storage, and retry it while the storage is away."""
 
     def __init__(
         self,
@@ -161,7 +162,7 @@ class _Patient(BaseStorage):
         self._where, self._check = where, check
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """Add a trial with a mark, by which it is found where the answer was lost."""
+        """Add a trial with a mark, by which a retry finds it if the first answer was lost."""
         marked = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
         marked.system_attrs = {**marked.system_attrs, MARK: uuid.uuid4().hex}
         return self._insist(
@@ -172,14 +173,14 @@ class _Patient(BaseStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Set a trial's state; True also where an earlier try did and its answer was lost."""
+        """Set a trial's state; return True also if an earlier try did, but its answer was lost."""
         return self._insist(
             lambda: self._backend.set_trial_state_values(trial_id, state, values),
             lambda: self._is_set(trial_id, state, values),
         )
 
     def delete_study(self, study_id: int) -> None:
-        """Delete a study; where an earlier try did and its answer was lost, it is gone already."""
+        """Delete a study, unless an earlier try did so already, but its answer was lost."""
         self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -194,7 +195,7 @@ class _Patient(BaseStorage):
         return self._patience.insist(checked, done)
 
     def _marked(self, study_id: int, mark: str) -> int | None:
-        """Return the id of the trial with a mark; None where there is none."""
+        """Return the id of the trial with a mark; None if there is none."""
         trials = self._backend.get_all_trials(study_id, deepcopy=False)
         ids = (_optuna.id_of(one) for one in reversed(trials) if one.system_attrs.get(MARK) == mark)
         return next(ids, None)
@@ -202,14 +203,14 @@ class _Patient(BaseStorage):
     def _is_set(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None
     ) -> bool | None:
-        """Whether an earlier try has set a trial's state; None, for `done`, where none has."""
+        """Whether an earlier try has set a trial's state; None, as `done` needs it, if none has."""
         trial = self._backend.get_trial(trial_id)
         if state is TrialState.RUNNING:
             return self._is_taken(trial) or None
         return (trial.state is state and (values is None or trial.values == list(values))) or None
 
     def _is_taken(self, trial: FrozenTrial) -> bool:
-        """Whether an earlier try took a trial, rather than another worker, which would sign it."""
+        """Whether an earlier try took a trial; if another worker did, that worker signs it."""
         until = time.monotonic() + _SIGNING_SECONDS
         while trial.state is TrialState.RUNNING and WORKER not in trial.user_attrs:
             if time.monotonic() > until:
@@ -219,7 +220,7 @@ class _Patient(BaseStorage):
         return False
 
     def _is_gone(self, study_id: int) -> bool | None:
-        """Whether an earlier try has deleted a study; None, for `done`, where it is there."""
+        """Whether an earlier try has deleted a study; None, as `done` needs it, if none has."""
         return not _optuna.has_study(self._backend, study_id) or None
 
     def _lost(self, told: str) -> StorageError:
@@ -238,23 +239,23 @@ _PatientStorage = type(
 def patient(
     backend: BaseStorage, patience: float, where: Callable[[], str], check: Callable[[], None]
 ) -> BaseStorage:
-    """Return a storage that retries what fails while the backend is away.
+    """Return a storage that retries calls while the backend is away.
 
     Args:
         backend: Any Optuna storage.
-        patience: Seconds for which each call is tried.
-        where: Tells in a sentence what the user should look at, for the error in the end.
-        check: Called before each call, and raises where it would be in vain.
+        patience: Seconds for which each call is retried.
+        where: Returns a sentence for the final error that says what the user should check.
+        check: Called before each call; it raises an error if the call would be in vain.
 
     Returns:
-        A storage that raises StorageError once its patience has ended.
+        A storage that raises StorageError if the backend does not answer for that long.
     """
     return cast(BaseStorage, _PatientStorage(backend, patience, where, check))
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of what a driver or client said, without passwords."""
-    # Optuna raises these two in place of errors that say more.
+    """Return the first line of an error of a driver or client, without passwords."""
+    # Optuna raises these two instead of errors that say more.
     is_shell = isinstance(error, StorageInternalError | ImportError)
     cause = (is_shell and error.__cause__) or error
     text = str(getattr(cause, "orig", None) or cause).strip()

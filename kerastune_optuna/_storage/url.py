@@ -1,4 +1,4 @@
-"""What tells databases apart, by their URLs: drivers, limits, and secrets to hide."""
+"""URLs of databases: their drivers, their limits, and secrets to hide."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kerastune_optuna._exceptions import ArgumentError
 _NAMES = "pass|pwd|secret|token|key|auth|cred|odbc_connect"
 _SECRET = re.compile(_NAMES, re.I)  # in the name of an option
 _VALUE = r"""(?:\{.*?\}|'.*?'|".*?"|[^&\s'"]+)"""
-# A password in a URL, or the value of an option whose name says that it is secret.
+# A password in a URL, or the value of an option whose name indicates a secret.
 _SHOWN = re.compile(rf"((?<=://)[^:/@\s]*:)\S*(?=@)|((?:{_NAMES})[\w-]*(?:=|%3D)){_VALUE}", re.I)
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _EXTRAS = {"psycopg": "postgresql", "pymysql": "mysql"}
-# Without these limits a driver waits minutes for a dead network. All are seconds, but
+# Without these limits, a driver waits minutes for a dead network. All are in seconds, except
 # tcp_user_timeout, which libpq reads as milliseconds.
 _LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
 _LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
@@ -32,16 +32,16 @@ def parse(text: str) -> sqlalchemy.URL:
     """Return a URL in its parts.
 
     Raises:
-        ArgumentError: The text is no URL.
+        ArgumentError: The text is not a URL.
     """
     try:
         url = sqlalchemy.make_url(text)
         if "@" in (url.host or ""):  # SQLAlchemy cut a password at the @ in it
             raise MalformedURL
-    except (MalformedURL, ValueError):  # a wrong port raises a ValueError that shows it
+    except (MalformedURL, ValueError):  # an invalid port raises a ValueError
         # The text itself is not shown: it may hold a password.
         raise ArgumentError(
-            "storage= is a text that is no database URL. Pass one like "
+            "storage= is not a database URL. Pass one like "
             '"sqlite:///study.db" or "postgresql://user:password@host/database", with %40 for '
             "an @ in the password."
         ) from None
@@ -49,13 +49,13 @@ def parse(text: str) -> sqlalchemy.URL:
 
 
 def with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
-    """Return the URL with the driver that our extras install, where it names none."""
+    """Return the URL with the driver that our extras install, unless it names one."""
     driver = _DRIVERS.get(url.drivername)
     return url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
 
 
 def limits_for(url: sqlalchemy.URL) -> dict[str, int]:
-    """Return the limits by which a driver gives up on a dead network, unless the URL sets them."""
+    """Return the limits that let a driver give up on a dead network, except those in the URL."""
     limits = _LIMITS.get(url.get_driver_name(), {})
     return {name: limit for name, limit in limits.items() if name not in url.query}
 
@@ -71,7 +71,7 @@ def without_passwords(text: str) -> str:
 
 
 def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:
-    """Return one line on why a database cannot be opened, without the passwords."""
+    """Return one line that says why a database cannot be opened, without passwords."""
     for secret in filter(None, _secrets(url)):
         reason = reason.replace(secret, "***")
     advice = "Check that the server runs, the database exists, and the driver is installed"
@@ -84,7 +84,7 @@ def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:
 
 
 def _secrets(url: sqlalchemy.URL) -> Iterator[str]:
-    """Yield the secrets in a URL, also those in a connection string of ODBC."""
+    """Yield the secrets in a URL, including those in a connection string of ODBC."""
     yield url.password or ""
     # Not url.normalized_query, which raises an AttributeError in SQLAlchemy 2.0.5.
     for name, values in url.query.items():

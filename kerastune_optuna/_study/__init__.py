@@ -1,4 +1,4 @@
-"""What a study is to do, what its trials record, who runs them, and which are best."""
+"""A study: its objectives, what its trials record, who runs them, and which are best."""
 
 from kerastune_optuna._study import divergence as divergence
 from kerastune_optuna._study import liveness as liveness

@@ -1,4 +1,4 @@
-"""Constraints: what a configuration must not exceed, told to the study as Optuna's own are."""
+"""Constraints: limits of a configuration, recorded in the study as Optuna records its own."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SIZE, _TIME = "max_params", "max_seconds_per_trial"
 
 @dataclass(frozen=True)
 class Constraints:
-    """Hold what a configuration must not exceed.
+    """Hold the limits of a configuration.
 
     Args:
         max_params: The most parameters of a model; None for no limit.
         max_seconds: The most seconds of a training; None for no limit.
-        functions: Each takes the trial and its model, and returns one number or several: those
-            above 0 break the constraint, by as much.
+        functions: Each takes the trial and its model, and returns one number or several. A number
+            above 0 breaks the constraint, and says by how much.
     """
 
     max_params: int | None = None
@@ -38,7 +38,7 @@ class Constraints:
 
     @classmethod
     def of(cls, tuner: Any) -> Constraints:
-        """Return what the arguments of a tuner say."""
+        """Return the constraints in the arguments of a tuner."""
         return cls(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
 
     @property
@@ -47,13 +47,13 @@ class Constraints:
         return bool(self.described())
 
     def described(self) -> dict[str, Any]:
-        """Return the constraints that are set, in a form that JSON holds."""
+        """Return the constraints that are set, in a form that JSON can store."""
         limits = {_SIZE: self.max_params, _TIME: self.max_seconds}
         functions = [name for name, _ in _named(self.functions)]
         return {name: one for name, one in {**limits, "constraints": functions}.items() if one}
 
     def check_limits(self) -> None:
-        """Refuse limits and functions that cannot be kept.
+        """Refuse limits and functions that cannot work.
 
         Raises:
             ArgumentError: Says what to pass instead.
@@ -69,15 +69,15 @@ class Constraints:
         _check_functions(self.functions)
 
     def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
-        """Tell the study how far a configuration is from what it must not exceed.
+        """Record in the study how far a configuration is from its limits.
 
         Args:
             trial: The running trial.
             model: Its model, before training.
 
         Returns:
-            Why the trial ends here; None where it may train. What the builder has told the study
-            by `trial.set_constraint` counts as well.
+            Why the trial ends here; None if it may train. Constraints that the builder has set by
+            `trial.set_constraint` count as well.
 
         Raises:
             ArgumentError: A function returned something other than numbers.
@@ -98,9 +98,9 @@ class Constraints:
         return f"constraint {key}: {_optuna.as_known(trial).constraints[key]:.6g} > 0"
 
     def take_time(self, trial: optuna.Trial, seconds: float | None) -> None:
-        """Tell the study how long the training took; None where there was none.
+        """Record in the study how long the training took; None if there was none.
 
-        Samplers that model constraints want each trial to have the same ones.
+        Samplers that model constraints need the same constraints in each trial.
         """
         if self.max_seconds is not None:
             _tell(trial, _TIME, 0.0 if seconds is None else _excess(seconds, self.max_seconds))
@@ -109,10 +109,10 @@ class Constraints:
 def _check_functions(functions: object) -> None:
     instead = (
         "Pass a list of functions that take the trial and its model, and return a number: above 0 "
-        "where the configuration is not allowed."
+        "if the configuration is not allowed."
     )
     if not isinstance(functions, list | tuple):
-        raise ArgumentTypeError(f"constraints={functions!r} is no list. {instead}")
+        raise ArgumentTypeError(f"constraints={functions!r} is not a list. {instead}")
     for function in functions:
         if not callable(function):
             raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")
@@ -124,38 +124,38 @@ def _check_functions(functions: object) -> None:
 
 
 def _excess(value: float, limit: float) -> float:
-    """Return by which share a value exceeds its limit: samplers add up the excess of all limits."""
+    """Return the excess of a value as a share of its limit: samplers add up those of all limits."""
     return value / limit - 1
 
 
 def _tell(trial: optuna.Trial, key: str, value: float) -> None:
-    # A trial may begin twice, and Optuna warns of a second value.
+    # A trial may begin twice, and Optuna warns about a second value.
     if key not in _optuna.as_known(trial).constraints:
         trial.set_constraint(key, value)
 
 
 def _named(functions: Sequence[Constraint]) -> Iterator[tuple[str, Constraint]]:
-    """Yield each function with a name of its own."""
+    """Yield each function with a unique name."""
     names = [_name(function) for function in functions]
     for place, (name, function) in enumerate(zip(names, functions, strict=True), start=1):
         yield (name if names.count(name) == 1 else f"{name} {place}"), function
 
 
 def _name(function: object) -> str:
-    inner = getattr(function, "func", function)  # of functools.partial
+    inner = getattr(function, "func", function)  # a functools.partial has `func`
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def _numbers(name: str, returned: Any) -> list[tuple[str, float]]:
-    """Return what a function returned, each number with its key."""
+    """Return the numbers that a function returned, each with its key."""
     if not isinstance(returned, list | tuple):
         return [(name, _number(name, returned))]
     return [(f"{name}[{place}]", _number(name, one)) for place, one in enumerate(returned)]
 
 
 def _number(name: str, value: Any) -> float:
-    instead = "Return a number: above 0 where the configuration is not allowed, by as much."
-    # True would be a broken constraint to Optuna, and a kept one to most readers.
+    instead = "Return a number: above 0 if the configuration is not allowed, and by how much."
+    # To Optuna, True would be a broken constraint; to most readers, a satisfied one.
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__float__"):
         raise ArgumentTypeError(f"The constraint {name} returned {value!r}. {instead}")
     if math.isnan(number := float(value)):

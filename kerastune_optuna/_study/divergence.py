@@ -1,4 +1,4 @@
-"""Trials that came to nothing, since they failed or diverged: an error where all did."""
+"""Trials without a result because they failed or diverged, and the error if all trials did."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._study.record import TrialRecord
 
-MOST = 10  # trials that may fail in a row, where the user says nothing else
-_SURE_AFTER = 2  # trials that came to nothing, where the data holds NaN or infinity
+MOST = 10  # trials that fail in a row before a search ends, if the user sets no other number
+_SURE_AFTER = 2  # trials that fail or diverge before a search ends, if the data has NaN or infinity
 
 
 def came_to_nothing(trial: FrozenTrial) -> bool:
-    """Whether a trial failed, or diverged in its first epoch: with more epochs it had values."""
+    """Whether a trial failed, or diverged in its first epoch; after more epochs, it has values."""
     record = TrialRecord(trial)
     is_early = record.diverged is not None and (record.epochs_run or 0) <= 1
     return trial.state is TrialState.FAIL or is_early
 
 
 def is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool:
-    """Whether a trial runs that reported a finite value, or that began before another ended.
+    """Whether a running trial has reported a finite value, or began before another trial ended.
 
-    A trial that fails does so fast. A trial that began later is not waited for: where all trials
-    fail and there are several workers, one of them always runs. The clocks of machines
-    differ, so numbers tell this: a trial whose number is higher by as many as trials run began
-    later.
+    A trial that fails does so fast, so it is worth waiting for the trials that ran beside the one
+    that ended, but not for later ones: if all trials fail and there are several workers, some trial
+    is always running. The clocks of machines differ, so we compare numbers: with n running trials,
+    a trial whose number is higher by n or more began later.
 
     Args:
-        trials: Trials, of which some may run.
+        trials: Trials, some of which may be running.
         ended: The trial that ended.
     """
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
@@ -47,15 +47,15 @@ def is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool
 def check(
     trials: Sequence[FrozenTrial], most: int | None, others: Sequence[FrozenTrial] = ()
 ) -> None:
-    """Raise where enough trials ended, and all of them failed or diverged.
+    """Raise if enough trials ended, and all of them failed or diverged.
 
     Args:
-        trials: The trials that ended because of their configurations, by their numbers.
-        most: How many are enough; None for ten, or two where the data is at fault.
-        others: Trials of which one may still run and succeed. Default none.
+        trials: The trials that ended because of their configurations, ordered by number.
+        most: How many are enough; None for ten, or for two if the data is at fault.
+        others: Trials, some of which may be running and could still succeed. Default none.
 
     Raises:
-        TooManyFailuresError: Says how the last one ended, and what to mend.
+        TooManyFailuresError: Says how the last one ended, and what to fix.
     """
     is_data = all(TrialRecord(one).not_finite for one in trials)
     enough = most or (_SURE_AFTER if is_data else MOST)
@@ -65,13 +65,13 @@ def check(
         return
     what = "the data" if is_data else "build_model or its ranges, as of the learning rate"
     raise TooManyFailuresError(
-        f"{_all(trials)} with: {TrialRecord(trials[-1]).why}. Mend {what}, and call search() "
-        "again; with overwrite=True it begins anew."
+        f"{_all(trials)} with: {TrialRecord(trials[-1]).why}. Fix {what}, and call search() "
+        "again; with overwrite=True, it begins anew."
     )
 
 
 def check_trained(trials: Sequence[FrozenTrial]) -> None:
-    """Raise where trials ended by themselves, and all of them before their training.
+    """Raise if trials ended by themselves, but all of them before their training.
 
     Raises:
         TooManyFailuresError: Says how the last one ended.
@@ -79,19 +79,19 @@ def check_trained(trials: Sequence[FrozenTrial]) -> None:
     if trials and not any(map(has_begun, trials)):
         raise TooManyFailuresError(
             f"No model was trained: {_check.count(len(trials), 'trial')} ended before that, "
-            f"{_last(trials)}. Mend the ranges of build_model or its limits; search() then "
-            "goes on while n_trials= and timeout= allow it."
+            f"{_last(trials)}. Fix the ranges of build_model or the limits, and call search() "
+            "again, with a larger n_trials= or timeout= if needed."
         )
 
 
 def has_begun(trial: FrozenTrial) -> bool:
-    """Whether a trial was more than built: it broke no constraint, and its builder let it train."""
+    """Whether a trial was more than built: no constraint and no builder ended it before that."""
     is_early = trial.state is TrialState.PRUNED and TrialRecord(trial).epochs_run == 0
     return not is_early or TrialRecord(trial).repeat_of is not None
 
 
 def told_of_others(trials: Iterable[FrozenTrial]) -> str:
-    """Return a sentence on the trials that ended without being COMPLETE; "" where none did."""
+    """Return a sentence about the trials that ended without being COMPLETE; "" if none did."""
     others = [one for one in trials if one.state in (TrialState.PRUNED, TrialState.FAIL)]
     if not others:
         return ""

@@ -1,4 +1,4 @@
-"""Find studies that exist: by a directory or URL, or beside another study; nothing is made."""
+"""Find existing studies, by a directory, a URL or another study, without creating anything."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kerastune_optuna._study.record import StudyRecord
 
 
 def load(source: str, name: str | None, how: str) -> optuna.Study:
-    """Return a study that exists; nothing is made or written.
+    """Return an existing study, without creating or writing anything.
 
     Args:
         source: The directory= of a search, or the URL of its storage.
-        name: The study's; None for the only one that is there.
+        name: The name of the study; None if there is only one.
         how: How to pass a name, as in "--study with one of".
 
     Raises:
-        ArgumentError: Several studies are there, or none of that name.
+        ArgumentError: There are several studies, or none of that name.
         StorageError: There is no database, or it cannot be opened.
     """
     url = source if "://" in source else database.in_directory(Path(source))
@@ -52,13 +52,13 @@ def _shown(source: str) -> str:
 
 
 def _wholes(storage: BaseStorage) -> dict[str, str | None]:
-    """Return the names of all studies, each with that of the study that it is part of, if any."""
-    # Optuna's study summaries read all trials too, and studies may be deleted meanwhile.
+    """Return, by the names of all studies, the name of the study that each is part of, or None."""
+    # Optuna's study summaries would read all trials too, and studies may be deleted meanwhile.
     return {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
 
 
 def parts_of(study: optuna.Study) -> dict[str, optuna.Study]:
-    """Return the studies that are part of a study, by their names."""
+    """Return the studies that are part of a study, by name."""
     storage, parts = _optuna.storage_of(study), {}
     for name, whole in _wholes(storage).items():
         if whole == study.study_name:

@@ -1,7 +1,7 @@
-"""Leases: a process beats while it runs a trial; others that see no beat for long take it for dead.
+"""Leases: a process beats while it runs a trial; if others see no beat for long, it counts as dead.
 
-Clocks of machines are not compared: a process that watches another measures the time between two
-beats by its own clock, and only while the database answers.
+The clocks of machines are not compared: a process that watches another one measures the time
+between two beats by its own clock, and only while the database answers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from kerastune_optuna._study.record import TrialRecord
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
-_SILENCE_SECONDS = 30.0  # without an answer of the database: other processes could not beat either
+_SILENCE_SECONDS = 30.0  # if the database is silent for longer, no process could beat
 
 
 @dataclass
 class _Sight:
-    """Hold what was last seen of a trial's beat."""
+    """Hold the last beat that was seen of a trial, and since when."""
 
     beat: object
     since: float
@@ -38,12 +38,12 @@ class _Sight:
 
 
 class Watch:
-    """Beat for this process, and tell which trials of processes not seen from here are dead."""
+    """Beat for this process, and tell which trials of processes on other machines are dead."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
         self._last = float("-inf")
-        self._asked = float("-inf")  # when the trials were last asked for
+        self._asked = float("-inf")  # when the query for the trials was last sent
         self._heard = float("-inf")  # when the database last answered
         self._anew = float("-inf")  # when it last answered after a silence
         self._ran_elsewhere: Callable[[FrozenTrial], bool] = lambda trial: False
@@ -54,17 +54,17 @@ class Watch:
     ) -> Iterator[None]:
         """Beat for the trials that this process has signed and not left.
 
-        It beats in a thread of its own, which training cannot hold up. At each beat, and in the
-        end, a SQLite file gets what its log has, so that little is missing in a copy of the file
-        alone.
+        The beats come from a separate thread, which training cannot hold up. At each beat, and at
+        the end, the write-ahead log of a SQLite database is written into its file, so that a copy
+        of only the file lacks little.
 
         Args:
-            study: Where the trials are.
+            study: The study of the trials.
             at_each: Called at each beat, whether a trial runs or not.
         """
         storage, over = _optuna.storage_of(study), threading.Event()
         if database.is_private(storage):
-            # No other process sees this storage, and SQLite in memory would be empty in a thread.
+            # No other process sees this storage. In a thread, SQLite in memory would be empty.
             yield
             return
         thread = threading.Thread(target=self._beat, args=(storage, at_each, over), daemon=True)
@@ -73,7 +73,7 @@ class Watch:
             yield
         finally:
             over.set()
-            thread.join(timeout=1)  # longer only where the storage hangs
+            thread.join(timeout=1)  # enough, unless the storage hangs
 
     def _beat(
         self, storage: BaseStorage, at_each: Callable[[], None], over: threading.Event
@@ -87,24 +87,24 @@ class Watch:
                 with one_try():
                     at_each()
                     for trial_id in liveness.signed_in(storage):
-                        with suppress(UpdateFinishedTrialError):  # others took it for dead
+                        with suppress(UpdateFinishedTrialError):  # others thought that it was dead
                             storage.set_trial_system_attr(trial_id, TrialRecord.beat, beats)
                         self.hear()
-            except Exception:  # each database driver has errors of its own, with no common base
-                # A thread that ended here would let others take this living process for dead. The
-                # trial uses the same storage, and waits for it or raises: nothing is hidden.
+            except Exception:  # each database driver has its own errors, with no common base class
+                # If the thread ended here, others would think that this process is dead. No error
+                # is hidden: the trial uses the same storage, and waits for it or raises.
                 continue
         database.checkpoint(storage)
 
     def is_due(self) -> bool:
-        """Whether it is time to look again; a look takes a query."""
+        """Whether it is time to read the running trials again, which takes a query."""
         due = time.monotonic() - self._last > _LOOK_SECONDS
         if due:
             self._last = time.monotonic()
         return due
 
     def running(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the trials that run, as they are now."""
+        """Read and return the trials that are running now."""
         asked = time.monotonic()
         trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.hear()
@@ -114,7 +114,8 @@ class Watch:
     def hear(self) -> None:
         """Note that the database answers.
 
-        Where it did not for a while, others could not beat either: all leases begin anew.
+        If it was silent for a while, other processes could not beat either, so all leases begin
+        anew.
         """
         now = time.monotonic()
         if now - self._heard > _SILENCE_SECONDS:
@@ -122,14 +123,14 @@ class Watch:
         self._heard = now
 
     def has_lapsed(self, trial: FrozenTrial) -> bool:
-        """Whether no beat came for as long as a lease lasts, since this watch first looked."""
-        # The time counts up to the question: a slow answer says nothing of the time since then.
+        """Whether this watch has seen no beat of a trial for as long as a lease lasts."""
+        # Counted until the query was sent: the answer says nothing about the time since then.
         return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
 
     def is_dead(self, trial: FrozenTrial) -> bool:
-        """Whether nobody runs a RUNNING trial any more, which is as it is in the storage now."""
+        """Whether no process runs a RUNNING trial any more, as just read from the storage."""
         if self._ran_elsewhere(trial):
-            return True  # its process, if it lives, knows nothing of this copy of the study
+            return True  # its process, if it lives, does not know this copy of the study
         if liveness.is_signed_here(trial):
             return not liveness.is_run_here(trial)
         if _is_told_by_beats(trial):
@@ -138,7 +139,7 @@ class Watch:
         return signed is not None and not liveness.runs(signed)
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
-        """Whether only time can tell if a RUNNING trial's process is alive."""
+        """Whether we have to wait to find out if a RUNNING trial's process is alive."""
         if not _is_told_by_beats(trial):
             return False
         return not self._look(trial).has_beaten and not self.has_lapsed(trial)
@@ -152,9 +153,9 @@ class Watch:
 
 
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
-    """Whether a trial is ours, and its process cannot be seen from here."""
+    """Whether one of our workers runs a trial, and its process cannot be seen from here."""
     if TrialRecord(trial).worker is None:
-        # Where it is ours, a worker took it a moment ago, or died before it could sign.
+        # If the trial is ours, a worker took it a moment ago, or died before it could sign.
         return not liveness.is_foreign(trial)
     signed = liveness.signed_by(trial)
     return signed is not None and not liveness.is_seen(signed)

@@ -1,4 +1,4 @@
-"""Where a study lives: its name, folder, storage and store, and the study once it is open."""
+"""The home of a study: its name, folder, storage and store, and the study once it is open."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Home:
 
     Args:
         name: The study's name.
-        directory: The folder for the database and the weights, where nothing else is given.
+        directory: The folder for the database and the weights, unless other places are given.
         objectives: The objectives that the study must have.
         storage: A database URL or an Optuna storage; None for SQLite in the directory.
         artifact_store: Where weights are kept; None for a folder in the directory.
-        sampler: The sampler that the study has once it is open; None for Optuna's default.
-        pruner: Takes the epochs of a trial, and makes the pruner for the time before a search.
-        overwrite: Whether a study of that name is to be deleted before this process writes to it.
+        sampler: The sampler that the study gets when it is opened; None for Optuna's default.
+        pruner: Takes the epochs of a trial, and returns the pruner that the study gets.
+        overwrite: Whether to delete a study of that name before this process writes to it.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Home:
         overwrite: bool = False,
     ) -> None:
         self.name, self.objectives = name, objectives
-        self.directory = Path(directory).absolute()  # wherever the current folder will be later
+        self.directory = Path(directory).absolute()  # the current folder may change later
         self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
         self._storage = None if storage is None else database.anchored(storage)
@@ -57,17 +57,17 @@ class Home:
 
     @cached_property
     def study(self) -> optuna.Study:
-        """The study; made where there is none."""
+        """The study, which is created if it does not exist."""
         with opening.quiet_optuna():
             return self._equipped(opening.open_study(self.storage, self.name, self.objectives))
 
     @property
     def existing(self) -> optuna.Study:
-        """The study, for a caller that only reads: nothing is made or written for it."""
+        """The study, for a caller that only reads: nothing is created or written."""
         if self._is_to_go:
             raise NoTrialsError(
-                f"overwrite=True: search() deletes what study {self.name!r} has, and begins anew. "
-                "Call it first, or make a tuner without overwrite=True to read the old trials."
+                f"overwrite=True: search() will delete study {self.name!r} and begin anew. Call it "
+                "first, or make a tuner without overwrite=True to read the old trials."
             )
         return self.study if "study" in self.__dict__ else self._loaded
 
@@ -85,7 +85,7 @@ class Home:
         return self._equipped(study)
 
     def _equipped(self, study: optuna.Study) -> optuna.Study:
-        """Give a study its sampler, and the pruner that it has until a search."""
+        """Give a study its sampler, and the pruner that it keeps until a search sets another."""
         study.sampler = self._sampler or study.sampler
         if self._pruner is not None:
             study.pruner = self._pruner(StudyRecord(study).epochs or 1)
@@ -93,25 +93,25 @@ class Home:
 
     @property
     def may_be_read(self) -> bool:
-        """Whether the study is open, or in the directory's database; a storage= is not asked."""
+        """Whether the study is open, or in the directory's database; a storage= is not queried."""
         if self._is_to_go:
             return False
         return "study" in self.__dict__ or (self._storage is None and self.name in self._names)
 
     @property
     def _is_to_go(self) -> bool:
-        """Whether the trials that the study has are about to be deleted."""
+        """Whether the study is about to be deleted."""
         return self.overwrite and not self.has_begun
 
     @property
     def _names(self) -> list[str]:
-        """The studies in the storage, which is not made for the answer."""
+        """The names of the studies in the storage, which is not created for this."""
         is_there = database.is_there(self.storage_source)
         return optuna.get_all_study_names(self.storage) if is_there else []
 
     @property
     def storage_source(self) -> str | BaseStorage:
-        """What tells other processes how to reach the storage."""
+        """The storage or its URL, by which other processes reach it."""
         return self._storage or database.in_directory(self.directory)
 
     @cached_property
@@ -132,13 +132,13 @@ class Home:
         return self._artifact_store or WholeFileStore(self.folder / "weights")
 
     def forget(self) -> None:
-        """Forget the open study: the next use opens the one that has its name by then."""
+        """Forget the open study: the next use opens the study that has its name then."""
         for name in ("study", "_loaded"):
             self.__dict__.pop(name, None)
 
     @contextmanager
     def telling_of_deletion(self) -> Iterator[None]:
-        """Say in one line that the study was deleted, where that is why something is not found."""
+        """Raise an error of one line for a KeyError that comes from the deletion of the study."""
         try:
             yield
         except KeyError as error:
@@ -147,9 +147,9 @@ class Home:
                 raise
             self.forget()
             raise StudyMismatchError(
-                f"Study {self.name!r} was deleted by another process, as overwrite=True does, "
-                "while this one used it. What runs here is lost; call this again to go on with the "
-                "study that has the name now, or pass another study_name."
+                f"Another process deleted study {self.name!r} while this one used it, as "
+                "overwrite=True does. The trials that ran here are lost. Call this again to use "
+                "the study that has the name now, or pass another study_name."
             ) from error
 
     def ranked(self, n: int) -> list[FrozenTrial]:
@@ -157,7 +157,7 @@ class Home:
 
         Raises:
             ArgumentError: There are several objectives.
-            NoTrialsError: There are fewer.
+            NoTrialsError: There are fewer trials.
         """
         self._check_single()
         best = ranking.best(self.existing, self.objectives.watched, n)
@@ -175,17 +175,17 @@ class Home:
 
         Raises:
             ArgumentError: There are several objectives.
-            NoTrialsError: There is none.
+            NoTrialsError: There is no COMPLETE trial.
         """
         self.ranked(1)
         return ranking.best(self.existing, self.objectives.watched, n)
 
     def best(self, number: int | None) -> FrozenTrial:
-        """Return the COMPLETE trial of a number; the best for None.
+        """Return the COMPLETE trial of a number, or the best trial for None.
 
         Raises:
-            ArgumentError: There are several objectives, and no trial was named.
-            NoTrialsError: There is none.
+            ArgumentError: There are several objectives, and no number was given.
+            NoTrialsError: There is no such trial.
         """
         if number is None:
             return self.ranked(1)[0]
@@ -193,16 +193,16 @@ class Home:
         complete = {trial.number: trial for trial in filter(ranking.may_be_best, trials)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
-            raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
+            raise NoTrialsError(f"trial={number!r} is not a COMPLETE trial. Pass one of: {listed}.")
         return complete[number]
 
     def _check_single(self) -> None:
-        """Refuse to choose one of the trials on a front."""
+        """Refuse to choose a best trial if there are several objectives."""
         if self.objectives.are_several:
             best = ranking.front(self.existing)
             numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
             raise ArgumentError(
                 f"Study {self.name!r} has several objectives, and none of its best trials is "
-                f"better than the others: {numbers}. Look at them in best_trials, and pass the "
-                "number of one, as to best_model(trial=...)."
+                f"better than the others: {numbers}. Compare them by best_trials, and pass the "
+                "number of one, as in best_model(trial=...)."
             )

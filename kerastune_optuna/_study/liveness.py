@@ -1,4 +1,4 @@
-"""Who runs a trial, and whether that process is still alive."""
+"""Which process runs a trial, and whether it is still alive."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from kerastune_optuna._storage import WORKER, database
 from kerastune_optuna._study.record import TrialRecord
 
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?")
-_STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
+_STARTTIME = 19  # the place of starttime in /proc/PID/stat, counted from the state: see proc(5)
 
 # The trials that this process runs. Two storages may use the same id.
 _running_here: set[tuple[int, BaseStorage]] = set()
-# The trials among these that the search of this thread has signed.
+# Those of them that the search in this thread has signed.
 _by_one_search: ContextVar[set[tuple[int, BaseStorage]] | None]
 _by_one_search = ContextVar("by_one_search", default=None)
 
@@ -48,21 +48,21 @@ def _identity() -> str:
         kinds = [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
         return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in kinds)))
     except OSError:  # not Linux
-        # uuid draws it at random where it finds no network address: then each process counts as one
-        # on another machine.
+        # If uuid finds no network address, it returns a random number: then each process seems to
+        # be on another machine.
         return str(uuid.getnode())
 
 
 def signature() -> str:
     """Return the machine, process id and start time of this process."""
-    # The start time is there because the system reuses the ids of dead processes.
+    # With the start time, because the system reuses the ids of dead processes.
     return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
 
 
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
     with ExitStack() as undo:
-        undo.callback(leave, study, trial_id)  # where signing fails, since others failed the trial
+        undo.callback(leave, study, trial_id)  # if signing fails, because others failed the trial
         storage = _optuna.storage_of(study)
         if (signed := _by_one_search.get()) is not None:
             signed.add((trial_id, storage))
@@ -79,7 +79,7 @@ def leave(study: optuna.Study, trial_id: int) -> None:
 
 
 def is_run_here(trial: FrozenTrial) -> bool:
-    """Whether this process still runs a trial that it signed; not once its search broke off."""
+    """Whether this process still runs a trial that it signed; False once its search has ended."""
     return any(_optuna.id_of(trial) == trial_id for trial_id, _ in tuple(_running_here))
 
 
@@ -90,7 +90,7 @@ def signed_in(storage: BaseStorage) -> list[int]:
 
 @contextmanager
 def leaving_all() -> Iterator[None]:
-    """Leave all trials that were signed within the block, wherever an interrupt ended it."""
+    """Leave all trials that were signed within the block, even if an interrupt ends it."""
     signed: set[tuple[int, BaseStorage]] = set()
     token = _by_one_search.set(signed)
     try:
@@ -101,7 +101,7 @@ def leaving_all() -> Iterator[None]:
 
 
 def worker_of(trial: FrozenTrial) -> str | None:
-    """Return the signature of the process that ran a trial, without the file; None for nobody's."""
+    """Return the signature of the process that ran a trial, without the file; None if unsigned."""
     signed = TrialRecord(trial).worker
     return None if signed is None else signed.partition("@")[0]
 
@@ -112,9 +112,9 @@ def is_signed_here(trial: FrozenTrial) -> bool:
 
 
 def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
-    """Return what tells whether a trial ran in the SQLite file that a study was copied from."""
+    """Return a function that says whether a trial ran in another SQLite file, before a copy."""
     storage = _optuna.storage_of(study)
-    if not database.is_there(storage):  # nothing can be told, and calls to the storage say so
+    if not database.is_there(storage):  # we cannot know, and the next call to the storage raises
         return lambda trial: False
     here = database.inode(storage)
     places = (None, None if here is None else str(here))
@@ -127,17 +127,17 @@ def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
 
 
 def is_signed_elsewhere(trial: FrozenTrial) -> bool:
-    """Whether another process of ours signed a trial."""
+    """Whether another process of kerastune_optuna signed a trial."""
     return signed_by(trial) is not None and not is_signed_here(trial)
 
 
 def is_foreign(trial: FrozenTrial) -> bool:
-    """Whether code that is not ours runs or ran a trial: no worker took it as a slot, or signed."""
+    """Whether other code runs or ran a trial: no worker took it as a slot, or signed it."""
     return TrialRecord(trial).worker is None and TrialRecord(trial).slot is None
 
 
 def whereabouts(trial: FrozenTrial) -> str:
-    """Return in words where a trial runs that a process of ours signed."""
+    """Return in words where a signed trial runs."""
     if (parts := signed_by(trial)) is None:
         return "somewhere"
     is_here = parts["machine"] == machine()
@@ -146,7 +146,7 @@ def whereabouts(trial: FrozenTrial) -> str:
 
 
 def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
-    """Return who signed a trial; None where that was not one of us."""
+    """Return the parts of a trial's signature; None if no process of ours signed it."""
     return _SIGNATURE.fullmatch(TrialRecord(trial).worker or "")
 
 
@@ -159,11 +159,11 @@ def runs(signed: re.Match[str]) -> bool:
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return _is_hidden(pid)
     except psutil.AccessDenied:
-        return True  # another user's: nothing says that it is gone
+        return True  # another user's process: nothing says that it is gone
 
 
 def is_seen(signed: re.Match[str]) -> bool:
-    """Whether this process can tell if the one that signed a trial still runs."""
+    """Whether this process can see if the process that signed a trial still runs."""
     return signed["machine"] == machine() and not _is_hidden(int(signed["pid"]))
 
 
@@ -182,6 +182,6 @@ def started(pid: int) -> int:
     """Return when a process started: on Linux in ticks since the boot, which nobody can set."""
     if not psutil.LINUX:
         return int(psutil.Process(pid).create_time())
-    # The program's name stands before, in brackets, and may itself hold brackets and spaces.
+    # The program's name comes before, in brackets, and may itself contain brackets and spaces.
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     return int(fields[_STARTTIME])

@@ -1,4 +1,4 @@
-"""The objective: its name in the epoch logs, and the direction in which it gets better."""
+"""The objective: its name in the epoch logs, and the direction in which it improves."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, Metri
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS = ("auto", "minimize", "maximize")
 
-# Only names whose direction is certain. `cosine_similarity` is not: Keras has a metric of that name
-# that grows and a loss of that name that falls as predictions get better; `dice` is a loss there.
+# Only names whose direction is certain. That of `cosine_similarity` is not: as predictions improve,
+# Keras's metric of that name grows and its loss of that name falls. `dice` is a loss in Keras.
 _SMALLER_IS_BETTER = frozenset(
     "loss error mse mae mape msle rmse mean_squared_error mean_absolute_error "
     "mean_absolute_percentage_error mean_squared_logarithmic_error root_mean_squared_error "
@@ -33,19 +33,19 @@ _LARGER_IS_BETTER = frozenset(
     "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
     "binary_io_u one_hot_io_u one_hot_mean_io_u iou miou dice_coef dice_coefficient".split()
 )
-_MISSPELT = 0.87  # how alike, for difflib, a name and a known one must be to ask "Did you mean"
+_MISSPELT = 0.87  # how similar, for difflib, a name and a known one must be for "Did you mean"
 _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
 _NUMBER = re.compile(r"_\d+$")
 
 
 def sign_of(direction: str) -> int:
-    """Return the factor that turns values of this direction into values of which less is better."""
+    """Return the factor that turns values with this direction into costs."""
     return -1 if direction == "maximize" else 1
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Name a metric of the epoch logs and the direction in which it gets better.
+    """Hold the name of a metric in the epoch logs and the direction in which it improves.
 
     Args:
         name: The metric.
@@ -59,7 +59,7 @@ class Objective:
 
     @property
     def looks_for_the_worst(self) -> bool:
-        """Whether a metric of its name surely gets better in the other direction."""
+        """Whether a metric of this name certainly improves in the other direction."""
         return _certain(self.name) not in (None, self.direction)
 
     @property
@@ -68,13 +68,13 @@ class Objective:
         return self.name.startswith("val_")
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Whether a value beats the best so far; what is not finite never does."""
+        """Whether a value is better than the best so far; NaN and infinity never are."""
         if not math.isfinite(value):
             return False
         return than is None or self.cost(value) < self.cost(than)
 
     def cost(self, value: float) -> float:
-        """Return the value with the sign under which less is better."""
+        """Return the value with the sign for which less is better."""
         return sign_of(self.direction) * value
 
     def value_of(self, trial: FrozenTrial) -> float:
@@ -82,7 +82,7 @@ class Objective:
         return float(trial.values[self.place])  # Optuna completes no trial without one
 
     def find(self, names: Iterable[str]) -> str | None:
-        """Return the name under which the epoch logs hold the metric, None where they do not."""
+        """Return the name that the metric has in the epoch logs; None if it is not there."""
         known = list(names)
         if self.name in known:
             return self.name
@@ -95,14 +95,14 @@ class Objective:
         return plain == self.name or plain in _accuracies(self.name)
 
     def without_number(self, shape: tuple[int, ...]) -> MetricNotFoundError:
-        """Return the error that the logs hold something of that shape in place of a number."""
+        """Return the error for a metric whose value has this shape, instead of being a number."""
         return MetricNotFoundError(
             f"objective={self.name!r} has the shape {shape}, not one number. Compile the model "
             'with an average, like F1Score(average="macro").'
         )
 
     def missing(self, names: Iterable[str]) -> MetricNotFoundError:
-        """Return the error that lists the names that came instead."""
+        """Return the error for a missing metric, which lists the names in the logs."""
         known = sorted(names)
         listed = ", ".join(known) or "nothing"
         return MetricNotFoundError(
@@ -116,12 +116,12 @@ def parse_objective(name: object, direction: object, called: str = "objective") 
     """Check the user's objective and direction, and infer "auto".
 
     Args:
-        name: Of the metric.
-        direction: "auto", or one of Optuna's.
-        called: The argument that the name came by.
+        name: Name of the metric.
+        direction: "auto", "minimize" or "maximize".
+        called: The argument by which the name was passed.
 
     Raises:
-        ArgumentError: The name is no metric name, or its direction is not certain.
+        ArgumentError: The name is not a metric name, or its direction is not certain.
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(
@@ -130,7 +130,7 @@ def parse_objective(name: object, direction: object, called: str = "objective") 
         )
     if not name or name != name.strip():
         raise ArgumentError(
-            f'{called}={name!r} is no metric name. Pass one like "val_accuracy" or "val_loss".'
+            f'{called}={name!r} is not a metric name. Pass one like "val_accuracy" or "val_loss".'
         )
     one_of("direction", direction, DIRECTIONS)
     return Objective(name, _infer(name) if direction == "auto" else cast(Direction, direction))
@@ -138,8 +138,8 @@ def parse_objective(name: object, direction: object, called: str = "objective") 
 
 def _plain_name(name: str) -> str:
     """Return the name of a metric without the number that Keras may have given it."""
-    # Keras numbers its unnamed AUC(), Precision() ... through the whole process: the second trial
-    # of a search logs `auc_1` where the first one logged `auc`.
+    # Keras numbers unnamed metrics, like AUC() or Precision(), across the whole process: the second
+    # trial of a search logs `auc_1`, and the first one `auc`.
     return _NUMBER.sub("", name)
 
 
@@ -166,7 +166,7 @@ def _certain(name: str) -> Direction | None:
 
 
 def _accuracies(name: str) -> tuple[str, ...]:
-    """Return the metrics that Keras's "accuracy" may stand for, for an objective of that name."""
+    """Return the metrics that an objective may mean if its name is that of Keras's "accuracy"."""
     prefix = "val_" if name.startswith("val_") else ""
     if name.removeprefix("val_") not in ("accuracy", "acc"):
         return ()
@@ -174,19 +174,19 @@ def _accuracies(name: str) -> tuple[str, ...]:
 
 
 def _is_named(name: str, known: Iterable[str]) -> bool:
-    """Whether a name is, or ends in, a known one: several outputs log `<output>_<metric>`."""
+    """Whether a name is, or ends in, a known name: with several outputs, it is `output_metric`."""
     return any(name == metric or name.endswith(f"_{metric}") for metric in known)
 
 
 def objective_of(trial: BaseTrial, monitor: object, direction: str) -> Objective:
-    """Return what a trial reports, in the direction of its study or, without one, in the given."""
+    """Return the objective that a trial reports, with its study's direction if it has a study."""
     study = getattr(trial, "study", None)
     direction = direction if study is None else _direction_of(study, direction)
     return parse_objective(monitor, direction, "monitor")
 
 
 def _direction_of(study: Study, direction: str) -> str:
-    """Return the direction of a study, which an explicit one must not contradict."""
+    """Return the direction of a study; refuse an explicit direction that contradicts it."""
     if len(study.directions) > 1:
         raise ArgumentError(
             "PruningCallback cannot report to a study of several objectives: Optuna does not prune "

@@ -1,4 +1,4 @@
-"""The objectives of a search: metrics of the epoch logs, and what is measured of a trial."""
+"""The objectives of a search: metrics in the epoch logs, and measures of a whole trial."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from kerastune_optuna._study.monitor import Direction, Objective, parse_objectiv
 from kerastune_optuna._study.record import TrialRecord
 
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
-# What is measured of a trial as a whole; the less the better.
+# Measures of a trial as a whole, for which less is better.
 MEASURED = (TrialRecord.n_params, TrialRecord.seconds, "inference_ms")
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """Hold the objectives of a search, in the order in which the study has their values."""
+    """Hold the objectives of a search, in the order of their values in the study."""
 
     each: tuple[Objective, ...]
 
     @property
     def are_several(self) -> bool:
-        """Whether there are several, so that there is a front of best trials and no single one."""
+        """Whether there are several, so that there is a front instead of one best trial."""
         return len(self.each) > 1
 
     @property
     def metrics(self) -> list[Objective]:
-        """The objectives that the epoch logs hold."""
-        if not self.are_several:  # a single one is a metric of the logs, whatever its name
+        """The objectives that are metrics in the epoch logs."""
+        if not self.are_several:  # a single objective is a metric, whatever its name
             return list(self.each)
         return [one for one in self.each if one.name not in MEASURED]
 
@@ -40,27 +40,27 @@ class Objectives:
 
     @property
     def others(self) -> list[Objective]:
-        """All but the watched one."""
+        """All objectives but the watched one."""
         return [one for one in self.each if one != self.watched]
 
     @property
     def names(self) -> list[str]:
-        """Their names."""
+        """The names of the objectives."""
         return [one.name for one in self.each]
 
     @property
     def directions(self) -> list[Direction]:
-        """Their directions."""
+        """The directions of the objectives."""
         return [one.direction for one in self.each]
 
     @property
     def aim(self) -> str:
-        """What is searched for, like `maximize val_accuracy`."""
+        """The aim of the search, like `maximize val_accuracy`."""
         return ", ".join(f"{one.direction} {one.name}" for one in self.each)
 
     @property
     def need_size(self) -> bool:
-        """Whether the number of a model's parameters counts."""
+        """Whether the number of a model's parameters is an objective."""
         return self.are_several and TrialRecord.n_params in self.names
 
 
@@ -68,7 +68,7 @@ def parse_objectives(names: object, directions: object) -> Objectives:
     """Check the user's objectives and directions, and infer "auto".
 
     Raises:
-        ArgumentError: They cannot be searched for; the text says what to pass.
+        ArgumentError: They cannot work; the message says what to pass instead.
     """
     names, directions = _without_keras_tuners(names, directions)
     if not isinstance(names, list | tuple):
@@ -84,10 +84,10 @@ def parse_objectives(names: object, directions: object) -> Objectives:
 
 
 def _without_keras_tuners(names: Any, directions: object) -> tuple[Any, Any]:
-    """Return names and directions where KerasTuner's Objectives stand for both.
+    """Return names and directions, after replacing Objectives of KerasTuner by their name.
 
     Raises:
-        ArgumentError: A direction was given beside an Objective.
+        ArgumentError: A direction was given in addition to an Objective.
     """
     are_several = isinstance(names, list | tuple)
     given = list(names) if are_several else [names]
@@ -95,8 +95,8 @@ def _without_keras_tuners(names: Any, directions: object) -> tuple[Any, Any]:
         return names, directions
     if directions != "auto":
         raise ArgumentError(
-            f"direction={directions!r} came beside an Objective, which has one. Leave direction= "
-            "out."
+            f"direction={directions!r} was passed with an Objective, which has its own direction. "
+            "Leave direction= out."
         )
     ways = [_direction_of(one) if _is_of_keras_tuner(one) else "auto" for one in given]
     plain = [one.name if _is_of_keras_tuner(one) else one for one in given]
@@ -122,7 +122,7 @@ def _one_for_each(names: Sequence[Any], directions: object) -> Sequence[object]:
         return [directions] * len(names)
     if not isinstance(directions, list | tuple) or len(directions) != len(names):
         raise ArgumentError(
-            f"direction={directions!r} does not go with {len(names)} objectives. Pass a list with "
+            f"direction={directions!r} does not match {len(names)} objectives. Pass a list with "
             'one of "auto", "minimize" and "maximize" for each, or "auto".'
         )
     return directions
@@ -133,8 +133,8 @@ def _parse(name: object, direction: object) -> Objective:
         return parse_objective(name, direction)
     if direction == "maximize":
         raise ArgumentError(
-            f'direction="maximize" is not for {name!r}, of which less is better. Pass "minimize" '
-            'or "auto" for it.'
+            f'direction="maximize" is wrong for {name!r}: less is better. Pass "minimize" or '
+            '"auto" for it.'
         )
     return parse_objective(name, "minimize" if direction == "auto" else direction)
 
@@ -150,6 +150,6 @@ def _check_has_metric(names: Sequence[Any]) -> None:
     if all(name in MEASURED for name in names):
         listed = ", ".join(map(str, names))
         raise ArgumentError(
-            f"objective={listed} says nothing about what a model has learned. Pass it beside a "
-            f'metric from the epoch logs, like ["val_accuracy", "{names[0]}"].'
+            f"objective={listed} says nothing about what a model has learned. Pass it together "
+            f'with a metric from the epoch logs, like ["val_accuracy", "{names[0]}"].'
         )

@@ -1,4 +1,4 @@
-"""Which trials are best: one order for models, tables, the display and the command line."""
+"""The ranking of trials: models, tables, the display and the command line all use this order."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from kerastune_optuna._study.record import TrialRecord
 
 
 def may_be_best(trial: FrozenTrial) -> bool:
-    """Whether a trial is COMPLETE by a training of its own.
+    """Whether a trial is COMPLETE because it was trained.
 
-    A trial that took over the result of another is left out: its model is the other's.
+    A trial that took over the result of another one does not count: its model is that of the other.
     """
     return trial.state is TrialState.COMPLETE and TrialRecord(trial).repeat_of is None
 
 
 def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
-    """Return the ranks of the trials that may be the best, by their numbers, the best with 1.
+    """Return the ranks of the trials that may be the best, by trial number; the best has rank 1.
 
-    Where there is one objective, the earlier of two equal trials leads, and all ranks differ. Where
-    there are several, trials that none dominates have the rank 1, trials that only these dominate
-    have the rank 2, and so on; trials that break a constraint come last, ordered by how much they
-    break it.
+    With one objective, the earlier of two equal trials leads, so all ranks differ. With several,
+    trials that no other trial dominates have rank 1, trials that only those dominate have rank 2,
+    and so on. Trials that break a constraint come last, ordered by how much they break it.
 
     Args:
-        trials: Some trials of a study, in the order of their numbers.
+        trials: Some trials of a study, ordered by number.
         directions: "minimize" or "maximize" for each objective.
     """
     own = list(filter(may_be_best, trials))
@@ -42,7 +41,7 @@ def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int,
 
 
 def _costs(values: Sequence[Sequence[float]], directions: Sequence[str]) -> np.ndarray:
-    """Return the values of some trials as rows of numbers of which less is better."""
+    """Return the values of some trials as rows of costs, for which less is better."""
     signs = np.array(list(map(sign_of, directions)))
     costs: np.ndarray = np.array(values, float).reshape(-1, len(signs)) * signs
     return costs
@@ -68,11 +67,11 @@ def are_dominated(
 ) -> bool:
     """Whether one of some COMPLETE trials dominates these values."""
     costs = _costs([values, *(one.values for one in trials)], directions)
-    return _is_dominated(costs[0], costs)  # none dominates itself
+    return _is_dominated(costs[0], costs)  # values do not dominate themselves
 
 
 def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:
-    """Whether one of the others is better in one objective, and worse in none."""
+    """Whether one of the others is better in one objective and worse in none."""
     return bool(np.any(np.all(others <= costs, axis=1) & np.any(others < costs, axis=1)))
 
 
@@ -82,8 +81,8 @@ def _excess(trial: FrozenTrial) -> float:
 
 
 def front(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that no other one dominates, in the order of their numbers."""
-    trials = study.get_trials(deepcopy=False)  # Study.best_trials copies all of them first
+    """Return the trials that no other trial dominates, ordered by number."""
+    trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
     known = ranks(trials, [direction.name.lower() for direction in study.directions])
     return [trial for trial in trials if known.get(trial.number) == 1]
 

@@ -1,4 +1,4 @@
-"""What we write into studies and trials: each attribute has its name and its type here alone."""
+"""The attributes that we write into studies and trials: their names and types are defined here."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 
 
 class _Attr(Generic[T]):
-    """A user attribute: a record has its value, or None, and the record's class has its name.
+    """A user attribute: on a record it returns its value or None, and on the class its name.
 
-    What other code wrote under the name counts only where it has the type.
+    A value of another type, which other code may have written, counts as None.
     """
 
     def __init__(self, kind: type[T], name: str = "") -> None:
@@ -50,7 +50,7 @@ class _Attr(Generic[T]):
 
 
 class _SystemAttr(_Attr[T]):
-    """A system attribute, which the dashboard does not show."""
+    """A system attribute, which optuna-dashboard does not show."""
 
     def __set__(self, record: Any, value: T | None) -> None:
         _optuna.set_attr(record.of, self._name, value)
@@ -60,59 +60,59 @@ class _SystemAttr(_Attr[T]):
 
 
 class TrialRecord:
-    """Read and write what a trial holds of ours; `_storage` has one more attribute, MARK.
+    """Read and write our attributes of a trial, except MARK, which `_storage` writes.
 
     Args:
         of: The trial. A finished one is only read.
     """
 
-    seed = _Attr(int)  # what a training starts from
-    seeds = _Attr(list)  # the same of each of several trainings
-    values = _Attr(list)  # the values of several trainings
+    seed = _Attr(int)  # the seed of its training
+    seeds = _Attr(list)  # the seeds of its trainings, if there are several
+    values = _Attr(list)  # the values of its trainings, if there are several
     std = _Attr(float)  # their standard deviation
     best_value = _Attr(float)  # the value of the best epoch
-    best_epoch = _Attr(int)  # the best epoch, counted from 0 from the first that was trained
-    best_epochs = _Attr(list)  # the same of each of several trainings
-    epochs = _Attr(int)  # how many epochs it may run in all; there once its model is built
-    epochs_run = _Attr(int)  # how many it ran
+    best_epoch = _Attr(int)  # the best epoch; 0 is the first that was trained
+    best_epochs = _Attr(list)  # the best epochs of its trainings, if there are several
+    epochs = _Attr(int)  # the most epochs that it may run in all; set once its model is built
+    epochs_run = _Attr(int)  # the number of epochs that it ran
     seconds = _Attr(float)  # how long it took
     stop_reason = _Attr(str)  # why its training ended
     card = _Attr(str)  # the key of its card
-    repeat_of = _Attr(int)  # the number of the trial whose result it has
-    retry_of = _Attr(int)  # the number of the trial that is run again
+    repeat_of = _Attr(int)  # the number of the trial whose result it took over
+    retry_of = _Attr(int)  # the number of the trial that it runs again
     confirms = _Attr(int)  # the number of the trial whose configuration it trains
-    fits = _Attr(list)  # the epochs of each fit, where it had several
-    diverged = _Attr(int)  # the epochs that it ran until its loss was NaN
-    not_finite = _Attr(str)  # where the data holds NaN or infinity
-    inputs = _Attr(str)  # the inputs by which a model makes variables that it came without
+    fits = _Attr(list)  # the epochs of each fit, if there were several
+    diverged = _Attr(int)  # the number of epochs that it ran until its loss was NaN
+    not_finite = _Attr(str)  # where the data has NaN or infinity
+    inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
     n_params = _Attr(int)  # how many parameters its model has
-    worker = _Attr(str, WORKER)  # which process signed it
+    worker = _Attr(str, WORKER)  # the signature of the process that runs or ran it
 
-    slot = _SystemAttr(str, "kerastune_optuna:slot")  # which machine laid it out
-    beat = _SystemAttr(int, "kerastune_optuna:beat")  # what its process counts up
-    sameness = _SystemAttr(str, "kerastune_optuna:failure")  # equal for equal errors
-    weights = _SystemAttr(str, "kerastune_optuna:weights_sha256")  # the checksum of their file
-    variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of those in it
+    slot = _SystemAttr(str, "kerastune_optuna:slot")  # the machine that laid it out
+    beat = _SystemAttr(int, "kerastune_optuna:beat")  # a number that its process increases
+    sameness = _SystemAttr(str, "kerastune_optuna:failure")  # equal for errors of one cause
+    weights = _SystemAttr(str, "kerastune_optuna:weights_sha256")  # the checksum of the file
+    variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of its variables
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
-    deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died of it
-    fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # what no sampler chooses
+    deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died running it
+    fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # parameters that no sampler chooses
 
     def __init__(self, of: Any) -> None:
         self.of = of
 
     @property
     def why(self) -> str:
-        """Why its training ended, for a sentence."""
+        """Why the training ended, as a part of a sentence."""
         return self.stop_reason or "unknown"
 
     @property
     def was_cut_off(self) -> bool:
-        """Whether a FAIL trial says nothing about its configuration."""
+        """Whether a trial is FAIL for a reason that is not its configuration."""
         return self.stop_reason in (DIED, INTERRUPTED, TWICE)
 
     @property
     def ended_by_itself(self) -> bool:
-        """Whether its configuration ended it, or its training."""
+        """Whether a finished trial was not cut off."""
         return self.of.state.is_finished() and not self.was_cut_off
 
     @property
@@ -122,7 +122,7 @@ class TrialRecord:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters that a trial has, or is to have."""
+        """The parameters that a trial has or will have."""
         return {**(self.fixed_params or {}), **self.of.params}
 
     def seed_of(self, training: int, seed: int | None) -> int:
@@ -133,23 +133,23 @@ class TrialRecord:
 
 
 class StudyRecord:
-    """Read and write what a study holds of ours.
+    """Read and write our attributes of a study.
 
-    What is written in capitals begins the names of several attributes.
+    A constant in capitals is the prefix of several attributes.
 
     Args:
         of: The study.
     """
 
-    part_of = _Attr(str, "kerastune_optuna:part_of")  # the study that it is deleted with
-    trainings = _Attr(dict, "kerastune_optuna:trainings")  # what a value is the mean of
-    given = _Attr(dict, "kerastune_optuna:given")  # what its latest search gave to trials
+    part_of = _Attr(str, "kerastune_optuna:part_of")  # the study with which it is deleted
+    trainings = _Attr(dict, "kerastune_optuna:trainings")  # the trainings that a value averages
+    given = _Attr(dict, "kerastune_optuna:given")  # data and arguments of its latest search
     confirmation = _Attr(dict, "kerastune_optuna:confirmation")  # what was confirmed, and where
-    epochs = _Attr(int, "kerastune_optuna:epochs")  # how many a trial of its latest search may run
+    epochs = _Attr(int, "kerastune_optuna:epochs")  # of a trial in its latest search
 
-    CARD = "card:"  # of those with the cards of its searches, by the keys that trials have
+    CARD = "card:"  # of the cards of its searches; the rest of a name is the key in its trials
     keep_best = _SystemAttr(int, "kerastune_optuna:keep_best")  # how many models it keeps
-    epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # the first trial that may
+    epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # their first trial
     ended = _SystemAttr(list, "kerastune_optuna:ended")  # after how many trials, and why
 
     def __init__(self, of: Any) -> None:

@@ -1,4 +1,4 @@
-"""Run a trial again that was cut off: same parameters, seed and backup."""
+"""Run again a trial that was cut off, with the same parameters, seed and backup."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from kerastune_optuna._study.record import INTERRUPTED as INTERRUPTED
 from kerastune_optuna._study.record import TWICE, TrialRecord
 
 _DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run again
-_MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
+_MOST_DEATHS = 3  # a trial that fills the memory would kill one worker after another
 
-# The system attrs and the user attrs that a retry has from its trial.
+# The system attrs and the user attrs that a retry copies from its trial.
 _SAME = (TrialRecord.backup,)
 _SAME_OF_USER = (TrialRecord.seed, TrialRecord.confirms)
 
@@ -33,10 +33,10 @@ def lay_out(
 
     Args:
         study: Where to add it.
-        params: Values that no sampler may choose. Where there are none, no empty dict is
-            written: GridSampler gives no point to a trial that has one.
-        system_attrs: What else the trial is to have.
-        user_attrs: Likewise.
+        params: Values that no sampler may choose. If there are none, no empty dict is written,
+            since GridSampler would not choose parameters for a trial that has one.
+        system_attrs: More system attrs of the trial.
+        user_attrs: User attrs of the trial.
     """
     fixed = {_optuna.FIXED_PARAMS: dict(params)} if params else {}
     slot = optuna.trial.create_trial(
@@ -58,18 +58,18 @@ def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, An
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
-    The retry is laid out before the trial is failed: a process that dies in between leaves a
-    RUNNING trial, which the next process finds. Until then no worker may take the retry, nor later
-    where the trial ended by itself in that moment. Where several processes lay out a retry at once,
-    the first retry counts.
+    The retry is laid out before the trial is failed: if this process dies in between, it leaves a
+    RUNNING trial, which the next process finds. No worker may take the retry until the trial is
+    FAIL, and none may take it at all if the trial ended by itself in that moment. If several
+    processes lay out a retry at once, the first retry counts.
 
     Args:
-        study: Where the trial is.
+        study: The study of the trial.
         trial: A RUNNING trial.
         reason: DIED or INTERRUPTED.
 
     Returns:
-        Whether this process was the one that failed it.
+        Whether this process set the trial to FAIL, rather than another one.
     """
     deaths = _count_deaths(trial, reason)
     if deaths["count"] >= _MOST_DEATHS:
@@ -82,15 +82,15 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
 
 
 def _give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-    """Fail a trial for good, and say which one that is: nobody tries its configuration again."""
+    """Fail a trial for good, and print which: nobody tries its configuration again."""
     if is_ours := _fail(study, _optuna.id_of(trial), reason):
         params = TrialRecord(trial).params
-        _signals.tell(f"Trial {trial.number} with {params} is given up: {reason}")
+        _signals.tell(f"Giving up on trial {trial.number} with {params}: {reason}")
     return is_ours
 
 
 def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
-    """Return how many workers died of a trial since it last made progress, which a backup shows."""
+    """Return how many workers died of a trial since its last backup, a sign of progress."""
     before = TrialRecord(trial).deaths or {"count": 0, "backup": None}
     backup = (TrialRecord(trial).backup or {}).get("id")
     count = before["count"] if before["backup"] == backup else 0
@@ -104,7 +104,7 @@ def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
 
 
 def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Return the trial that was begun first, where workers that died left it to be run again."""
+    """Return the first try of a trial, which may be a retry, or a retry of a retry."""
     while (before := TrialRecord(trial).retry_of) is not None:
         trial = trials[before]
     return trial
@@ -114,12 +114,12 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
     """Return the numbers of the WAITING retries that no worker may take.
 
     Args:
-        trials: All trials of a study, in the order of their numbers.
+        trials: All trials of a study, ordered by number.
     """
     free = [trial for trial in trials if trial.state is TrialState.WAITING]
     waiting = {one.number for one in free if TrialRecord(one).retry_of is not None}
     if not waiting:
-        return waiting  # the usual case, without a closer look at thousands of trials
+        return waiting  # the usual case, which needs no closer look at thousands of trials
     retries = [trial for trial in trials if TrialRecord(trial).retry_of is not None]
     firsts = {TrialRecord(one).retry_of: one.number for one in reversed(retries)}
     failed = (trial for trial in trials if trial.state is TrialState.FAIL)
@@ -129,7 +129,7 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def _give_way(study: optuna.Study, laid_out: int) -> None:
-    """Withdraw a retry that no worker may take: its trial ended itself, or has an earlier retry."""
+    """Withdraw a retry if no worker may take it: its trial ended, or has an earlier retry."""
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
     is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)
@@ -138,7 +138,7 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
 
 
 def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
-    """Fail a trial; False where another process was first."""
+    """Set a trial to FAIL; return False if another process ended it first."""
     try:
         storage = _optuna.storage_of(study)
         storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)

@@ -1,4 +1,4 @@
-"""Where trials run: in this process, in worker processes, or as tasks of an executor."""
+"""The workers that run trials: this process, worker processes, or tasks of an executor."""
 
 from kerastune_optuna._workers import card as card
 from kerastune_optuna._workers import comparable as comparable

@@ -1,4 +1,4 @@
-"""The card of a search: all that must be the same for a trial to come to its result again."""
+"""The card of a search: everything that must be the same to reproduce the result of a trial."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from kerastune_optuna._trial import Recipe, has_own_code
 Card: TypeAlias = dict[str, Any]
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-_LONGEST = 4000  # characters of an argument: MySQL holds few more in one attribute
+_LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 
 
 def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
-    """Write the card of a search that runs in this process, unless the study has it.
+    """Write the card of a search that runs in this process, unless the study has it already.
 
     Args:
         study: The study that is searched, with its sampler and pruner.
@@ -35,7 +35,7 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
         known: Entries that only the process that began the search knows.
 
     Returns:
-        The key of the card, for the trials to name.
+        The key of the card, which the trials record.
     """
     card = describe_search(study, recipe, known)
     key = digest(json.dumps(card, sort_keys=True).encode())
@@ -45,14 +45,14 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
 
 
 def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
-    """Return the card of a trial; None where it has none."""
+    """Return the card of a trial; None if it has none."""
     return study.user_attrs.get(f"{StudyRecord.CARD}{TrialRecord(trial).card}")
 
 
 def is_of_other_builder(
     study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
 ) -> bool:
-    """Whether a trial surely came from other code than this builder's; False where unknown."""
+    """Whether a trial certainly came from other code than this builder's; False if unknown."""
     then, now = (read(study, trial) or {}).get("builder"), fingerprint(digests(build_model))
     return None not in (then, now) and then != now
 
@@ -63,18 +63,17 @@ def warn_where_code_decides(
     build_model: Callable[..., Any],
     model: keras.Model,
 ) -> None:
-    """Warn of a builder whose code has changed, where a model's settings do not show the change."""
+    """Warn if a builder's code has changed, and the settings of its model may not show it."""
     if has_own_code(model) and is_of_other_builder(study, trial, build_model):
         _check.warn(
             f"The code of build_model has changed since trial {trial.number} was trained, and its "
-            "model has layers whose settings do not tell what they compute. Where that has "
-            "changed, the model is wrong and the trial's value right: restore the builder of that "
-            "search."
+            "model has layers whose settings do not show what they compute. If that has changed, "
+            "the model is wrong although the trial's value is right: restore that search's builder."
         )
 
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
-    """Return the card of a search, in a form that JSON holds."""
+    """Return the card of a search, in a form that JSON can store."""
     backend, floatx, data_format, policy = keras_settings()
     card: Card = {
         **known,
@@ -99,7 +98,7 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
-    """Return what search() was called with, besides the data."""
+    """Return the arguments of search() besides the data."""
     fit = recipe.fit
     return {
         "epochs": fit.epochs,
@@ -122,16 +121,16 @@ def _versions() -> dict[str, str]:
 
 
 def _name(callback: Any) -> str:
-    """Return the name of a callback or of a function that makes one, and nothing of its content."""
+    """Return the name of a callback or of a function that makes one, without its contents."""
     is_made = isinstance(callback, keras.callbacks.Callback)
     return str(getattr(type(callback) if is_made else callback, "__name__", "a function"))
 
 
 def _shortened(value: Any) -> Any:
-    """Return an argument as JSON holds it; where it cannot, or is long, a text of what it is."""
+    """Return an argument in a form that JSON can store; a description of it if it is too long."""
     try:
         plain = _plain(value)
-    except TypeError:  # of keys that JSON does not hold
+    except TypeError:  # raised for keys that JSON cannot store
         return describe(value)
     return plain if len(str(plain)) < _LONGEST else describe(value)
 

@@ -1,4 +1,4 @@
-"""Whether the trials of a study compare: their data, epochs, batches and precision."""
+"""Whether trials can be compared: their data, epochs, batches and precision."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
-    """Warn where the latest trials of a study came from other code than this builder's."""
+    """Warn if the latest trials of a study came from other code than this builder's."""
     now, latest = recipe.digests_with_data, (StudyRecord(study).given or {}).get("code")
     if now and latest and (changed := _source.changed(latest, now)):
         also = " or of the data's functions" * bool(recipe.fit.functions)
         _check.warn(
             f"The code of build_model{also} has changed since the latest search of study "
             f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
-            "new ones. Pass another study_name, or overwrite=True to start anew."
+            "new ones. If so, pass another study_name, or overwrite=True to start anew."
         )
 
 
 def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
-    """Check that new trials compare with those of the study; write down what they are given.
+    """Check that new trials compare with those of the study, and record their data and arguments.
 
-    Results of trials that were given something else are not taken over. What functions load in
-    other processes, and data whose rows come by chance, is not compared.
+    Results of trials with other data or arguments are not taken over. Data that functions load in
+    other processes, and data whose rows are drawn at random, is not compared.
 
     Args:
         study: The study that is about to be searched.
         recipe: What its new trials share.
-        n_trials: The size of the study; a study that has reached it keeps what is written in it.
+        n_trials: The size of the study. A study that has reached it keeps its record.
 
     Raises:
-        StudyMismatchError: Its trials were measured on other validation data.
+        StudyMismatchError: The trials of the study were measured on other validation data.
     """
     warn_if_builder_changed(study, recipe)
     before, now = StudyRecord(study).given or {}, _given(recipe)
@@ -58,22 +58,22 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
 
 
 def _check_same(study: optuna.Study, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse other validation data than trials had, and warn of what else has changed."""
+    """Refuse validation data that differs from that of earlier trials; warn of other changes."""
     if not _may_be_same(before.get("validation"), now["validation"]):
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and its trials were measured on other validation "
-            "data, so that no value of one compares with that of another. If train_test_split drew "
-            f"these rows, give it random_state=. Else pass the same validation data, {_ANEW}."
+            "data, so their values do not compare with new ones. If train_test_split drew these "
+            f"rows, pass it random_state=. Otherwise pass the same validation data, {_ANEW}."
         )
     if changes := list(_changes(before, now)):
         _check.warn(
             f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
-            f"Their values may not compare with those of new ones. Pass {_ANEW}."
+            f"Their values may not compare with those of new trials. If so, pass {_ANEW}."
         )
 
 
 def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether trials surely had the same data, epochs and batches as those of a recipe will."""
+    """Whether trials certainly had the same data, epochs and batches as a recipe has."""
     now = _given(recipe)
     measured = ("training", "validation")
     are_known = all(None not in (before.get(name), now[name]) for name in measured)
@@ -94,7 +94,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
 
 
 def _validation(recipe: Recipe) -> list[Any] | None:
-    """Return what tells the validation rows from others, also where x and y hold them."""
+    """Return measures that identify the validation rows, even if x and y contain them."""
     fit = recipe.fit
     if fit.folds:
         return measure(fit.x, fit.y)
@@ -108,13 +108,13 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
         if before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"
     if not _may_be_same(before.get("training"), now["training"]):
-        yield "the training data is another"
+        yield "the training data has changed"
 
 
 def _may_be_same(before: Any, now: Any) -> bool:
-    """Whether data may be the same, apart from rounding: sums in another order differ.
+    """Whether data may be the same, apart from rounding, since sums depend on their order.
 
-    What was not measured may be.
+    Data that was not measured may be the same.
     """
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_may_be_same, before, now))
@@ -124,5 +124,5 @@ def _may_be_same(before: Any, now: Any) -> bool:
 
 
 def _has_result(trial: optuna.trial.FrozenTrial) -> bool:
-    """Whether a worker's trial has a result, or may get one; one added by hand has no worker."""
+    """Whether a worker's trial has or may get a result; a trial added by hand has no worker."""
     return TrialRecord(trial).worker is not None and trial.state not in _NO_RESULT

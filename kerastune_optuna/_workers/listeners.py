@@ -1,4 +1,4 @@
-"""Call functions of the user's with each trial that ends, in this process, whoever ran it."""
+"""Call the user's functions in this process with each trial that ends, whichever worker ran it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from kerastune_optuna._storage import unless_away
 
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 
-_NEVER = datetime.max  # of trials that were added without a moment
+_NEVER = datetime.max  # for trials that were added without an end time
 _STOPPED = "Stopped by study.stop() in on_trial_end"
 
 
 def listeners(given: Any) -> Sequence[Listener]:
-    """Return the functions that a search is to call, one or a list of them, once they are checked.
+    """Check the functions that a search should call, one or a list of them, and return them.
 
     Raises:
         ArgumentTypeError: One of them cannot be called with a study and a trial.
@@ -52,13 +52,13 @@ def _check_one(given: Any) -> None:
 
 @dataclass
 class Announced(Progress):
-    """Hand on what a search tells, and call functions with each trial that ends meanwhile.
+    """Forward the progress of a search, and call functions with each trial that ends meanwhile.
 
     Args:
-        progress: What else hears of the search.
+        progress: The display that also gets the progress.
         study: The study that is searched.
-        functions: What to call. An error of theirs ends the search.
-        ending: What study.stop() in one of the functions brings about.
+        functions: The functions to call. An error in one of them ends the search.
+        ending: The conditions by which study.stop() in one of the functions ends the search.
     """
 
     progress: Progress
@@ -71,18 +71,18 @@ class Announced(Progress):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Announce the last trials even if the database has to be waited for."""
+        """Announce the last trials at the end, even if that has to wait for the database."""
         with self.progress.running():
             yield
             self._announce()
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Hear that a trial of this process ended."""
+        """Announce a trial of this process that ended."""
         self.progress.trial(trial)
         self._announce()
 
     def catch_up(self) -> None:
-        """Announce the trials of other processes; where the storage is away, at the next call."""
+        """Announce the trials of other processes, at the next call if the storage is away now."""
         self.progress.catch_up()
         ended: list[FrozenTrial] = []
         with unless_away():
@@ -90,11 +90,11 @@ class Announced(Progress):
         self._announce(ended)
 
     def tell(self, line: str | None) -> None:
-        """Hand on what else there is to know."""
+        """Forward a line."""
         self.progress.tell(line)
 
     def _ended(self) -> list[FrozenTrial]:
-        """Return the trials that have ended, in the order in which they did."""
+        """Return the trials that have ended, in the order in which they ended."""
         trials = self.study.get_trials(deepcopy=False)
         ended = [trial for trial in trials if trial.state.is_finished()]
         return sorted(ended, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))

@@ -1,4 +1,4 @@
-"""The worker loop, which any process on any machine can run: claim, run and tell trials."""
+"""The worker loop, which any process on any machine can run: claim, run and report trials."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, op
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
-# Errors of the code rather than of one configuration: every trial would meet them again.
+# Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
-# Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
+# Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
 
 
@@ -54,33 +54,33 @@ class Job:
     budget: Budget
     settings: tuple[str, str, str, str]
     known: Mapping[str, Any]
-    # System attrs of the study: whether this search is to stop, and whether its time is over.
+    # System attrs of the study: whether this search should stop, and whether its time is over.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
     late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
 
     def tell(self, study: optuna.Study, *, stop: bool) -> None:
-        """Let the workers know that this is their study, and whether they are to stop."""
+        """Tell the workers that this is their study, and whether they should stop."""
         _optuna.set_attr(study, self.stop_key, stop)
 
     def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
-        """Return the recipe for trials in this process, whose card the study then has.
+        """Return the recipe for trials in this process, after writing its card into the study.
 
         Args:
             study: The job's study, as this process has it open.
-            fit: The recipe's, with the data opened here.
+            fit: The recipe's arguments for fit, with the data opened here.
         """
         recipe = dataclasses.replace(self.recipe, fit=fit, store=OpenedOnce(self.recipe.store))
         return dataclasses.replace(recipe, card=card.write(study, recipe, self.known))
 
     def tell_if_late(self, study: optuna.Study) -> None:
-        """Tell tasks of an executor that the time is over, since some may have begun much later."""
+        """Tell tasks of an executor if the time is over, since some may have begun much later."""
         if self.budget.ending.is_late() and self.late_key not in _optuna.attrs_of(study):
             _optuna.set_attr(study, self.late_key, True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Payload:
-    """Carry a pickled Job; its repr, which clusters log, shows no password."""
+    """Hold a pickled Job; its repr, which clusters log, shows no password."""
 
     pickled: bytes = dataclasses.field(repr=False)
 
@@ -90,7 +90,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
 
     Args:
         payload: Holds the Job.
-        number: Tells the worker from others: Dask merges tasks that are alike.
+        number: The number of the worker, because Dask would merge tasks with equal arguments.
 
     Raises:
         TunerError: The search cannot go on.
@@ -99,10 +99,10 @@ def work_on(payload: Payload, number: int = 0) -> None:
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, opening.quiet_optuna(), _signals.askable() as ask:
         take_over(job.settings)
-        sweep()  # removes what a dead worker left whose place this one takes
+        sweep()  # removes the folders of a dead worker that this one replaces
         study = _joined(job)
         study.sampler, study.pruner = job.sampler, job.pruner
-        # A pickled sampler brought its generator: each worker would draw the same numbers.
+        # The pickled sampler contains its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
         recipe = job.opened_recipe(study, job.recipe.opened_fit())
 
@@ -118,37 +118,37 @@ def work_on(payload: Payload, number: int = 0) -> None:
 
 
 def _joined(job: Job) -> optuna.Study:
-    """Return the study of a search that another process began; make none.
+    """Return the study of a search that another process began; never create one.
 
     Raises:
-        WorkerError: This host has another storage than that process, or cannot share its disk.
+        WorkerError: This host sees another storage than that process, or cannot share its disk.
     """
     shown = url.masked(url.parse(job.storage)) if isinstance(job.storage, str) else "storage="
     if not database.is_there(job.storage):
         raise _elsewhere(shown)
     if (network := database.network_of_log(job.storage)) is not None:
         raise WorkerError(
-            f"A worker on {socket.gethostname()} reaches {shown} over {network}, and the process "
-            "that began the search has it on a disk of its own, with a write-ahead log that only "
-            f"processes of one machine can share. To search on several, {database.INSTEAD}."
+            f"A worker on {socket.gethostname()} reaches {shown} over {network}, but the process "
+            "that began the search has it on a local disk, with a write-ahead log that only "
+            f"processes on one machine can share. To search on several, {database.INSTEAD}."
         )
     try:
         storage = database.connect(job.storage, database.PATIENCE, later=True, make=False)
         study = optuna.load_study(study_name=job.study_name, storage=storage)
-    except FileNotFoundError as error:  # of a journal, whose file is missing
+    except FileNotFoundError as error:  # the file of a journal is missing
         raise _elsewhere(str(error.filename)) from None
     except KeyError:
         raise _elsewhere(shown) from None
-    if job.stop_key not in _optuna.attrs_of(study):  # an earlier search's of that name, or a copy
+    if job.stop_key not in _optuna.attrs_of(study):  # a study of an earlier search, or a copy
         raise _elsewhere(shown)
     return study
 
 
 def _elsewhere(shown: str) -> WorkerError:
     return WorkerError(
-        f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: it "
-        "sees another one than the process that began the search. To search on several machines, "
-        f"{database.INSTEAD}."
+        f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: "
+        "the worker sees another storage than the process that began the search. To search on "
+        f"several machines, {database.INSTEAD}."
     )
 
 
@@ -165,11 +165,11 @@ def run_trials(
         study: The study to take trials from.
         recipe: What all trials share.
         budget: When to stop.
-        notify: Called with each trial that ended here.
+        notify: Called with each trial that ended in this process.
         at_each_beat: Called every few seconds, from another thread.
 
     Raises:
-        TooManyFailuresError: So many trials failed in a row that the rest would too.
+        TooManyFailuresError: So many trials failed in a row that the rest would fail too.
     """
     watch = Watch()
     budget.reap(study, watch)
@@ -187,7 +187,7 @@ def run_trials(
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
-                if not _signals.is_of_this_process_alone():  # else it counts as a death
+                if not _signals.is_of_this_process_alone():  # otherwise it counts as a death
                     budget.interrupt(study, trial)
                 raise
             finally:
@@ -200,7 +200,7 @@ def run_trials(
 def _check_end(
     study: optuna.Study, budget: Budget, ended: FrozenTrial, cause: Exception | None
 ) -> None:
-    """Lay out another trial in place of one that failed; raise where too many did."""
+    """Lay out another trial in place of one that failed; raise if too many did."""
     if ended.state is TrialState.FAIL:
         budget.make_up(study, ended)
     if divergence.came_to_nothing(ended):
@@ -213,13 +213,13 @@ def _check_end(
 def _attempt(
     study: optuna.Study, trial: Trial, recipe: Recipe, memory: Memory, *, check: bool
 ) -> tuple[FrozenTrial, Exception | None]:
-    """Run a trial; return how it ended, and the error of a configuration that failed."""
+    """Run a trial; return how it ended, and the error if its configuration failed."""
     try:
         return run_trial(trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
         if _is_of_search(error) or (check and _is_of_code(error) and not opening.finished(study)):
             raise
-        # The error is kept as the cause of a later one, and its frames would keep the model alive.
+        # The error may become the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
         if _reason.is_of_memory(error):
             memory.make_room()
@@ -227,7 +227,7 @@ def _attempt(
 
 
 def _was_checked(ended: FrozenTrial) -> bool:
-    """Whether a trial came as far as its training: its builder may have pruned it."""
+    """Whether a trial got as far as its training; its builder may have pruned it before."""
     return ended.state is not TrialState.FAIL and TrialRecord(ended).n_params is not None
 
 
@@ -238,13 +238,13 @@ def _clear_frames(error: BaseException | None) -> None:
 
 
 def _is_of_search(error: Exception) -> bool:
-    """Whether the search cannot go on, as opposed to an argument that one trial's builder gave."""
+    """Whether an error ends the search; an ArgumentError may concern the builder of one trial."""
     is_ours = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
     return is_ours or is_fatal(error)
 
 
 def _is_of_code(error: Exception) -> bool:
-    """Whether every trial would meet the error: one of the code, or of shapes that do not fit."""
+    """Whether every trial would raise an error: it is in the code, or shapes do not fit."""
     if isinstance(error, _CODE_ERRORS):
         return True
     text = str(error)
@@ -253,7 +253,7 @@ def _is_of_code(error: Exception) -> bool:
 
 @contextmanager
 def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> Iterator[None]:
-    """Let the sampler learn from what was tried, and leave the user's own in the study."""
+    """Wrap the study's sampler in a LearningSampler within a block, and then restore it."""
     sampler = study.sampler
     if budget.laid_out is None:
         study.sampler = LearningSampler(

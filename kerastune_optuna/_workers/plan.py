@@ -1,4 +1,4 @@
-"""What search() and confirm() share: arguments checked, trials run, leftovers removed."""
+"""What search() and confirm() share: they check arguments, run trials, and remove leftovers."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ from kerastune_optuna._workers.warnings import shown_once
 
 @dataclass(frozen=True)
 class Run:
-    """Hold what is to be trained, by whom, until when, and who hears of it.
+    """Hold what is trained, by which workers, until when, and who is notified.
 
     Args:
-        home: Where the study lives.
-        recipe: What all trials share, the data open where this process trains.
+        home: The home of the study.
+        recipe: What all trials share; its data is open if this process trains.
         budget: When to stop.
         crew: The processes or tasks that train.
         verbose: As search() takes it.
-        on_trial_end: What is called with each trial that ends.
+        on_trial_end: Functions that are called with each trial that ends.
     """
 
     home: Home
@@ -78,7 +78,7 @@ class Run:
 
         Args:
             study: The study, with its sampler and pruner.
-            news: Lines that are told before it begins.
+            news: Lines that are shown before the first trial.
         """
         budget, recipe = self.budget, self.recipe
         plan = self._plan(study)
@@ -109,7 +109,7 @@ class Run:
             progress.tell(budget.ending.reason(study))
 
     def _plan(self, study: optuna.Study) -> Plan:
-        """Return what this run is to do, for the progress display."""
+        """Return the plan of this run, for the progress display."""
         deadline, recipe = self.budget.ending.deadline, self.recipe
         return Plan(
             study.study_name,
@@ -125,15 +125,15 @@ class Run:
 def recipe_of(
     given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any = None, groups: Any = None
 ) -> Recipe:
-    """Return what all trainings of one call of a tuner's share.
+    """Return what all trainings of one call of a tuner share.
 
     Args:
-        given: The tuner, with the arguments that it was given.
-        home: Where its study lives.
-        fit: What they pass to Model.fit.
-        callbacks: As the call takes them.
-        cv: Likewise.
-        groups: Likewise.
+        given: The tuner, with its arguments.
+        home: The home of its study.
+        fit: The arguments for Model.fit.
+        callbacks: As search() takes them.
+        cv: As search() takes it.
+        groups: As search() takes them.
     """
     metrics = [one.name for one in home.objectives.metrics]
     return Recipe(
@@ -154,14 +154,14 @@ def recipe_of(
 def prepared(
     home: Home, recipe: Recipe, n_workers: int, executor: Executor | None, verbose: str | int
 ) -> tuple[Crew, Recipe]:
-    """Return the crew, and a checked recipe, its data open where this process trains.
+    """Return the crew and a checked recipe, whose data is open if this process trains.
 
     Args:
-        home: Where the study lives.
-        recipe: What they share, as the user gave it.
+        home: The home of the study.
+        recipe: What all trainings share, unchecked.
         n_workers: As search() takes it.
-        executor: Likewise.
-        verbose: Likewise.
+        executor: As search() takes it.
+        verbose: As search() takes it.
 
     Raises:
         ArgumentError: An argument cannot work.
@@ -177,9 +177,9 @@ def prepared(
     check_training(recipe.fit, home.objectives, may_add=may_add_metrics(recipe.callbacks))
     with seeds_kept(), policy_kept():
         ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
-        if not ready.is_free:  # a fit of its own may take anything
+        if not ready.is_free:  # the builder's own fit may take any data
             check_kinds(ready)
-        # Where this process trains, run_trials() soon collects all garbage, which takes a while.
+        # If this process trains, run_trials() soon collects all garbage, which takes a while.
         with Memory().released(collects=not crew.is_this_process):
             learn_ranges(recipe.build_model)
     return crew, replace(recipe, fit=ready)
@@ -187,10 +187,10 @@ def prepared(
 
 @contextmanager
 def guarded(home: Home, call: str) -> Iterator[None]:
-    """Let Ctrl-C end in good order what a call of the tuner runs, and show each warning once."""
+    """Let Ctrl-C end a call of the tuner in good order, and show each warning only once."""
     how_to_go_on = (
-        f"{call} was stopped. Call it with the same arguments to go on with study {home.name!r}: "
-        "what it finished is kept, and what it was running is resumed."
+        f"{call} was stopped. Call it with the same arguments to continue study {home.name!r}: "
+        "finished trials are kept, and unfinished ones are resumed."
     )
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
     with opening.quiet_optuna(), shown_once(), seeds_kept(), policy_kept(), listening, telling:
@@ -201,14 +201,14 @@ def search(run: Run, given: Any) -> None:
     """Run trials until the budget is spent, and keep the weights of the best ones.
 
     Args:
-        run: What is to be trained.
-        given: The tuner, with the arguments that it was given.
+        run: What is trained, and how.
+        given: The tuner, with its arguments.
     """
     if given.sampler == "grid":
         with Memory().released():
             check_ends(run.recipe.build_model, tuple(run.recipe.fit.functions.values()))
     start = start_of(given.warm_start, run.recipe)
-    study = opened(run.home)  # what the start comes from may be gone by now
+    study = opened(run.home)  # this may delete the study that the start was read from
     keep_best = _claim(study, run.recipe, run.budget)
     drawn, news = _set_up(study, run.recipe, run.budget, start, given)
     recipe = replace(run.recipe, known=start.known, keep_best=keep_best, sampler_seed=drawn)
@@ -219,7 +219,7 @@ def search(run: Run, given: Any) -> None:
 
 
 def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int:
-    """Check that new trials go with those of a study, and write into it what they are given.
+    """Check that new trials compare with those of a study, and record their data and arguments.
 
     Returns:
         How many trials keep their weights.
@@ -234,10 +234,10 @@ def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int:
 def _set_up(
     study: optuna.Study, recipe: Recipe, budget: Budget, start: Start, given: Any
 ) -> tuple[int | None, list[str | None]]:
-    """Give a study its sampler, then its pruner, and lay out the trials that go first.
+    """Give a study its sampler and pruner, and lay out the trials that go first.
 
     Returns:
-        The seed of the sampler, where it has one of ours; and lines on what was chosen.
+        The seed of the sampler, if we gave it one; and lines about what was chosen.
     """
     chooser, gives_up = Chooser(given.sampler, given.pruner, given.seed), budget.ending.gives_up
     drawn, chosen = chooser.start(study, budget.n_trials, recipe.epochs_in_all, gives_up=gives_up)

@@ -1,4 +1,4 @@
-"""Worker processes of this machine: started, watched, replaced and stopped."""
+"""Worker processes on this machine: start, watch, replace and stop them."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import shown_once
 
 _POLL = 0.5  # seconds between two looks at the study
-_LOOK = 0.02  # seconds between two looks at whether a worker has ended
-_PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
-_WORD = 3  # seconds that a worker, after a signal, waits for its parent to own to the signal
-_LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
+_LOOK = 0.02  # seconds between two checks of whether a worker has ended
+_PATIENCE = 5  # seconds that a worker has to end after it was asked to, or after saving its trial
+_WORD = 3  # seconds that a worker, after a signal, waits for the file that says its parent sent it
+_LONGEST = 600  # seconds after which a worker is killed even if it is still saving its trial
 _LINGER = 30  # seconds that the user's threads and exit functions have once a worker is done
-# How a worker says that it is done, which code 0 does not: any sys.exit() in a builder has it.
+# The exit code of a worker that is done. It is not 0, since any sys.exit() in a builder gives 0.
 _DONE = 214
-# The code of a worker process. Before the imports, which take seconds, it does two things: it
-# ignores what the terminal sends to all processes, on Ctrl-C and when it is closed, and the parent
-# passes on as SIGTERM; and it takes over the parent's sys.path, which may alone have this package.
-# With -P, and with the current folder last until all is imported, a random.py there, say, is not
-# taken for Python's own, which a notebook has imported before the current folder is on its path.
-# During the imports standard error is closed off: TensorFlow's C++ prints there whatever
-# TF_CPP_MIN_LOG_LEVEL says, and the parent's import has printed the same. Keras imports TensorFlow
-# with any backend, to set its seed. Garbage collection during the imports would take a fifth of
-# their time, and what they made stays: freeze() leaves it out of later collections.
+# The code of a worker process. Before the imports, which take seconds, it does two things. It
+# ignores the signals that a terminal sends to all processes, on Ctrl-C and when it is closed: the
+# parent sends SIGTERM instead. And it takes over the parent's sys.path, since only that may have
+# this package. With -P, and with the current folder last until the imports are done, a file such as
+# random.py there does not hide Python's own module. (A notebook imports those modules before the
+# current folder is on its path.) During the imports, standard error is discarded: TensorFlow's C++
+# code prints there whatever TF_CPP_MIN_LOG_LEVEL says, and the parent has printed the same. Keras
+# imports TensorFlow with any backend, to set its seed. Garbage collection during the imports would
+# take a fifth of their time, and the imported objects stay: freeze() excludes them from later
+# collections.
 _BOOT = """
 import contextlib, gc, os, signal, sys
 for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
@@ -64,22 +65,22 @@ gc.freeze()
 gc.enable()
 main({report!r})
 """
-# Suffixes of files beside a worker's report: what is there while the worker saves what it trained,
-# and what its parent makes before it asks the worker to stop.
+# Suffixes of files next to a worker's report. The first exists while the worker saves what it
+# trained; the parent creates the second before it asks the worker to stop.
 _SAVING, _STOP = ".saving", ".stop"
-# TensorFlow's C++ prints warnings and errors alone; and Python holds nothing back in a buffer,
-# where it would be lost if the worker was killed.
+# TensorFlow's C++ code prints only warnings and errors. Python does not buffer its output, which
+# would be lost if the worker was killed.
 _QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
 
 
 @dataclass
 class LocalWorkers:
-    """Run a search in processes of this machine: one that dies takes no other with it.
+    """Run a search in processes on this machine, so that one that dies does not end the others.
 
     Args:
         study: The study that is searched.
-        budget: Makes up for the trial of a process that died, and says how many may die one after
-            the other, without a trial that ended well between.
+        budget: Replaces the trial of a process that died, and says how many processes may die in a
+            row, without a COMPLETE or PRUNED trial between them.
         payload: The pickled Job.
         n_workers: How many processes run at a time.
     """
@@ -96,7 +97,7 @@ class LocalWorkers:
         """Start the workers and wait for all of them, calling `tick` now and then.
 
         Raises:
-            WorkerError: Process after process died.
+            WorkerError: Too many processes died in a row.
             Exception: What a worker raised, with its traceback as a note.
         """
         self.budget.reap(self.study, self._watch)
@@ -116,7 +117,7 @@ class LocalWorkers:
         return _Worker(self.payload, number, self.n_workers, folder)
 
     def _look_after(self, crew: dict[int, _Worker], folder: Path) -> None:
-        """Let go of the workers that are done, and replace those that died."""
+        """Remove the workers that are done, and replace those that died."""
         for number, worker in list(crew.items()):
             if worker.is_running():
                 continue
@@ -126,22 +127,22 @@ class LocalWorkers:
                 crew[number] = self._start(number, folder)
 
     def _mourn(self, worker: _Worker) -> None:
-        """Print that a worker died; raise where as many died in a row as are allowed."""
+        """Print that a worker died; raise if too many died in a row."""
         done = len(opening.finished(self.study))
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
         self.budget.reap(self.study, self._watch)
         if self._deaths >= self.budget.ending.most_failures:
             raise WorkerError(
-                f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
-                "Look above for what it printed; search(n_workers=1) runs in this process."
+                f"{self._deaths} workers died one after another, the last one {worker.how()}. "
+                "See its output above; search(n_workers=1) runs in this process."
             )
         died = f"A worker (process {worker.pid}) died {worker.how()}; another takes its place"
         _signals.tell(died)
 
 
 class _Worker:
-    """Run one worker process, from its start to what it came to."""
+    """Run one worker process, from its start to its end."""
 
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
@@ -153,11 +154,11 @@ class _Worker:
         )
         self.pid = self._process.pid
         self._pipe: Any = self._process.stdin
-        # From a thread: a large payload fills the pipe long before the new process reads it.
+        # In a thread: a large payload fills the pipe long before the new process reads it.
         threading.Thread(target=self._send, args=(payload,), daemon=True).start()
 
     def _send(self, payload: bytes) -> None:
-        with suppress(BrokenPipeError):  # it died, which its exit code tells
+        with suppress(BrokenPipeError):  # the process died, which its exit code tells us
             self._pipe.write(len(payload).to_bytes(8, "big") + payload)
             self._pipe.flush()
 
@@ -166,7 +167,7 @@ class _Worker:
         return self._process.poll() is not None
 
     def is_running(self) -> bool:
-        """Whether it still runs; raise what it raised where it does not."""
+        """Whether the process still runs; if not, raise the error that it raised, if any."""
         if not self.has_ended():
             return True
         self._close()
@@ -175,49 +176,49 @@ class _Worker:
         return False
 
     def died(self) -> bool:
-        """Whether it ended otherwise than by being done."""
+        """Whether the process ended without being done."""
         return self._process.returncode != _DONE
 
     def how(self) -> str:
-        """Return how it ended, in words."""
+        """Return how the process ended, in words."""
         code = self._process.returncode
-        by_sigterm = code == 128 + signal.SIGTERM  # after which it saved what it could
+        by_sigterm = code == 128 + signal.SIGTERM  # the code after it has saved what it could
         number = signal.SIGTERM if by_sigterm else -code
         return f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
 
     def ask_to_stop(self) -> None:
-        """Make the file that tells the worker who sends the signal, and send it SIGTERM."""
+        """Create the file that says that its parent sends the signal, and send it SIGTERM."""
         if self._process.poll() is None:
-            with suppress(OSError):  # as where the disk is full: the worker then counts as killed
+            with suppress(OSError):  # if the disk is full, the worker counts as killed by others
                 self._report.with_suffix(_STOP).touch()
-            if sys.platform != "win32":  # where it would end at once; it looks for the file
+            if sys.platform != "win32":  # there it would end at once, so it polls for the file
                 self._process.terminate()
 
     def is_saving(self) -> bool:
-        """Whether it is alive, and saves what it trained."""
+        """Whether the process is alive and saving what it trained."""
         return self._report.with_suffix(_SAVING).exists() and not self.has_ended()
 
     def kill(self) -> None:
-        """End it for good, and leave no zombie."""
-        self._process.kill()  # which does nothing to a process that is gone
+        """Kill the process if it still runs, and leave no zombie."""
+        self._process.kill()  # does nothing if the process is gone
         self._process.wait()
         self._close()
 
     def _close(self) -> None:
-        """Close our end of the pipe, which may hold what a dead process never read."""
+        """Close our end of the pipe, which may contain data that a dead process never read."""
         with suppress(BrokenPipeError):
             self._pipe.close()
 
 
 def _wait(workers: list[_Worker]) -> None:
-    """Wait until it is time to look at the study, or a worker has ended."""
+    """Wait until it is time to read the study, or a worker has ended."""
     until = time.monotonic() + _POLL
     while time.monotonic() < until and not any(worker.has_ended() for worker in workers):
         time.sleep(_LOOK)
 
 
 def _stop(workers: list[_Worker]) -> None:
-    """Ask the workers to end; kill those that do not in time, or all at a second Ctrl-C."""
+    """Ask the workers to end; kill those that do not end in time, or all at a second Ctrl-C."""
     try:
         for worker in workers:
             worker.ask_to_stop()
@@ -228,7 +229,7 @@ def _stop(workers: list[_Worker]) -> None:
 
 
 def _wait_for_all(workers: list[_Worker]) -> None:
-    """Wait for the end of the workers, and longer for those that save what they trained."""
+    """Wait for the workers to end, and longer for those that are saving what they trained."""
     began = time.monotonic()
     deadline, last = began + _PATIENCE, began + _LONGEST
     while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
@@ -241,13 +242,13 @@ def _wait_for_all(workers: list[_Worker]) -> None:
 
 
 def _raised(report: Path, pid: int) -> BaseException:
-    """Return the error of a worker with the traceback that it had there."""
+    """Return the error of a worker, with its traceback in the worker as a note."""
     try:
         error, text = cloudpickle.loads(report.read_bytes())
     except Exception as error:  # the file may be cut short, or an error's class missing here
         return WorkerError(
             f"A worker (process {pid}) ended with an error that did not reach this process "
-            f"({type(error).__name__}: {error}), as where a disk is full. What it printed says why."
+            f"({type(error).__name__}: {error}), perhaps because the disk is full. See its output."
         )
     if error is None:
         return WorkerError(f"A worker (process {pid}) raised what cannot be sent:\n{text}")
@@ -257,14 +258,14 @@ def _raised(report: Path, pid: int) -> BaseException:
 
 
 def main(report_at: str) -> NoReturn:
-    """Be a worker process: read a Job from standard input and work on it.
+    """Run a worker process: read a Job from standard input, work on it, and exit.
 
     Args:
-        report_at: Where the parent looks for this worker's error.
+        report_at: The file in which the parent looks for this worker's error.
     """
     try:
         code = _work(Path(report_at))
-    except SystemExit as end:  # of a signal or of a builder
+    except SystemExit as end:  # from a signal or a builder
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             _signals.tell(end.code)
@@ -274,8 +275,8 @@ def main(report_at: str) -> NoReturn:
 def _work(report: Path) -> int:
     """Work on a Job, and return the exit code."""
     parent = _Parent(report)
-    # SIGTERM may come twice, from the parent and from a cluster that ends the whole job: neither
-    # interrupts at once.
+    # SIGTERM may come twice, from the parent and from a cluster that ends the whole job. Neither
+    # should interrupt at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
         _signals.show_by(report.with_suffix(_SAVING))
         pipe = _own_pipe()
@@ -286,8 +287,8 @@ def _work(report: Path) -> int:
         try:
             with shown_once():
                 work_on(payload)
-        except Exception as error:  # whatever it is, the parent raises it
-            # An error while the search is being stopped is of no interest.
+        except Exception as error:  # the parent raises it, whatever it is
+            # An error while the search is stopping does not matter.
             if not _signals.requested():
                 with open_private(report) as file:
                     file.write(_picklable(error))
@@ -296,9 +297,10 @@ def _work(report: Path) -> int:
 
 
 def _own_pipe() -> IO[bytes]:
-    """Return the pipe from the parent, and let standard input be empty.
+    """Return the pipe from the parent, and make standard input empty.
 
-    Processes that the user starts would inherit it, and on Windows wait for the read of a thread.
+    Processes that the user starts would inherit the pipe. On Windows, they would then wait for the
+    thread that reads it.
     """
     pipe = open(os.dup(0), "rb")  # noqa: SIM115
     with open(os.devnull) as nothing:
@@ -307,14 +309,14 @@ def _own_pipe() -> IO[bytes]:
 
 
 class _Parent:
-    """Tell what the process that started this one wants, and whether it is still there."""
+    """Watch the parent process: whether it asks this one to stop, and whether it still runs."""
 
     def __init__(self, report: Path) -> None:
         self._word = report.with_suffix(_STOP)
         self._is_gone = threading.Event()
 
     def asks(self) -> bool:
-        """Whether the parent asked us to stop, or is gone; else a signal was meant for us alone."""
+        """Whether the parent asked us to stop or is gone; else a signal was only meant for us."""
         until = time.monotonic() + _WORD
         while not (self._is_gone.is_set() or self._word.exists()):
             if time.monotonic() > until:
@@ -323,14 +325,14 @@ class _Parent:
         return True
 
     def obey(self) -> None:
-        """Stop when the parent asks, on Windows, where it cannot send a signal."""
+        """Stop when the parent asks on Windows, where it cannot send a signal."""
         while not self._word.exists():
             time.sleep(_LOOK)
         _signals.send(signal.SIGTERM)
 
     def die_with(self, pipe: IO[bytes]) -> None:
-        """End this process when the parent is gone: its end of the pipe closes with it."""
-        # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
+        """End this process when the parent is gone, which closes the parent's end of the pipe."""
+        # The raw descriptor: if a thread waits in a buffered read, Python aborts at exit.
         os.read(pipe.fileno(), 1)
         self._is_gone.set()
         _signals.send(signal.SIGTERM)
@@ -339,10 +341,10 @@ class _Parent:
 
 
 def _leave(code: int) -> NoReturn:
-    """End this process as Python would, without the second that tearing TensorFlow down takes.
+    """Exit as Python does, but without the second that it takes to tear TensorFlow down.
 
-    Python waits for the user's threads, and the search for this process, however long that takes:
-    so it ends in any case after a while.
+    Python waits for the user's threads, and the search waits for this process. So that neither
+    waits forever, this process ends after a while in any case.
     """
     limit = threading.Timer(_LINGER, _give_up, (code,))
     limit.daemon = True
@@ -355,7 +357,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _give_up(code: int) -> NoReturn:
-    """End this process at once, and say which threads of the user's end with it."""
+    """Exit at once, and print which of the user's threads end with this process."""
     main = threading.main_thread()
     names = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
     _signals.tell(
@@ -371,6 +373,6 @@ def _picklable(error: Exception) -> bytes:
     try:
         pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
         cloudpickle.loads(pickled)  # which fails for errors whose __init__ takes other arguments
-    except Exception:  # pickling runs the error's __reduce__ and __init__, which raise anything
+    except Exception:  # pickling runs the error's __reduce__ and __init__, which may raise anything
         pickled = cloudpickle.dumps((None, text))  # the parent raises a WorkerError with the text
     return pickled

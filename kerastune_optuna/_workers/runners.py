@@ -23,15 +23,15 @@ from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
-_POLL = 0.5  # seconds between two looks at the workers
+_POLL = 0.5  # seconds between two checks of the workers
 
 
 class Crew:
-    """Run the worker loop in one place or many.
+    """Run the worker loop in this process, in worker processes or in an executor.
 
     Args:
-        n_workers: How many workers search.
-        executor: Where they run; None for this machine.
+        n_workers: How many workers run trials.
+        executor: Where the workers run; None for this machine.
 
     Raises:
         ArgumentError: Keras cannot train in that executor.
@@ -53,9 +53,9 @@ class Crew:
 
         Args:
             study: The job's study, as this process has it open.
-            job: What to do.
-            progress: Tells what happened.
-            folder: Where data may be written for workers of this machine.
+            job: The search in which the workers take part.
+            progress: Shows the progress of the search.
+            folder: Where data may be written for workers on this machine.
 
         Raises:
             TunerError: The search cannot go on.
@@ -95,18 +95,18 @@ class Crew:
             try:
                 _wait_for(tasks, tick)
             finally:
-                if not all(task.done() for task in tasks):  # an executor passes no Ctrl-C on
+                if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
                     job.tell(study, stop=True)
                 for task in tasks:
-                    task.cancel()  # Dask then says that it is done, though it runs on
+                    task.cancel()  # Dask then says that the task is done, although it runs on
         progress.catch_up()
 
 
 def _pickled(job: Job, arrays: Path | None) -> bytes:
-    """Return the job for other processes, its data packed.
+    """Pack the data of a job, and pickle the job for other processes.
 
     Raises:
-        ArgumentError: Names the argument that cannot travel.
+        ArgumentError: Names the argument that cannot be pickled.
     """
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
     job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
@@ -118,7 +118,7 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
-    """Pickle as cloudpickle does, but keep the names of the files that tracebacks show."""
+    """Pickle as cloudpickle does, but keep the file names that tracebacks show."""
 
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
         {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
@@ -140,15 +140,15 @@ def _culprit(job: Job, error: Exception) -> ArgumentError:
     names = [name for name, value in arguments.items() if not _can_be_pickled(value)]
     return ArgumentError(
         f"{' and '.join(names)} cannot travel to other workers ({type(error).__name__}: {error}). "
-        "Pass a function that makes it there (for storage a URL), or search with n_workers=1."
+        "Pass a function that makes it there (for storage, a URL), or search with n_workers=1."
     )
 
 
 def _can_be_pickled(value: object) -> bool:
     try:
         cloudpickle.dumps(value)
-    except Exception:  # pickling runs the __reduce__ of the user's objects, which raises anything
-        return False  # and our error names this argument, with the first failure as its cause
+    except Exception:  # the __reduce__ of the user's objects may raise anything
+        return False  # our error then names this argument, with the first failure as its cause
     return True
 
 
@@ -166,14 +166,14 @@ def _wait_for(tasks: set[futures.Future[None]], tick: Callable[[], None]) -> Non
             tick()
             for task in done:
                 task.result()
-    except Exception as error:  # what a worker raised goes on as it is
-        # Dask's own error for a task whose workers died too often has no public base class.
+    except Exception as error:  # an error that a worker raised is raised again as it is
+        # Dask's error for a task whose workers died too often has no public base class.
         lost = isinstance(error, futures.BrokenExecutor)
         if not lost and type(error).__name__ != "KilledWorker":
             raise
         raise WorkerError(
-            f"The executor lost a worker and broke ({error}). Call search() again to go on, or "
-            "pass n_workers= without executor= for workers that are replaced."
+            f"The executor lost a worker and broke ({error}). Call search() again to continue, or "
+            "pass n_workers= without executor=, so that workers that die are replaced."
         ) from error
 
 
@@ -187,11 +187,11 @@ def _check_executor(executor: object) -> None:
         return
     if not isinstance(executor, futures.Executor):
         raise ArgumentTypeError(
-            f"executor={executor!r} is no concurrent.futures.Executor. Pass one, like "
+            f"executor={executor!r} is not a concurrent.futures.Executor. Pass one, like "
             "client.get_executor(pure=False) of a Dask client."
         )
     if isinstance(executor, futures.ThreadPoolExecutor):
         raise ArgumentError(
             "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
-            "n_workers= without executor= for processes of this machine."
+            "n_workers= without executor= for processes on this machine."
         )

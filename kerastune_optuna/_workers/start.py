@@ -1,4 +1,4 @@
-"""Trials of earlier studies that give a search a start: its sampler sees them, or they go first."""
+"""A warm start from trials of earlier studies: the sampler sees them, or they are run first."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "optuna.Study | pandas.DataFrame"
 
-_PARAMS = "params_"  # how the names of a table's columns with parameters begin
+_PARAMS = "params_"  # the prefix of a table's columns with parameters
 _KINDS = "Pass an Optuna study, a DataFrame like tuner.results(), or a list of these."
-_BEST = 3  # configurations of other data that go first
-# Where the value of a trial is; that of a pruned one is the value of its best epoch.
+_BEST = 3  # configurations from other data that are run first
+# The columns with the value of a trial; for a PRUNED one, it is the value of its best epoch.
 _BOTH = ("value", TrialRecord.best_value)
 _VALUES = {"COMPLETE": _BOTH, "PRUNED": _BOTH[::-1]}
 
 
 @dataclass(frozen=True)
 class Start:
-    """Hold what earlier trials give a search.
+    """Hold the trials and configurations from which a search starts.
 
     Args:
-        known: What the sampler sees beside the trials of the study.
-        first: Configurations that go first, the best one at the head.
-        line: Says so to the user.
+        known: Trials that the sampler sees in addition to those of the study.
+        first: Configurations that are run first, the best one first.
+        line: A line that tells the user about these.
     """
 
     known: Sequence[FrozenTrial] = ()
@@ -47,7 +47,7 @@ class Start:
     line: str | None = None
 
     def lay_out(self, study: optuna.Study) -> None:
-        """Let the configurations go first in a study that nobody has searched."""
+        """Enqueue the configurations in a study in which no trial has begun."""
         trials = study.get_trials(deepcopy=False)
         if all(trial.state is TrialState.WAITING for trial in trials):
             for params in self.first:
@@ -55,7 +55,7 @@ class Start:
 
 
 def check_warm_start(given: object, *, are_several: bool) -> None:
-    """Refuse what a tuner got as warm_start= and holds no trials.
+    """Refuse a value of warm_start= that holds no trials.
 
     Raises:
         ArgumentError: Says what to pass instead.
@@ -66,7 +66,7 @@ def check_warm_start(given: object, *, are_several: bool) -> None:
         _check_source(source)
     if are_several:
         raise ArgumentError(
-            "warm_start= is for one objective, and there are several: of these no trial is the "
+            "warm_start= is for one objective, but there are several, so that no trial is the "
             "best. Pass one objective, or configurations to enqueue()."
         )
     if isinstance(given, list) and not given:
@@ -78,7 +78,7 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _check_source(source: Any) -> None:
-    # pandas takes half a second to import: whoever has a table has it already.
+    # pandas takes half a second to import, and whoever passes a table has imported it already.
     is_table = hasattr(source, "columns") and hasattr(source, "to_dict")
     if not is_table and not isinstance(source, optuna.Study):
         raise ArgumentTypeError(f"warm_start= got {source!r}, which holds no trials. {_KINDS}")
@@ -90,10 +90,10 @@ def _check_source(source: Any) -> None:
 
 
 def start_of(given: Any, recipe: Recipe) -> Start:
-    """Return what earlier trials give a search.
+    """Return the trials and configurations from which a search starts.
 
     Args:
-        given: As a tuner takes it as warm_start=.
+        given: The value of warm_start=.
         recipe: What the trials of the search share.
 
     Raises:
@@ -142,32 +142,32 @@ def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, A
 
 
 def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Return a table with the columns of results(), where Study.trials_dataframe() has others."""
+    """Return a table with the columns of results(), also for one of Study.trials_dataframe()."""
     ours = {f"user_attrs_{TrialRecord.best_value}": TrialRecord.best_value}
     if "value" not in table.columns:
         ours |= {name: "value" for name in table.columns if str(name).startswith("values_")}
     if list(ours.values()).count("value") > 1:
         raise ArgumentError(
-            "warm_start= got trials of several objectives, of which none is the best. Pass the "
+            "warm_start= got trials of several objectives, so that no trial is the best. Pass the "
             "trials of one objective, or configurations to enqueue()."
         )
     return table.rename(columns=ours)
 
 
 def _value(row: Mapping[Any, Any]) -> float | None:
-    """Return a trial's value; None where it has none."""
+    """Return a trial's value; None if it has none."""
     names = _VALUES.get(row.get("state", "COMPLETE"), ())
     values = [row[name] for name in names if not _is_missing(row.get(name))]
     return float(values[0]) if values and math.isfinite(values[0]) else None
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a table has nothing in a cell: pandas may write that as NaN."""
+    """Whether a cell of a table is empty, for which pandas may use NaN."""
     return value is None or value != value
 
 
 def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
-    """Whether the trials of a table are known to have had our objective, data and epochs."""
+    """Whether the trials of a table certainly had our objective, data and epochs."""
     given = table.attrs.get(StudyRecord.given, {})
     goals = recipe.objectives
     are_ours = (given.get("objectives"), given.get("directions")) == (goals.names, goals.directions)
@@ -175,19 +175,19 @@ def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
 
 
 def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) -> str:
-    """Return why no trial of a source can be used."""
+    """Return an error text that says why no trial of a source can be used."""
     if not rows:
-        return "warm_start= got no trial with a value. Pass what has COMPLETE or PRUNED trials."
+        return "warm_start= got no trial with a value. Pass COMPLETE or PRUNED trials."
     theirs = sorted({name for params, _ in rows for name in params})
     return (
         f"warm_start= got {_check.count(len(rows), 'trial')} with {', '.join(theirs) or 'nothing'};"
-        f" build_model asks for {listed(fitting.asked)}. Where only names differ, rename columns: "
+        f" build_model asks for {listed(fitting.asked)}. If only names differ, rename the columns: "
         'tuner.results().rename(columns={"params_lr": "params_learning_rate"}).'
     )
 
 
 def _line(known: int, first: int, others: int) -> str:
-    """Return a line on what the earlier trials are used for."""
+    """Return a line that says how the earlier trials are used."""
     parts = []
     if known:
         parts.append(f"the sampler knows {_check.count(known, 'earlier trial')} of the same data")

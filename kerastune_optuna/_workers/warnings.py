@@ -1,4 +1,4 @@
-"""Warnings of a search: each process shows one once, whichever trial gives it."""
+"""Warnings of a search: each process shows a warning once, whichever trial issues it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TENSORFLOW = logging.getLogger("tensorflow")
 def shown_once() -> Iterator[None]:
     """Show no warning a second time while the block runs.
 
-    Python forgets what it has shown whenever any library touches the filters, which Keras, Optuna
-    and NumPy do in each trial. TensorFlow warns of functions that it traces anew. That warning is
-    not shown at all: each trial has a model of its own, whose functions must be traced.
+    Python forgets which warnings it has shown whenever a library changes the filters, and Keras,
+    Optuna and NumPy do so in each trial. TensorFlow's warning about retracing functions is not
+    shown at all: each trial has another model, whose functions have to be traced.
     """
     seen: set[str] = set()
     show, is_over = warnings.showwarning, False
@@ -26,7 +26,7 @@ def shown_once() -> Iterator[None]:
         message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
         text = f"{filename}:{lineno}: {category.__name__}: {message}"
-        # A search in another thread that began later may put this function back when it ends.
+        # A search in another thread that began later may restore this function when it ends.
         if is_over or text not in seen:
             show(message, category, filename, lineno, file, line)
         seen.add(text)

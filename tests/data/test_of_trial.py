@@ -124,7 +124,7 @@ def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
         (r"pass that function too: enqueue\(params, function", {"window": 8}),
         (r"'windov'.* Did you mean 'window'", {"windov": 8}, windows),
         ("window=9, which", {"window": 9}, windows),
-        ("ndarray is no function", {"window": 8}, SERIES),
+        ("ndarray is not a function", {"window": 8}, SERIES),
     ]:
         with pytest.raises(ArgumentError, match=told):
             tuner.enqueue(*wrong)

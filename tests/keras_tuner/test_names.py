@@ -63,7 +63,7 @@ def test_an_argument_of_keras_tuner_is_answered(name, make_tuner):
 def test_a_method_of_keras_tuner_is_answered(name, make_tuner):
     """The error is an AttributeError of one line that names ours."""
     tuner = make_tuner()
-    with pytest.raises(UnknownNameError, match=f"OptunaTuner has no '{name}', as Keras") as got:
+    with pytest.raises(UnknownNameError, match=f"OptunaTuner has no '{name}', unlike Keras") as got:
         getattr(tuner, name)
     assert isinstance(got.value, TunerError)
     assert isinstance(got.value, AttributeError)
@@ -72,7 +72,7 @@ def test_a_method_of_keras_tuner_is_answered(name, make_tuner):
 
 def test_a_habit_of_optuna_is_answered(make_tuner):
     """Whoever knows Optuna's Study calls optimize()."""
-    with pytest.raises(UnknownNameError, match="'optimize', as Optuna's Study has"):
+    with pytest.raises(UnknownNameError, match="'optimize', unlike Optuna's Study"):
         make_tuner().optimize  # noqa: B018 what is tested is that it raises
 
 

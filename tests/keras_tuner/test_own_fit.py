@@ -174,7 +174,7 @@ class Endless:
 
 def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
     """As a builder is: one value by chance would be no grid."""
-    with pytest.raises(ArgumentError, match=r"'rate' \(0.1 to 0.5\) has none"):
+    with pytest.raises(ArgumentError, match=r"'rate' \(0.1 to 0.5\) has no step"):
         search(Endless(), sampler="grid")
 
 

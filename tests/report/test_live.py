@@ -101,7 +101,7 @@ def test_a_picture_stays_below_what_is_printed(terminal, error):
                 raise error
         assert sys.stdout is terminal
     first, *above = rows_of(terminal.getvalue())
-    assert first == "Going on with study 'iris': 12 of 30 trials done"
+    assert first == "Continuing study 'iris': 12 of 30 trials done"
     assert above[:2] == ["above [/it]", "and"]
     assert above[2].startswith("Trial 16: failed")
     assert [row.split()[0] for row in above[3:]] == [*HEADS, "failed"]
@@ -132,7 +132,7 @@ def test_lines_are_printed_where_nothing_can_be_drawn(monkeypatch, terminal, wha
     with redirect_stdout(terminal), (shown := progress(study)).running():
         shown.trial(study.trials[0])
     assert terminal.getvalue().splitlines() == [
-        "Going on with study 'iris': 12 of 30 trials done",
+        "Continuing study 'iris': 12 of 30 trials done",
         f"Trial 0: val_accuracy {study.trials[0].value}",
     ]
 

@@ -218,7 +218,7 @@ def test_ctrl_c_says_how_to_go_on(search_noisy, capsys):
     with pytest.raises(KeyboardInterrupt):
         tuner.confirm(2, 2, *DATA, verbose=0)
     said = capsys.readouterr().err
-    assert "confirm() was stopped. Call it with the same arguments to go on" in said
+    assert "confirm() was stopped. Call it with the same arguments to continue" in said
     tuner.confirm(2, 2, *DATA, verbose=0)
     assert len(completed(tuner)) == 4
     assert len(calls) == (1 + 1) + 1 + (3 + 1), "a call builds the first model that it keeps twice"
@@ -410,7 +410,7 @@ ERRORS = [
     ({"epochs": None}, ArgumentError, "has no record of its search's epochs"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
-    ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
+    ({"executor": 3}, ArgumentTypeError, "executor=3 is not a concurrent.futures.Executor"),
     ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which only search.. takes. Leave it"),
 ]
 

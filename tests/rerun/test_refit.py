@@ -171,7 +171,7 @@ def test_what_cannot_work_is_an_error(search, data):
     """Before anything is trained."""
     x, y, _ = data
     tuner = search(falling.build, "val_loss", n_trials=1)
-    with pytest.raises(NoTrialsError, match=r"trial=3 is no COMPLETE trial. Pass one of: 0"):
+    with pytest.raises(NoTrialsError, match=r"trial=3 is not a COMPLETE trial. Pass one of: 0"):
         tuner.refit(x, y, trial=3)
     with pytest.raises(ArgumentTypeError, match=r"refit\(\) got 'epoch'.*mean 'epochs'"):
         tuner.refit(x, y, epoch=3)

@@ -127,7 +127,7 @@ def test_a_configuration_that_is_given_up_is_named(capsys):
         assert trial.suggest_int("units", 2, 3) == 2
         trial.set_user_attr(WORKER, DEAD)
         budget_of(1).reap(study, Watch())
-    assert "Trial 2 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
+    assert "Giving up on trial 2 with {'units': 2}: its worker died 3" in capsys.readouterr().err
     assert TrialRecord.retry_of not in budget_of(1).claim(study, Watch()).user_attrs
 
 

@@ -146,8 +146,8 @@ def test_a_point_that_fails_is_not_tried_again(tmp_path):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda trial: trial.suggest_float("lr", 0.001, 0.1), r"'lr' \(0.001 to 0.1\) has none"),
-        (from_keras_tuner(lambda hp: hp.Float("rate", 0.0, 1.0)), "'rate' .* has none"),
+        (lambda trial: trial.suggest_float("lr", 0.001, 0.1), r"'lr' \(0.001 to 0.1\) has no step"),
+        (from_keras_tuner(lambda hp: hp.Float("rate", 0.0, 1.0)), "'rate' .* has no step"),
         (lambda trial: trial.suggest_categorical("units", [4, 4, 8]), "lets 'units' be 4 or 4"),
     ],
     ids=["endless", "hp.Float", "twice"],
@@ -170,4 +170,4 @@ def test_a_trial_that_asks_for_more_than_the_first_is_refused(tmp_path):
 
     table = in_a_grid(tmp_path, build, n_trials=None, **cheap()).results()
     assert sorted(table["state"]) == ["COMPLETE", "FAIL"]
-    assert any("'beta' (0.1 to 0.9) has none" in why for why in table["stop_reason"])
+    assert any("'beta' (0.1 to 0.9) has no step" in why for why in table["stop_reason"])

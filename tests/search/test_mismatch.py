@@ -50,7 +50,7 @@ def asking(ask):
         (
             lambda trial: trial.suggest_int("units", 2, 4),
             lambda trial: trial.suggest_float("units", 2, 4),
-            "'units' as 2.0 to 4.0, and the study has it as 2 to 4",
+            "'units' as 2.0 to 4.0, but the study has it as 2 to 4",
         ),
     ],
     ids=["choices", "scale", "type"],

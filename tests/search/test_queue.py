@@ -103,7 +103,7 @@ def test_a_script_that_runs_again_enqueues_nothing_new(quick):
             "'layer', which build_model does not ask for with these values. Did you mean 'layers'? "
             "It asks for layers (1 to 3),",
         ),
-        ({"units_2": 9}, ArgumentError, "Where another parameter decides over it, pass that"),
+        ({"units_2": 9}, ArgumentError, "If it asks for this one only with certain values of"),
         ({"layers": 4}, ArgumentError, "layers=4, which build_model does not allow. Pass 1 to 3."),
         ({"layers": 1.5}, ArgumentError, "layers=1.5, which build_model does not allow"),
         ({"rate": "fast"}, ArgumentError, "rate='fast', which build_model does not allow. Pass"),

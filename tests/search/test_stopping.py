@@ -182,7 +182,7 @@ def test_a_search_ends_at_a_value_that_is_good_enough(quick, capsys):
     """The first trial that comes to it is the last one, until the user wants a better one."""
     tuner = quick(that_learns_nothing, stop_at=0.5, n_trials=3)
     run(tuner, verbose=2)
-    assert capsys.readouterr().out.splitlines()[-1] == "Stopped: trial 0 came to 0.5"
+    assert capsys.readouterr().out.splitlines()[-1] == "Stopped: trial 0 reached 0.5"
     assert len(finished(run(tuner))) == 1
     run(quick(that_learns_nothing, stop_at=0.49, n_trials=3))
     assert len(finished(tuner)) == 3

@@ -180,7 +180,7 @@ def test_a_study_may_give_its_own_successor_a_start(tmp_path):
 
 def test_a_source_without_trials_is_refused(search, earlier):
     """Before anything is trained, one line says what the source lacks."""
-    told = r"got 3 trials with lr, units; build_model asks for depth \(1 to 3\)\. Where"
+    told = r"got 3 trials with lr, units; build_model asks for depth \(1 to 3\)\. If"
     with pytest.raises(ArgumentError, match=told):
         search(lambda trial: trial.suggest_int("depth", 1, 3), warm_start=earlier.study)
     with pytest.raises(ArgumentError, match="got no trial with a"):

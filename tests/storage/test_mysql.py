@@ -40,7 +40,7 @@ def build(trial):
 def test_a_study_of_another_name_is_not_taken_for_ours(make):
     """A study whose name differs by capitals is named, and not gone on with."""
     other = make(build, study_name="Iris").study
-    told = "Study 'iris' cannot be made beside study 'Iris'"
+    told = "Study 'iris' cannot be created, since study 'Iris' exists"
     with pytest.raises(StudyMismatchError, match=told):
         make(build, study_name="iris").enqueue({"lr": 0.5})
     assert not other.trials
@@ -59,7 +59,7 @@ def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
     tuner = run(make(noting, n_trials=3))
     assert states(tuner) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     reason = tuner.study.trials[1].user_attrs["stop_reason"]
-    assert f"is to be written as 'notes' has {size + 2:,} bytes" in reason
+    assert f"to be stored as 'notes' has {size + 2:,} bytes" in reason
 
 
 def test_choices_that_have_no_room_end_a_search_at_once(make):
@@ -70,7 +70,7 @@ def test_choices_that_have_no_room_end_a_search_at_once(make):
         return Untrained(2, [{"val_mae": 1.0}])
 
     tuner = make(prompting, n_trials=5)
-    with pytest.raises(ArgumentError, match=r"written as 'prompt' has 80,\d+ bytes, and MySQL"):
+    with pytest.raises(ArgumentError, match=r"stored as 'prompt' has 80,\d+ bytes, and MySQL"):
         run(tuner)
     assert states(tuner).count("FAIL") == 1
 

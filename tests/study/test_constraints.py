@@ -140,7 +140,7 @@ def test_what_a_constraint_must_not_return(returned, text, quick):
         ({"max_params": "10k"}, "not a whole number"),
         ({"max_seconds_per_trial": 0}, "leaves no time"),
         ({"max_seconds_per_trial": "1 h"}, "not a number of seconds"),
-        ({"constraints": size_and_level}, "is no list"),
+        ({"constraints": size_and_level}, "is not a list"),
         ({"constraints": [1.0]}, "constraints holds 1.0"),
         ({"constraints": [lambda trial: 0]}, "cannot be called with a trial and a model"),
     ],

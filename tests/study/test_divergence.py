@@ -73,7 +73,7 @@ def test_a_hole_in_the_data_ends_the_search_after_two_trials(tmp_path, capsys, v
     why = "diverged at epoch 1/2: the loss is nan; x holds NaN (first in row 5) in column 'height'"
     assert why in capsys.readouterr().out.splitlines()[0]
     assert str(got.value).startswith("All 2 trials failed or diverged")
-    assert f"{why}. Mend the data" in str(got.value)
+    assert f"{why}. Fix the data" in str(got.value)
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_a_hole_that_the_loss_does_not_show_is_seen_in_the_weights(search, data)
 def test_trials_that_all_diverge_are_no_result(tmp_path, x, fault):
     """As many may diverge as may fail where the user says how many, whatever the fault is."""
     tuner = tuner_of(tmp_path, n_trials=6, max_failed_trials=3)
-    with pytest.raises(TooManyFailuresError, match=rf"All 3 trials .* Mend {fault}"):
+    with pytest.raises(TooManyFailuresError, match=rf"All 3 trials .* Fix {fault}"):
         searched(tuner, x=x)
 
 

@@ -43,9 +43,7 @@ def test_other_names_ask_for_a_direction(name):
 )
 def test_a_direction_to_the_worst_warns(make_tuner, objective, direction):
     """The wrong way round is asked for on purpose, if ever: the tuner says so, and does it."""
-    with pytest.warns(
-        UserWarning, match="looks for the worst '.*' there is. Pass direction"
-    ) as got:
+    with pytest.warns(UserWarning, match="searches for the worst '.*'. Pass direction") as got:
         make_tuner(objective=objective, direction=direction)
     assert [warning.filename for warning in got] == [conftest.__file__]
 

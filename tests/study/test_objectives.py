@@ -50,13 +50,13 @@ def tuner(tmp_path_factory):
         ({"objective": ["val_loss", "val_mine"]}, "cannot tell whether 'val_mine'"),
         ({"objective": ["n_params", "seconds"]}, "says nothing about what a model has learned"),
         ({"objective": "n_params", "direction": "minimize"}, r'like \["val_accuracy", "n_params"'),
-        ({"direction": "minimize"}, "does not go with 2 objectives"),
-        ({"direction": ["minimize"]}, "does not go with 2 objectives"),
+        ({"direction": "minimize"}, "does not match 2 objectives"),
+        ({"direction": ["minimize"]}, "does not match 2 objectives"),
         ({"direction": ["minimize", "up"]}, "direction='up' is not a choice"),
         ({"direction": ["auto", "maximize"]}, "less is better"),
         ({"sampler": optuna.samplers.CmaEsSampler()}, "CmaEsSampler.* is for one objective"),
         ({"sampler": "cmaes"}, "sampler='cmaes' is for one objective"),
-        ({"terminator": NoGain()}, "for one objective: Optuna's have none"),
+        ({"terminator": NoGain()}, "for one objective, as all of Optuna's are"),
     ],
 )
 def test_what_cannot_be_searched_for_is_refused(arguments, text, tmp_path):

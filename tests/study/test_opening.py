@@ -36,11 +36,11 @@ def test_a_stopped_search_goes_on_to_n_trials(make_tuner, capsys):
     run(make_tuner())
     tuner = run(make_tuner(n_trials=5), verbose=2)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Going on with study 'test': 2 of 5 trials done"
+    assert lines[0] == "Continuing study 'test': 2 of 5 trials done"
     assert len(lines) == 1 + 3
     run(make_tuner(n_trials=5), verbose=1)
     assert len(tuner.study.trials) == 5
-    told = "Study 'test' has 5 of 5 trials done: pass more n_trials to go on\n"
+    told = "Study 'test' has 5 of 5 trials done: pass a larger n_trials to continue\n"
     assert capsys.readouterr().out == told
 
 
@@ -76,7 +76,7 @@ def test_a_study_keeps_its_objective(make_tuner, objective, direction):
     assert make_tuner(objective="val_accuracy").study.trials == []
     tuner = make_tuner(objective=objective)
     tuner.direction = direction  # as of the worst accuracy, which the constructor warns of
-    with pytest.raises(StudyMismatchError, match=r"is to maximize val_accuracy, not to minimize"):
+    with pytest.raises(StudyMismatchError, match=r"objective: maximize val_accuracy, not minimize"):
         run(tuner)
 
 

@@ -92,7 +92,7 @@ def test_a_search_is_interrupted_and_goes_on(tmp_path, workers):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.05)
     first.send_signal(signal.SIGINT)
-    assert "with the same arguments to go on" in first.communicate(timeout=WATCHDOG)[1]
+    assert "with the same arguments to continue" in first.communicate(timeout=WATCHDOG)[1]
     url = f"sqlite:///{tmp_path}/tuning/study.db"
     trials = optuna.load_study(study_name="build_model", storage=url).trials
     cut_off = [one.user_attrs["stop_reason"] for one in trials if one.state.name == "FAIL"]

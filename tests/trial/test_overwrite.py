@@ -115,7 +115,7 @@ def test_trials_that_are_to_be_deleted_are_not_shown(tmp_path):
     run(tuner(tmp_path, n_trials=2))
     anew = tuner(tmp_path, overwrite=True)
     for read in (anew.results, anew.summary, anew.best_model, lambda: anew.best_value):
-        with pytest.raises(NoTrialsError, match=r"^overwrite=True: search\(\) deletes what study"):
+        with pytest.raises(NoTrialsError, match=r"^overwrite=True: search\(\) will delete study"):
             read()
     assert "not open yet" in repr(anew)
     assert len(tuner(tmp_path).results()) == 2
@@ -159,7 +159,7 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
         return build(trial)
 
     losing = tuner_in(tmp_path, replace, "val_mae", n_trials=3, storage=storage)
-    with pytest.raises(StudyMismatchError, match="'test' was deleted by another process"):
+    with pytest.raises(StudyMismatchError, match="Another process deleted study 'test'"):
         run(losing)
     (waiting,) = new[0].trials
     assert waiting.state is TrialState.WAITING

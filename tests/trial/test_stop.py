@@ -67,7 +67,7 @@ def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, 
     assert again == [6, 7]
     assert sorted(tuner.best_trial.intermediate_values) == list(range(8))
     _, err = capfd.readouterr()
-    assert "Waiting until what was trained is saved; a second Ctrl-C ends it" in err
+    assert "Waiting for the running trials to be saved; a second Ctrl-C ends" in err
     assert "lost or damaged" not in err
 
 

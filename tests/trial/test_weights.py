@@ -253,7 +253,7 @@ def test_a_store_in_a_folder_takes_names_of_files_alone(tmp_path):
     store = WholeFileStore(tmp_path / "store")
     Path(tmp_path, "victim.part").touch()
     for act in (store.remove, lambda name: store.write(name, io.BytesIO(b"ours"))):
-        with pytest.raises(ValueError, match=r"'\.\./victim.*' is no name of a file in"):
+        with pytest.raises(ValueError, match=r"'\.\./victim.*' is not the name of a file in"):
             act("../victim")
     assert Path(tmp_path, "victim.part").exists()
 

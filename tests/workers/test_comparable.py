@@ -43,7 +43,7 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     with pytest.raises(StudyMismatchError, match="other validation data") as caught:
         search(tuner=tuner, fit={"validation_data": (x + 1, y)})
     assert "another study_name, or overwrite=True" in str(caught.value)
-    assert "If train_test_split drew these rows, give it random_state=." in str(caught.value)
+    assert "If train_test_split drew these rows, pass it random_state=." in str(caught.value)
     assert len(tuner.study.trials) == 2
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
@@ -64,7 +64,7 @@ def test_another_split_is_other_validation_data(search, make_tuner, data):
     [
         ({"epochs": 3}, "epochs was 2 and is 3"),
         ({"batch_size": 16}, "batch_size was 32 and is 16"),
-        ({"x": np.ones((48, 4))}, "the training data is another"),
+        ({"x": np.ones((48, 4))}, "the training data has changed"),
     ],
 )
 def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit, told):

@@ -206,7 +206,7 @@ def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path, file)
     tuner = tuner_in(folder, n_trials=2, storage=storage)
     assert tuner.study.trials == []
     host.do(mount_empty, folder)
-    told = rf"{file}.* sees another one than .* PostgreSQL .*JournalStorage"
+    told = rf"{file}.* sees another storage than .* PostgreSQL .*JournalStorage"
     with pytest.raises(WorkerError, match=told):
         run(tuner, executor=host)
     assert "COMPLETE" not in states(tuner)
@@ -227,7 +227,7 @@ def test_a_study_of_that_name_from_earlier_is_not_taken_for_it(host, tmp_path):
     with sqlite3.connect(tmp_path / "copy.db") as copy, sqlite3.connect(folder / "study.db") as own:
         own.backup(copy)
     host.do(copy_of, tmp_path / "copy.db", folder)
-    with pytest.raises(WorkerError, match="sees another one"):
+    with pytest.raises(WorkerError, match="sees another storage"):
         run(tuner_in(folder, n_trials=3), executor=host)
     assert states(tuner)[:1] == ["COMPLETE"]
     assert "COMPLETE" not in states(tuner)[1:]

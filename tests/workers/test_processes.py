@@ -51,7 +51,7 @@ def test_workers_that_all_die_end_the_search(search):
     def build(trial):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(WorkerError, match="3 workers died one after the other, the last one by SI"):
+    with pytest.raises(WorkerError, match="3 workers died one after another, the last one by SI"):
         search(build, max_failed_trials=3, fit={"n_workers": 2})
 
 

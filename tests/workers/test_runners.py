@@ -135,11 +135,11 @@ GENERATED = tf.data.Dataset.from_generator(
     lambda: iter([(np.zeros(4), 0)]),
     output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
 ).batch(1)
-IN_MEMORY = "Leave storage out for SQLite in directory"
+IN_MEMORY = "Leave storage= out for SQLite in directory="
 REFUSED = {
     "no worker": (dict, {"n_workers": 0}, "n_workers=0 is less than 1"),
     "threads": (dict, {"executor": ThreadPoolExecutor(1)}, "share Keras's seeds"),
-    "no executor": (dict, {"executor": "dask"}, r"is no concurrent\.futures"),
+    "no executor": (dict, {"executor": "dask"}, r"is not a concurrent\.futures"),
     "URL in memory": (lambda: {"storage": "sqlite:///:memory:"}, {}, IN_MEMORY),
     "in memory": (lambda: {"storage": InMemoryStorage()}, {}, IN_MEMORY),
     "database in memory": (lambda: {"storage": RDBStorage("sqlite://")}, {}, IN_MEMORY),
