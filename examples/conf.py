@@ -13,10 +13,10 @@ extensions += ["sphinx_copybutton", "sphinxcontrib.typer"]
 # The pages stay where GitHub shows them: their links lead to the same places here and there.
 root_doc = "examples/site"
 include_patterns = ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"]
-include_patterns += ["examples/*.md", "examples/iris.ipynb", "examples/guides/*.md"]
+include_patterns += ["examples/*.md", "examples/*.ipynb", "examples/guides/*.md"]
 include_patterns += ["tests/benchmarks/**.md"]
 myst_heading_anchors = 3  # headings are named as on GitHub, and so links to them resolve
-nb_execution_mode = "off"  # the notebook holds its output
+nb_execution_mode = "off"  # the notebooks hold their output
 
 default_role = "code"  # docstrings have single backticks around code, like Markdown
 autodoc_typehints = "description"  # the signature of OptunaTuner is long without types

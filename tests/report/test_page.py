@@ -244,7 +244,7 @@ def test_report_returns_its_path(tuner, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("path", "error", "text"),
-    [(3, ArgumentTypeError, "no path.*report.html"), (".", ArgumentError, "is a folder")],
+    [(3, ArgumentTypeError, "not a path.*report.html"), (".", ArgumentError, "is a folder")],
 )
 def test_a_path_that_is_none_is_an_error(path, error, text):
     """The error says what to pass."""

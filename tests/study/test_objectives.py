@@ -38,7 +38,7 @@ class NoGain(BaseTerminator):
 @pytest.fixture(scope="module")
 def tuner(tmp_path_factory):
     """Give a tuner that has searched 16 trials for two objectives, which no test may change."""
-    return run(tuner_in(tmp_path_factory.mktemp("two") / "tuning", n_trials=16))
+    return run(tuner_in(tmp_path_factory.mktemp("two") / "tuning", n_trials=16, sampler="random"))
 
 
 @pytest.mark.parametrize(
