@@ -118,7 +118,7 @@ CONSTRUCTOR = [
     ({"executions_per_trial": 0}, VALUE, "executions_per_trial=0 is less than 1."),
     ({"keep_best": -1}, VALUE, "keep_best=-1 is less than 0."),
     ({"max_failed_trials": 0}, VALUE, "max_failed_trials=0 is less than 1."),
-    ({"backup_every": -1}, VALUE, "backup_every=-1 is less than 0. Pass the seconds between backups"),
+    ({"backup_every": -1}, VALUE, "backup_every=-1 is less than 0. Pass the seconds"),
     ({"backup_every": "1m"}, TYPE, "backup_every='1m' is not a number of seconds."),
     ({"overwrite": "yes"}, VALUE, "overwrite='yes' is not a choice."),
 ]

@@ -191,7 +191,7 @@ def test_a_study_has_trainings_of_one_kind(search, make_tuner):
     search(tuner=make(), fit={"epochs": 1, "n_trials": 1})
     with pytest.raises(StudyMismatchError, match="executions_per_trial=1, cv=None, not with exec"):
         search(tuner=make(executions_per_trial=2))
-    with pytest.raises(StudyMismatchError, match=r"not of executions_per_trial=1, cv=3 folds \("):
+    with pytest.raises(StudyMismatchError, match=r"not with executions_per_trial=1, cv=3 folds \("):
         search(tuner=make(), fit={"validation_data": None, "cv": 3})
 
 
