@@ -9,7 +9,7 @@ import keras
 from kerastune_optuna import _reason
 from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._trial.steps import has_own, is_usual
+from kerastune_optuna._trial.steps import OWN_STEPS, has_own, is_usual
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     lacks_variables,
@@ -20,7 +20,6 @@ from kerastune_optuna._trial.variables import (
 )
 
 # If a model overrides these methods, only running them shows which variables they create.
-_OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
 _OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
 
 
@@ -36,7 +35,7 @@ def rehearse(model: keras.Model, batch: Any) -> None:
             results.
         batch: A symbolic batch of inputs and targets; None if the data does not describe itself.
     """
-    if batch is None or not is_usual(model, *_OWN_STEPS, *_OWN_LOOPS) or strategy_of(model):
+    if batch is None or not is_usual(model, *OWN_STEPS, *_OWN_LOOPS) or strategy_of(model):
         return
     x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     try:
@@ -87,7 +86,7 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
 
 def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
     batch = fit.specification_of_a_batch()
-    if has_own(model, *_OWN_STEPS):
+    if has_own(model, *OWN_STEPS):
         if lacks_variables(model):
             make_variables(model, batch)
         return set(traced(model, model.test_step, batch))

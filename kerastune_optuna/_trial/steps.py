@@ -24,6 +24,9 @@ _PASSES = 3  # the gradient costs about twice as much as the prediction
 # trained to exactly the same values.
 _ROUNDED = ("silu", "swish")
 
+# A model that overrides these methods may train whatever it holds.
+OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
+
 _KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
 _BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 

@@ -15,7 +15,7 @@ import numpy as np
 from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
 from kerastune_optuna._exceptions import BuilderError
-from kerastune_optuna._trial.steps import has_own
+from kerastune_optuna._trial.steps import OWN_STEPS, has_own
 
 
 def lacks_variables(model: keras.Model) -> bool:
@@ -24,8 +24,19 @@ def lacks_variables(model: keras.Model) -> bool:
     is_built = model.built or not has_own(model, "build")
     # Keras also checks each layer before it builds a model. A model without any weights may create
     # its layers later.
-    layers = layers_within(model)
-    return not (is_built and model.weights and all(layer.built for layer in layers))
+    return not (is_built and model.weights and all(layer.built for layer in _called(model)))
+
+
+def _called(model: keras.Model) -> Iterator[keras.Layer]:
+    """Yield the layers that a training of a model may call."""
+    if has_own(model, *OWN_STEPS):
+        yield from layers_within(model)
+        return
+    # A training calls the layers in the graph of a functional model. KerasHub's tasks also have an
+    # attribute `preprocessor`, which their fit() calls on strings, and which is never built.
+    for layer in model.layers:
+        yield layer
+        yield from layers_within(layer)
 
 
 def make_variables(model: keras.Model, batch: Any) -> None:
