@@ -59,8 +59,7 @@ class Task(keras.Model):
 
     def fit(self, x, validation_data, **others):
         """Train on the numbers."""
-        validation_data = numbers(validation_data[0]), validation_data[1]
-        return super().fit(numbers(x), validation_data=validation_data, **others)
+        return super().fit(numbers(x), validation_data=[*map(numbers, validation_data)], **others)
 
     def evaluate(self, x, *rest, **others):
         """Evaluate on the numbers, which fit() has for validation."""
@@ -69,7 +68,7 @@ class Task(keras.Model):
 
 def numbers(texts):
     """Return the numbers that texts say, or those that came."""
-    return np.array([[float(text)] * 4 for text in texts]) if texts.ndim == 1 else texts
+    return np.array([[float(text)] * 4 for text in texts]) if texts.dtype == object else texts
 
 
 UNBUILT = {
