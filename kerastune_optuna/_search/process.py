@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cholesky
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
@@ -99,13 +100,17 @@ class Process:
         return _matern(squares, math.exp(self.theta[-2]))
 
     @cached_property
-    def _solved(self) -> tuple[Floats, Floats]:
-        """What makes covariances with what was tried independent, and the weights of outcomes."""
+    def _solved(self) -> tuple[Floats, Floats, Floats]:
+        """What makes covariances with what was tried independent, and weights and best of outcomes.
+
+        Each step of a climb asks for all three.
+        """
         kernel, _ = self._covariances(self.points, self.points)
         noise = math.exp(self.theta[-1]) + _JITTER
-        root, _ = dpotrf(kernel + noise * np.eye(len(kernel)), lower=True)
+        root = cholesky(kernel + noise * np.eye(len(kernel)), lower=True)
         whitener, _ = dtrtri(root, lower=True)
-        return whitener.T, whitener.T @ (whitener @ self.outcomes)
+        alpha = whitener.T @ (whitener @ self.outcomes)
+        return whitener.T, alpha, self.outcomes.max(axis=0)
 
     def suppose(self, points: Floats, rng: np.random.Generator) -> None:
         """Draw several values for points that are being tried, which have none yet.
@@ -128,7 +133,7 @@ class Process:
         Returns:
             The value by each outcome, the standard deviation, and the covariances made independent.
         """
-        whitener, alpha = self._solved
+        whitener, alpha, _ = self._solved
         white = kernel @ whitener
         variance = math.exp(self.theta[-2]) - np.einsum("ij,ij->i", white, white)
         return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))[:, None], white
@@ -137,7 +142,7 @@ class Process:
         """Return the logarithm of the expected improvement over the best value at some points."""
         kernel, _ = self._covariances(points, self.points)
         mean, deviation, _ = self._expected(kernel)
-        return _mean(log_improvement(mean, deviation, self.outcomes.max(axis=0)))[:, 0]
+        return _mean(log_improvement(mean, deviation, self._solved[2]))[:, 0]
 
     def climbed(self, points: Floats, moves: NDArray[np.bool_]) -> Floats:
         """Return some points moved to where more is gained.
@@ -163,12 +168,12 @@ class Process:
         self, numbers: Floats, points: Floats, moves: NDArray[np.bool_]
     ) -> tuple[float, Floats]:
         """Return minus the sum of what all points gain, and its gradient."""
-        whitener, alpha = self._solved
+        whitener, alpha, best = self._solved
         points = _moved(points, moves, numbers)
         kernel, slope = self._covariances(points, self.points)
         mean, deviation, white = self._expected(kernel)
-        z = (mean - self.outcomes.max(axis=0)) / deviation
-        gain = _mean(log_improvement(mean, deviation, self.outcomes.max(axis=0)))
+        z = (mean - best) / deviation
+        gain = _mean(log_improvement(mean, deviation, best))
         # The derivatives of the improvement by mean and deviation are Φ(z) and φ(z).
         by_mean = np.exp(np.minimum(log_ndtr(z) - gain, 50)) / z.shape[1]
         by_deviation = np.exp(np.minimum(-z * z / 2 - gain, 50)).mean(axis=1, keepdims=True)

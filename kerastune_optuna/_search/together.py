@@ -19,7 +19,7 @@ def together(build_model: Builder, functions: Sequence[Any]) -> Builder:
         functions: The functions that will be passed to search() as data.
 
     Raises:
-        ArgumentError: One is not at a function.
+        ArgumentError: One is not a function.
     """
     for one in functions:
         if not callable(one):
