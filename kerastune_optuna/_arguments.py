@@ -34,7 +34,6 @@ _ARGUMENTS = {
     **dict.fromkeys(("alpha", "beta", "num_initial_points"), _SAMPLER),
     **dict.fromkeys(("factor", "hyperband_iterations"), _HYPERBAND),
     **dict.fromkeys(("loss", "metrics", "optimizer"), _COMPILE),
-    "cv": "It is an argument of search() here.",
     "distribution_strategy": "Build the model in the scope of a strategy that build_model makes.",
     "hypermodel": _BUILDER,
     "logger": "Use Python's logging, and search(callbacks=).",
@@ -97,7 +96,16 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
         own = list(inspect.signature(known).parameters)
         listed = ", ".join(one for one in own if one != "others")
         hint = _ARGUMENTS.get(name) or f"{_check.nearest(name, own)} It takes {listed}.".strip()
+        if name in _of_search(known):
+            hint = f"Pass it to search(), as in search({name}=...)."
         raise ArgumentTypeError(f"OptunaTuner got {name!r}, which it does not take. {hint}")
+
+
+def _of_search(kind: Any) -> set[str]:
+    """Return the names of the arguments that search() takes itself or passes to Model.fit."""
+    return {
+        name for one in (kind.search, keras.Model.fit) for name in inspect.signature(one).parameters
+    }
 
 
 def absent(tuner: object, name: str) -> Any:

@@ -80,6 +80,7 @@ CONSTRUCTOR = [
     ({"objective": "val_acuracy"}, VALUE, "fall. Did you mean 'val_accuracy'?"),
     ({"objective": "los"}, VALUE, "cannot tell whether 'los' should grow or fall. Pass direction="),
     ({"max_trials": 3}, TYPE, "does not take. It is called n_trials here."),
+    ({"batch_size": 8}, TYPE, "does not take. Pass it to search(), as in search(batch_size=...)."),
     ({"n_trails": 3}, TYPE, "Did you mean 'n_trials'? It takes build_model, objective"),
     ({"direction": "up"}, VALUE, "Pass one of 'auto', 'minimize', 'maximize'."),
     ({"n_trials": 0}, VALUE, "n_trials=0 is less than 1. Pass 1 or more trials, or None"),

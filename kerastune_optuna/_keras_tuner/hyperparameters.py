@@ -97,7 +97,8 @@ class HyperParameters:
         Args:
             name: The name of the hyperparameter.
             min_value: The least value.
-            max_value: The greatest value, if the steps reach it.
+            max_value: The greatest value, if the steps reach it as KerasTuner counts them, by the
+                floor division of floats: from 0 to 0.3 in steps of 0.1, the last value is 0.2.
             step: The distance between values; a factor for "log" and "reverse_log". Default None.
             sampling: "linear" (default), "log" or "reverse_log".
             default: The value without a trial. Default `min_value`.

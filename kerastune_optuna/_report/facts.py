@@ -12,7 +12,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import MEASURED, StudyRecord, TrialRecord, liveness, ranking, sign_of
+from kerastune_optuna._study import (
+    MEASURED,
+    StudyRecord,
+    TrialRecord,
+    liveness,
+    ranking,
+    retry,
+    sign_of,
+)
 
 
 @dataclass(frozen=True)
@@ -215,7 +223,9 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
-    seconds = TrialRecord(trial).seconds
-    if seconds is None and trial.state.is_finished() and trial.duration is not None:
+    record = TrialRecord(trial)
+    # A trial whose worker died lasts, for Optuna, until another process notices it.
+    is_known = trial.state.is_finished() and record.stop_reason != retry.DIED
+    if record.seconds is None and is_known and trial.duration is not None:
         return trial.duration.total_seconds()
-    return seconds
+    return record.seconds

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, TrialRecord, opening
+from kerastune_optuna._study import Objective, TrialRecord, opening, retry
 
 
 class Progress:
@@ -90,7 +90,9 @@ class Lines(Progress):
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
     """Return how a trial ended, in one line."""
     record = TrialRecord(trial)
-    if trial.state is TrialState.FAIL:
+    if record.stop_reason in (retry.DIED, retry.INTERRUPTED):
+        end = f"{record.why}, to be run again"
+    elif trial.state is TrialState.FAIL:
         end = f"failed: {record.why}"
     elif record.seconds is None:  # added by hand, or by a plain Optuna script
         end = f"{objective.name} {trial.values and objective.value_of(trial)}"

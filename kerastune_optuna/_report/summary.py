@@ -38,7 +38,7 @@ def summary_html(study: optuna.Study, n: int) -> str:
 
 def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
     """Yield the title, the table, and the lines below it: states, epochs, time, and hints."""
-    yield Text(f' Study "{facts.name}": {facts.aim}', style="bold")
+    yield Text(f" Study {facts.name!r}: {facts.aim}", style="bold")
     if not facts.rows:
         yield Text(" No trial has begun yet.")
         return

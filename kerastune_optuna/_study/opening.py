@@ -116,8 +116,7 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
     found = StudyRecord(study).trainings or {"executions_per_trial": 1, "cv": None}
     if found == ours:
         return
-    # Trials that none of our workers ran count as comparable: the user has added them.
-    if any(TrialRecord(trial).worker for trial in study.get_trials(deepcopy=False)):
+    if any(map(is_measured, study.get_trials(deepcopy=False))):
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and its values are means of other trainings: with "
             f"{_as_arguments(found)}, not with {_as_arguments(ours)}. Pass the same arguments (for "
@@ -125,6 +124,12 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
             "study_name, or overwrite=True to start anew."
         )
     StudyRecord(study).trainings = ours
+
+
+def is_measured(trial: FrozenTrial) -> bool:
+    """Whether one of our workers has measured a trial or measures it; trials of users compare."""
+    record = TrialRecord(trial)
+    return record.worker is not None and not record.has_no_result
 
 
 def _as_arguments(trainings: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, overload
 
+from optuna.trial import TrialState
+
 from kerastune_optuna import _optuna
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._storage import WORKER
@@ -114,6 +116,12 @@ class TrialRecord:
     def ended_by_itself(self) -> bool:
         """Whether a finished trial was not cut off."""
         return self.of.state.is_finished() and not self.was_cut_off
+
+    @property
+    def has_no_result(self) -> bool:
+        """Whether a trial waits, or failed because of its configuration or the code."""
+        failed = self.of.state is TrialState.FAIL and not self.was_cut_off
+        return failed or self.of.state is TrialState.WAITING
 
     @property
     def breaks_constraint(self) -> bool:

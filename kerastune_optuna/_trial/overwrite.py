@@ -9,13 +9,13 @@ from itertools import filterfalse
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import Home, Watch, liveness, opening, parts_of
+from kerastune_optuna._study import Home, TrialRecord, Watch, liveness, opening, parts_of
 from kerastune_optuna._trial import files
 
 _POLL = 0.5  # seconds between two looks at trials that may or may not be running
@@ -45,10 +45,30 @@ def opened(home: Home) -> optuna.Study:
             home.forget()
             with opening.quiet_optuna():
                 clear(home)
+        _replace_if_in_vain(home)
         if home.study.get_trials(deepcopy=False):
             home.study.sampler.reseed_rng()
         home.has_begun = True
     return home.study
+
+
+def _replace_if_in_vain(home: Home) -> None:
+    """Replace a study with other objectives if no trial has a result; keep what is enqueued.
+
+    Raises:
+        StudyMismatchError: The study has other objectives, and trials with results.
+    """
+    try:
+        _ = home.study
+    except StudyMismatchError:
+        found = _found(home.storage, home.name)
+        trials = [] if found is None else found.get_trials(deepcopy=False)
+        if found is None or not all(TrialRecord(trial).has_no_result for trial in trials):
+            raise
+        with opening.quiet_optuna():
+            clear(home)
+        waiting = (one for one in trials if one.state is TrialState.WAITING)
+        home.study.add_trials(one for one in waiting if TrialRecord(one).fixed_params)
 
 
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:

@@ -8,15 +8,13 @@ from typing import Any
 
 import keras
 import optuna
-from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._data import measure
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._study import StudyRecord, TrialRecord, opening
+from kerastune_optuna._study import StudyRecord, opening
 from kerastune_optuna._trial import Recipe
 
-_NO_RESULT = (TrialState.FAIL, TrialState.WAITING)
 _ANEW = "another study_name, or overwrite=True to start anew"
 
 
@@ -46,9 +44,9 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     Raises:
         StudyMismatchError: The trials of the study were measured on other validation data.
     """
-    warn_if_builder_changed(study, recipe)
     before, now = StudyRecord(study).given or {}, _given(recipe)
-    if any(map(_has_result, study.get_trials(deepcopy=False))):
+    if any(map(opening.is_measured, study.get_trials(deepcopy=False))):
+        warn_if_builder_changed(study, recipe)
         _check_same(study, before, now)
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return
@@ -121,8 +119,3 @@ def _may_be_same(before: Any, now: Any) -> bool:
     if isinstance(before, float) and isinstance(now, float):
         return math.isclose(before, now, rel_tol=1e-5, abs_tol=1e-5)
     return None in (before, now) or bool(before == now)
-
-
-def _has_result(trial: optuna.trial.FrozenTrial) -> bool:
-    """Whether a worker's trial has or may get a result; a trial added by hand has no worker."""
-    return TrialRecord(trial).worker is not None and trial.state not in _NO_RESULT

@@ -273,7 +273,7 @@ def test_the_summary_has_a_column_for_each_objective(tuner, capsys):
     """The title has all aims, rank 1 are those on the front, and a line counts them."""
     tuner.summary(20)
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == ' Study "test": minimize val_mae, minimize n_params'
+    assert shown[0] == " Study 'test': minimize val_mae, minimize n_params"
     first = [line for line in shown if line.startswith("    1 ")]
     assert len(first) == len(tuner.best_trials)
     assert f" Front: {len(first)} trials, which have rank 1" in shown

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 
+import optuna
 import pytest
 
-from kerastune_optuna import StudyMismatchError
+from kerastune_optuna import MetricNotFoundError, StudyMismatchError
 from tests.support.models import PruneAt, build_model, kept
 from tests.support.untrained import build, run, tuner_in
 
@@ -73,11 +74,22 @@ def test_overwrite_starts_anew_once(tmp_path):
 )
 def test_a_study_keeps_its_objective(make_tuner, objective, direction):
     """Another objective or direction is an error that shows both."""
-    assert make_tuner(objective="val_accuracy").study.trials == []
+    make_tuner(objective="val_accuracy").study.add_trial(optuna.trial.create_trial(value=0.5))
     tuner = make_tuner(objective=objective)
     tuner.direction = direction  # as of the worst accuracy, which the constructor warns of
     with pytest.raises(StudyMismatchError, match=r"objective: maximize val_accuracy, not minimize"):
         run(tuner)
+
+
+def test_a_study_without_results_takes_another_objective(make_tuner):
+    """What a misspelled metric left behind does not bind the next search; a queue is kept."""
+    wrong = make_tuner(objective="val_mse")
+    for level in (0.25, 0.5):
+        wrong.enqueue({"units": 1, "level": level})
+    with pytest.raises(MetricNotFoundError, match="val_mae"):
+        run(wrong)
+    (trial,) = run(make_tuner(n_trials=1, executions_per_trial=2)).study.trials
+    assert trial.params == {"units": 1, "level": 0.5}
 
 
 def test_a_second_study_in_the_directory_is_another(tmp_path):
