@@ -25,6 +25,7 @@ from kerastune_optuna._exceptions import (
 
 if _typing.TYPE_CHECKING:
     from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
+    from kerastune_optuna._opened import open_study
     from kerastune_optuna._search import GaussianProcessSampler
     from kerastune_optuna._trial import PruningCallback
     from kerastune_optuna._tuner import OptunaTuner
@@ -37,6 +38,7 @@ else:
         "OptunaTuner": "_tuner",
         "PruningCallback": "_trial",
         "from_keras_tuner": "_keras_tuner",
+        "open_study": "_opened",
     }
 
     def __getattr__(name):
@@ -74,6 +76,7 @@ __all__ = [
     "__version__",
     "choice",
     "from_keras_tuner",
+    "open_study",
 ]
 
 for _name in __all__:

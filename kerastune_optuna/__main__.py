@@ -1,4 +1,4 @@
-"""The command line: inspect a study without the code of its search."""
+"""The command line: inspect a study, or stop its searches, without their code."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from optuna.trial import TrialState
 
 from kerastune_optuna import _report
+from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study import load
+from kerastune_optuna._study import StudyRecord, load
 
 app = typer.Typer(
-    help="Inspect the studies that kerastune_optuna has made.",
+    help="Inspect the studies that kerastune_optuna has made, and stop their searches.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -75,6 +77,17 @@ def export(
 ) -> None:
     """Write all trials as CSV, with one row for each."""
     _report.results(load(source, study, _HOW)).to_csv(output or sys.stdout, index=False)
+
+
+@app.command(epilog="Example: kerastune-optuna stop tuning --study iris")
+def stop(source: Source = "tuning", study: Name = None) -> None:
+    """End the searches of a study: each worker begins no further trial."""
+    found = load(source, study, _HOW)
+    record = StudyRecord(found)
+    record.asked_to_stop = (record.asked_to_stop or 0) + 1
+    running = found.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    told = f"{count(len(running), 'running trial')} will end first"
+    typer.echo(f"Told the searches of study {found.study_name!r} to stop; {told}")
 
 
 def main() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+LOG = logging.getLogger("kerastune_optuna")  # our lines, for whoever wants them in a file
 _GRACE = 5  # seconds after which we send the signal again: a batch may last for hours
 
 
 def tell(line: str) -> None:
-    """Print a line on standard error, whatever `verbose` says: it is not progress."""
+    """Print a line on standard error, whatever `verbose` says: it is not progress; log it, too."""
+    LOG.info(line)
     with suppress(OSError):  # the terminal may have been closed
         print(line, file=sys.stderr, flush=True)
 

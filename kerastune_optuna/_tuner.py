@@ -22,6 +22,7 @@ from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
 from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._data import FitArguments, check_fit_arguments
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun import Confirmation
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraint, Home
@@ -74,6 +75,11 @@ class OptunaTuner:
             object whose `should_terminate(study)` is called after each trial. Default None: never.
         stop_at: Value of the objective that is good enough: once a trial reaches it, no further
             trial starts. Default None.
+        priors: Where you expect the best values, as a dict: {"learning_rate": 1e-3}, or
+            {"learning_rate": (1e-3, "high")} to say how sure you are: "low", "medium" (default) or
+            "high". The first trials, and what the Gaussian process draws, lie near to them more
+            often; the more trials there are, the less they count. Only with sampler="auto" or "gp".
+            Default None.
         train_repeats: Whether to train a configuration that was trained before. Default False: a
             trial that repeats an earlier one takes over its result, and the search ends when no
             configuration is left.
@@ -98,7 +104,10 @@ class OptunaTuner:
         max_seconds_per_trial: Seconds after which the training of a trial is stopped. Default None:
             no limit.
         constraints: Functions that take a trial and its model. If one returns a number above 0, the
-            trial breaks a constraint: the model is not trained, and the trial is PRUNED.
+            trial breaks a constraint: the model is not trained, and the trial is PRUNED. A function
+            that takes only the trial is called before the model is built, and suggests the
+            parameters that it needs as build_model does; if it returns a number above 0, the
+            trial is FAIL, does not count, and another one takes its place.
         max_failed_trials: Number of trials that fail in a row before search() gives up. Default
             None: 10, or 2 with the same error before any trial succeeds.
         backup_every: Seconds between two backups of a running trial, which is resumed from the last
@@ -144,6 +153,7 @@ class OptunaTuner:
         pruner: BasePruner | str | None = None,
         terminator: Any = None,
         stop_at: float | None = None,
+        priors: Mapping[str, Any] | None = None,
         train_repeats: bool = False,
         warm_start: _workers.Source | list[_workers.Source] | None = None,
         seed: int | None = None,
@@ -171,6 +181,7 @@ class OptunaTuner:
         self.pruner = pruner
         self.terminator = terminator
         self.stop_at = stop_at
+        self.priors = priors
         self.train_repeats = train_repeats
         self.warm_start = warm_start
         self.seed = seed
@@ -364,7 +375,7 @@ class OptunaTuner:
         y: Any = None,
         epochs: int | None = None,
         *,
-        trial: int | None = None,
+        trial: int | FrozenTrial | None = None,
         validation_data: Any = None,
         validation_split: float = 0.0,
         callbacks: Any = None,
@@ -381,7 +392,7 @@ class OptunaTuner:
             x: Training data, as search() takes it.
             y: Targets, unless `x` contains them.
             epochs: Number of epochs. Default None: as many as the trial ran up to its best epoch.
-            trial: Number of another COMPLETE trial. Default None: the best trial, which only a
+            trial: Another COMPLETE trial, or its number. Default None: the best trial, which only a
                 study with one objective has.
             validation_data: As for Model.fit; not required.
             validation_split: As for Model.fit. Default 0.0.
@@ -472,7 +483,12 @@ class OptunaTuner:
         """The objective of the best trial at its best epoch; with several trainings, their mean."""
         return self._home.objectives.watched.value_of(self.best_trial)
 
-    def best_model(self, trial: int | None = None) -> keras.Model:
+    @property
+    def best_epoch(self) -> int | None:
+        """The best epoch of the best trial, counted from 0; None if its own fit told none."""
+        return _study.TrialRecord(self.best_trial).best_epoch
+
+    def best_model(self, trial: int | FrozenTrial | None = None) -> keras.Model:
         """Rebuild the best trial's model, compiled, with the weights of its best epoch.
 
         After confirm(), this is the model of the winner's best execution; a printed line says so,
@@ -482,8 +498,8 @@ class OptunaTuner:
         `function(tuner.best_trial)` makes the data of the search's best trial again.
 
         Args:
-            trial: Number of another trial of the search whose weights are kept. Default None: the
-                best trial, which only a study with one objective has.
+            trial: Another trial of the search whose weights are kept, or its number. Default None:
+                the best trial, which only a study with one objective has.
 
         Returns:
             The model. Evaluating it on the validation data gives `best_value`, or the printed
@@ -513,6 +529,37 @@ class OptunaTuner:
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
 
+    def exclude(self, trial: int | FrozenTrial, why: str) -> None:
+        """Exclude a trial whose result is wrong, for example because its data leaked.
+
+        The trial is never the best one, and neither the sampler nor the pruner sees it. It still
+        counts towards `n_trials`, keeps its weights, and is marked in summary(), report() and
+        results(). Searches that are running see the change within a second.
+
+        Args:
+            trial: A COMPLETE or PRUNED trial, or its number.
+            why: The reason, which summary() and results() show.
+
+        Raises:
+            ArgumentError: `why` is empty.
+            NoTrialsError: There is no such trial.
+        """
+        instead = "Pass a few words that say what is wrong with the trial."
+        if not isinstance(why, str) or not why.strip():
+            raise ArgumentError(f"why={why!r} gives no reason. {instead}")
+        self._home.exclude(trial, why.strip())
+
+    def include(self, trial: int | FrozenTrial) -> None:
+        """Include a trial again that was excluded.
+
+        Args:
+            trial: The trial, or its number.
+
+        Raises:
+            NoTrialsError: There is no such trial.
+        """
+        self._home.exclude(trial, None)
+
     def space(self, *functions: Any) -> None:
         """Print the parameters that build_model suggests, each with its values and its default.
 
@@ -539,6 +586,34 @@ class OptunaTuner:
             and best_epochs.
         """
         return _report.results(self._home.existing)
+
+    def history(self, trial: int | FrozenTrial | None = None) -> pandas.DataFrame:
+        """Return what Keras logged in each epoch of a trial, which may also be a pruned one.
+
+        Args:
+            trial: A trial that has begun, or its number. Default None: the best trial, which only
+                a study with one objective has.
+
+        Returns:
+            A DataFrame with one row for each epoch: its number, counted from 0, and a column for
+            each metric; if trials have several trainings, also the number of the training. If no
+            histories are kept (`keep_best=0`), or the trial was cut off, the only metric is the
+            objective.
+
+        Raises:
+            ArgumentError: There are several objectives, and `trial` was not given.
+            NoTrialsError: There is no such trial.
+        """
+        return _trial.history_of(self._home, self._home.begun(trial))
+
+    def importances(self) -> dict[str, float]:
+        """Return how much each parameter mattered for the first metric, by PED-ANOVA.
+
+        Returns:
+            The shares by the names of the parameters, the most important first; an empty dict if
+            fewer than four trials have a value.
+        """
+        return _report.importances(self._home.existing)
 
     def summary(self, n: int = 10) -> None:
         """Print the best `n` trials and the totals of the search, as Model.summary prints a model.

@@ -19,7 +19,7 @@ GROUND, TOP = "ground", "top"
 # Each room imports only from those before it: the files on the ground, the folders, the top.
 ORDER = [GROUND, "_storage", "_study", "_search", "_data", "_trial", "_report", "_workers"]
 ORDER += ["_rerun", "_keras_tuner", TOP]
-ON_TOP = {"", "__main__", "_tuner", "_arguments"}
+ON_TOP = {"", "__main__", "_tuner", "_arguments", "_opened"}
 # Rooms that look at studies alone.
 ONLY_LOOK = {"_report", "_keras_tuner"}
 # Files of tests that have the name of no module of their room and of no public name, and why.

@@ -76,6 +76,21 @@ def test_status_says_how_far_the_search_is(call, tmp_path):
     assert err == ""
 
 
+def test_stop_ends_a_search_after_its_trial(call, tmp_path, capsys):
+    """Also that of another process, which says so; the next search goes on."""
+    told = []
+
+    def stop(study, trial):
+        told.append(call("stop", tmp_path)[0])
+
+    options = {"objective": "val_mae", "n_trials": 3, "pruner": "none"}
+    tuner = search(tuner_in(tmp_path, **options), on_trial_end=stop, verbose=2)
+    (line,) = [text.splitlines()[-1] for text in told]
+    assert line == "Told the searches of study 'test' to stop; 0 running trials will end first"
+    assert capsys.readouterr().out == "Stopped from outside: call search() again to go on\n"
+    assert len(search(tuner).results()) == 3
+
+
 def test_best_prints_json_and_nothing_else(call, tuner):
     """What standard output has can be read as JSON, and equals best_params."""
     out, err = call("best", tuner.directory)
@@ -203,7 +218,7 @@ def test_help_lists_all_commands(call):
     """Each has a line, and a help of its own with an example that begins like what a user types."""
     listed = call("--help")[0].split("Commands:")[1].strip().splitlines()
     commands = [line.split()[0] for line in listed]
-    assert commands == ["status", "best", "report", "export"]
+    assert commands == ["status", "best", "report", "export", "stop"]
     for command in commands:
         assert f"Example: kerastune-optuna {command} " in call(command, "--help")[0]
 

@@ -1,6 +1,7 @@
 """What users see of a search, while it runs and later."""
 
 from kerastune_optuna._report.display import Plan as Plan
+from kerastune_optuna._report.importances import importances as importances
 from kerastune_optuna._report.live import progress_for as progress_for
 from kerastune_optuna._report.plots import plot as plot
 from kerastune_optuna._report.plots import write_page as write_page

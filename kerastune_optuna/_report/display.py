@@ -94,7 +94,8 @@ class Frame:
         head.add_row("trials", self._bar(width))
         head.add_row("best", self._best_line())
         head.add_row("saved", self._saved_line())
-        failed = [one for one in self._of(TrialState.FAIL) if not TrialRecord(one).was_cut_off]
+        ended = map(TrialRecord, self._of(TrialState.FAIL))
+        failed = [one for one in ended if not (one.was_cut_off or one.forbidden_by)]
         if failed:
             head.add_row("failed", _line(f"{len(failed)}", "red"))
         return head

@@ -17,6 +17,7 @@ from kerastune_optuna._study import (
     StudyRecord,
     TrialRecord,
     liveness,
+    names_of,
     ranking,
     retry,
     sign_of,
@@ -48,8 +49,8 @@ class Row:
 
     @property
     def state(self) -> str:
-        """The name of the trial's state."""
-        return self.trial.state.name
+        """The name of the trial's state, or EXCLUDED."""
+        return state_of(self.trial)
 
     @property
     def epochs(self) -> str:
@@ -74,7 +75,7 @@ class Facts:
         self.study = study
         self.name = study.study_name
         self.directions = [direction.name.lower() for direction in study.directions]
-        self.metrics = study.metric_names or _unnamed(len(self.directions))
+        self.metrics = names_of(study)
         # The first objective that is a metric: curves and best values are about it.
         self.place = next(
             (place for place, name in enumerate(self.metrics) if name not in MEASURED), 0
@@ -142,6 +143,12 @@ class Facts:
         return any(row.std is not None for row in self.rows)
 
     @property
+    def excluded(self) -> str:
+        """Which trials the user has excluded and why, like `trial 7 (leak)`; "" for none."""
+        told = ((one, TrialRecord(one).excluded) for one in self.trials)
+        return ", ".join(f"trial {one.number} ({why})" for one, why in told if why is not None)
+
+    @property
     def epochs_run(self) -> int:
         """The number of epochs that all trials ran."""
         return sum(row.epochs_run or 0 for row in self.rows)
@@ -201,9 +208,9 @@ class Facts:
         )
 
 
-def _unnamed(count: int) -> list[str]:
-    """Return names for the objectives of a study that has no names for them."""
-    return ["value"] if count == 1 else [f"value {place}" for place in range(count)]
+def state_of(trial: FrozenTrial) -> str:
+    """Return the name of a trial's state; EXCLUDED for one that the user has excluded."""
+    return trial.state.name if TrialRecord(trial).excluded is None else "EXCLUDED"
 
 
 def curve(trial: FrozenTrial) -> dict[int, float]:

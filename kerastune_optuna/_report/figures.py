@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from kerastune_optuna._report import style, text
 from kerastune_optuna._report.facts import Facts, Row, curve
-from kerastune_optuna._report.importances import importances, study_of
+from kerastune_optuna._report.importances import shares, study_of
 
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
@@ -93,7 +93,7 @@ def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
 
 def importance(facts: Facts) -> go.Figure:
     """Return a figure with a bar for each parameter, whose length is its importance."""
-    found = dict(reversed(importances(facts).items()))
+    found = dict(reversed(shares(facts).items()))
     bars = go.Bar(
         x=list(found.values()),
         y=[escape(text.short(name)) for name in found],

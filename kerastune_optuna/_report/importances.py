@@ -15,7 +15,12 @@ from kerastune_optuna._study import TrialRecord, opening
 _FEWEST = 4  # trials with a value from which importance is computed
 
 
-def importances(facts: Facts) -> dict[str, float]:
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Return how much each parameter of a study mattered for its first metric."""
+    return shares(Facts(study))
+
+
+def shares(facts: Facts) -> dict[str, float]:
     """Return how much each parameter mattered for the first metric, the most important first.
 
     PRUNED trials count with their best value: if most trials are pruned, the others are similar and
@@ -51,4 +56,4 @@ def counts(row: Row) -> bool:
 
 def by_importance(facts: Facts) -> list[str]:
     """Return the names of the parameters, the most important first if that is known."""
-    return list(dict.fromkeys([*importances(facts), *facts.params]))
+    return list(dict.fromkeys([*shares(facts), *facts.params]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import sys
 import threading
 import time
@@ -18,8 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from kerastune_optuna._report.display import BLOCKS, Frame, Plan
-from kerastune_optuna._report.progress import Lines, Progress
+from kerastune_optuna._report.progress import Both, Lines, Progress
 from kerastune_optuna._report.text import for_notebook, printable
+from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import database, one_try
 
 Draw: TypeAlias = Callable[[Frame], None]
@@ -37,7 +39,7 @@ def progress_for(
     plan: Plan,
     n_trials: int | None,
 ) -> Progress:
-    """Return the object that shows the user how a search goes.
+    """Return the object that shows the user how a search goes, and logs it if logging is set up.
 
     Args:
         verbose: 0, 1, 2 or "auto", as search() takes it.
@@ -46,6 +48,20 @@ def progress_for(
         plan: The plan of the search.
         n_trials: The size that the study should reach; None for no limit.
     """
+    shown = _shown(verbose, study, storage, plan, n_trials)
+    if not LOG.isEnabledFor(logging.INFO):
+        return shown
+    return Both(shown, Lines(study, plan.objective, n_trials, LOG.info))
+
+
+def _shown(
+    verbose: str | int,
+    study: optuna.Study,
+    storage: BaseStorage,
+    plan: Plan,
+    n_trials: int | None,
+) -> Progress:
+    """Return the object that shows the user how a search goes, with the same arguments."""
     if verbose == 0:
         return Progress()
     place = None if verbose == 2 or database.is_of_one_thread(storage) else _place()

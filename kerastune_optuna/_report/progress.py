@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import optuna
@@ -33,15 +33,23 @@ class Progress:
 
 
 class Lines(Progress):
-    """Print the lines of one search.
+    """Write the lines of one search.
 
     Args:
         study: The study that is searched.
         objective: Its objective.
         n_trials: The size that the study should reach; None for no limit.
+        write: Takes a line. Default: print it.
     """
 
-    def __init__(self, study: optuna.Study, objective: Objective, n_trials: int | None) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        objective: Objective,
+        n_trials: int | None,
+        write: Callable[[str], object] = say,
+    ) -> None:
+        self._write = write
         self._study = study
         self._objective = objective
         self._n_trials = n_trials
@@ -49,9 +57,9 @@ class Lines(Progress):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Print how much of an existing study is done, before the block runs."""
+        """Write how much of an existing study is done, before the block runs."""
         if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
-            say(self._beginning())
+            self._write(self._beginning())
         yield
 
     def _beginning(self) -> str:
@@ -64,7 +72,7 @@ class Lines(Progress):
         return f"Continuing study {name!r}: {of}"
 
     def catch_up(self) -> None:
-        """Print how trials ended that other processes have run since the last call."""
+        """Write how trials ended that other processes have run since the last call."""
         ended: list[FrozenTrial] = []
         with unless_away():  # if it is away, the next call prints them
             ended = self._ended()
@@ -77,14 +85,49 @@ class Lines(Progress):
         return [trial for trial in trials if trial.state.is_finished()]
 
     def tell(self, line: str | None) -> None:
-        """Print a line of information, if any."""
+        """Write a line of information, if any."""
         if line is not None:
-            say(line)
+            self._write(line)
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Print how a trial ended."""
+        """Write how a trial ended, unless it was forbidden, which may happen hundreds of times."""
         self._told.add(trial.number)
-        say(line_of(trial, self._objective))
+        if TrialRecord(trial).forbidden_by is None:
+            self._write(line_of(trial, self._objective))
+
+
+class Both(Progress):
+    """Pass the progress of a search to two others.
+
+    Args:
+        shown: Shows it to the user.
+        logged: Writes it to the log.
+    """
+
+    def __init__(self, shown: Progress, logged: Progress) -> None:
+        self._each = (shown, logged)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let both show the search while the block runs it."""
+        shown, logged = self._each
+        with shown.running(), logged.running():
+            yield
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Pass on a trial of this process that ended."""
+        for one in self._each:
+            one.trial(trial)
+
+    def catch_up(self) -> None:
+        """Let both look for trials that ended in other processes."""
+        for one in self._each:
+            one.catch_up()
+
+    def tell(self, line: str | None) -> None:
+        """Pass on a line of information, or None."""
+        for one in self._each:
+            one.tell(line)
 
 
 def line_of(trial: FrozenTrial, objective: Objective) -> str:

@@ -47,6 +47,8 @@ def status(study: optuna.Study) -> Iterator[str]:
     states = ", ".join(f"{count} {state.name}" for state, count in facts.counts.items())
     trials = count(len(facts.trials), "trial")
     yield f"{trials}: {states}" if facts.trials else "No trial has begun"
+    if facts.excluded:
+        yield f"Excluded: {facts.excluded}"
     what = "On the front" if facts.are_several else "Best"
     for trial in (row.trial for row in facts.front):
         values = ", ".join(f"{value:.6g}" for value in trial.values)

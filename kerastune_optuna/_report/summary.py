@@ -86,5 +86,7 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
     states = " ".join(f"{count} {state.name}" for state, count in facts.counts.items())
     yield f"Trials: {len(facts.trials)}: {states}"
+    if facts.excluded:
+        yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"

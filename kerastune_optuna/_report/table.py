@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._report.facts import Facts, state_of
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness
 
 if TYPE_CHECKING:
@@ -67,9 +67,12 @@ def _row(
 ) -> dict[str, Any]:
     return {
         "number": trial.number,
-        "state": trial.state.name,
+        "state": state_of(trial),
         **dict(zip(values, trial.values or [None] * len(values), strict=True)),
         **{f"params_{name}": trial.params.get(name) for name in names},
         **{attr: trial.user_attrs.get(attr) for attr in attrs},
+        **(
+            {TrialRecord.stop_reason: TrialRecord(trial).why} if TrialRecord(trial).excluded else {}
+        ),
         TrialRecord.worker: liveness.worker_of(trial),
     }

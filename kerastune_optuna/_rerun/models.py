@@ -21,17 +21,17 @@ from kerastune_optuna._workers import card
 
 
 def best_model(
-    home: Home, build_model: Builder, keep_best: int | None, number: int | None
+    home: Home, build_model: Builder, keep_best: int | None, trial: int | FrozenTrial | None
 ) -> keras.Model:
     """Return a trial's model; for None, that of confirm()'s winner or else of the best trial."""
-    trial = home.best(number)
-    if number is None:
+    chosen = home.best(trial)
+    if trial is None:
         if not keeps(home.existing, keep_best):
             return best_models(home, build_model, keep_best, 1)[0]  # raises: no weights are kept
         found = confirmed(home)
         if found is not None and _is_up_to_date(home, found):
             return _model_of_winner(home, build_model, found)
-    return _rebuilt(home, build_model, home.existing, trial)
+    return _rebuilt(home, build_model, home.existing, chosen)
 
 
 def best_models(

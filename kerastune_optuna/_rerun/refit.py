@@ -15,7 +15,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._backend import check_threads, policy_kept, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
-from kerastune_optuna._trial import Recipe, Until, best_of, check_kind, check_steps, train_again
+from kerastune_optuna._trial import Recipe, Until, best_of, check_steps, train_again, user_callbacks
 from kerastune_optuna._workers import card, shown_once
 
 
@@ -23,19 +23,23 @@ def _as_it_is(callback: Any) -> Any:
     """Return a factory that returns the user's callback itself, so that it is not copied."""
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
-    check_kind(callback)
+    user_callbacks.check_kind(callback)
     return callback
 
 
 def refit(
-    home: Home, recipe: Recipe, number: int | None, epochs: int | None, verbose: str | int
+    home: Home,
+    recipe: Recipe,
+    trial: int | FrozenTrial | None,
+    epochs: int | None,
+    verbose: str | int,
 ) -> tuple[keras.Model, Any]:
     """Train a trial's configuration again, without writing to its study.
 
     Args:
         home: The home of the study.
         recipe: The recipe to train with, including the user's callbacks.
-        number: The number of the trial; None for the best trial.
+        trial: The trial or its number; None for the best trial.
         epochs: How many epochs to train; None to stop after the trial's best epoch.
         verbose: As for Model.fit.
 
@@ -45,7 +49,7 @@ def refit(
     check_threads()
     check_steps(recipe.fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
-    chosen = copy.deepcopy(home.best(number))
+    chosen = copy.deepcopy(home.best(trial))
     if card.is_of_other_builder(home.existing, chosen, recipe.build_model):
         _check.warn(
             f"The code of build_model has changed since trial {chosen.number} was trained: "

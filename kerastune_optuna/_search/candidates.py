@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from kerastune_optuna._search.box import Box, Points
+from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.process import Floats, Process
 
 _AT_RANDOM = 1024  # configurations that are looked at first
@@ -28,12 +29,16 @@ class Candidates:
         process: What is expected of them.
         known: Those that were tried, or are.
         rng: Draws where to look.
+        priors: Where the user expects the best one. Default: nowhere.
+        trials: How many trials have ended, for the weight of the priors.
     """
 
     box: Box
     process: Process
     known: Points
     rng: np.random.Generator
+    priors: Priors = field(default_factory=Priors)
+    trials: int = 0
 
     def best(self) -> Points:
         """Return the configuration that gains most, and that was not tried unless all were."""
@@ -43,7 +48,10 @@ class Candidates:
         """Return the logarithm of what is gained; what was tried gains nothing."""
         # Else it may gain most, where the process takes the values for noisy.
         was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
-        return np.asarray(self.process.gains(self.box.features(points)) - _NEVER * was_tried)
+        gains = self.process.gains(self.box.features(points)) - _NEVER * was_tried
+        if self.priors.each:
+            gains += self.priors.weight(self.box, points, self.trials)
+        return np.asarray(gains)
 
     def _top(self, points: Points) -> Points:
         return points.rows(np.argsort(-self._gains(points))[:_TOP])

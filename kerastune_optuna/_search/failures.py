@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._study import TrialRecord, divergence
 
+_MOST_FORBIDDEN = 500  # configurations in a row: if fewer are allowed, samplers hardly find any
+
 
 @dataclass(frozen=True)
 class InARow:
@@ -68,6 +70,20 @@ class OfOneCause:
                 )
 
 
+class AllForbidden:
+    """End a search in which constraints that take the trial alone allow hardly anything."""
+
+    def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
+        """Raise if none of the last trials was allowed, with the arguments of `InARow.check`."""
+        last = [one for one in own if one.state.is_finished()][-_MOST_FORBIDDEN:]
+        if len(last) == _MOST_FORBIDDEN and all(TrialRecord(one).forbidden_by for one in last):
+            raise TooManyFailuresError(
+                f"{_MOST_FORBIDDEN} configurations in a row were not allowed, the last one by "
+                f"{TrialRecord(last[-1]).forbidden_by}. Let constraints= allow more, or let "
+                "build_model suggest less that they forbid."
+            )
+
+
 @dataclass(frozen=True)
 class InVain:
     """End a search in which all trials failed or diverged.
@@ -90,7 +106,7 @@ def check_study(study: optuna.Study) -> None:
         TooManyFailuresError: Says how the last one ended.
     """
     trials = study.get_trials(deepcopy=False)
-    divergence.check_trained(list(filter(_by_itself, trials)))
+    divergence.check_trained([one for one in trials if TrialRecord(one).ended_by_itself])
     InVain(1).check(trials, ())
 
 
@@ -102,7 +118,8 @@ def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _by_itself(trial: FrozenTrial) -> bool:
-    return TrialRecord(trial).ended_by_itself
+    record = TrialRecord(trial)
+    return record.ended_by_itself and record.forbidden_by is None
 
 
 def _succeeded(trial: FrozenTrial) -> bool:

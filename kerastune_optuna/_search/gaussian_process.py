@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 from kerastune_optuna import _optuna
 from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
+from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.process import Floats, Process
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
@@ -44,6 +45,8 @@ class GaussianProcessSampler(BaseSampler):
         n_startup_trials: How many trials have to be COMPLETE before the process draws. Default 5.
         independent_sampler: Draws until then, and what no trial has asked for yet. None (default)
             is Optuna's TPESampler with this seed.
+        priors: Where the best value of some parameters is expected, as OptunaTuner takes it.
+            Default None.
 
     Example:
         >>> import optuna
@@ -60,7 +63,9 @@ class GaussianProcessSampler(BaseSampler):
         seed: int | None = None,
         n_startup_trials: int = 5,
         independent_sampler: BaseSampler | None = None,
+        priors: Mapping[str, Any] | None = None,
     ) -> None:
+        self._priors, self._believes = Priors.of(priors), False
         self.seed, self._n_startup_trials = seed, n_startup_trials
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
@@ -69,6 +74,8 @@ class GaussianProcessSampler(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self.seed is not None:
             self._rng = np.random.default_rng([self.seed, trial.number])
+        # A wrong prior must not spoil all trials before the process draws.
+        self._believes = trial.number == 0 or bool(self._priors.each and self._rng.random() < 0.5)
         self.independent_sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -108,11 +115,14 @@ class GaussianProcessSampler(BaseSampler):
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
             known = known.and_those(points)
-        return box.params(Candidates(box, process, known, self._rng).best())
+        candidates = Candidates(box, process, known, self._rng, self._priors, len(done))
+        return box.params(candidates.best())
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
     ) -> Any:
+        if self._believes and name in self._priors.each:
+            return self._priors.drawn(name, range_, self._rng, exact=trial.number == 0)
         return self.independent_sampler.sample_independent(study, trial, name, range_)
 
     def after_trial(

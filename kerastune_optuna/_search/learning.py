@@ -213,7 +213,8 @@ class _StudyOfAll(_optuna.ShownStudy):
         if isinstance(self._by.sampler, GaussianProcessSampler):  # to which all FAIL trials are bad
             rest = _cut_off_as_running(rest)
         known = self._by.known if states is None or TrialState.COMPLETE in states else ()
-        shown = sorted([*known, *rest, *others.values()], key=lambda trial: trial.number)
+        told = [one for one in (*known, *rest, *others.values()) if not TrialRecord(one).excluded]
+        shown = sorted(told, key=lambda trial: trial.number)
         return _alike(shown) if self._by.constrained else shown
 
     def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:

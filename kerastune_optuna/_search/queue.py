@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, space
+from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.together import together
 from kerastune_optuna._study import TrialRecord, retry
 
@@ -43,6 +44,18 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
     return _allowed(asking, wanted, may_lack=has_fit) if wanted else _middles(asking)
 
 
+def check_priors(build_model: space.Builder, given: object, functions: Sequence[Any]) -> None:
+    """Refuse a prior for a parameter that is not there, or whose value is not allowed.
+
+    Raises:
+        ArgumentError: Names the parameter.
+    """
+    space.learn_ranges(build_model)
+    has_fit = callable(getattr(build_model, "fit", None))
+    asking, wanted = together(build_model, functions), Priors.of(given).values
+    _allowed(asking, wanted, may_lack=has_fit, call="priors=")
+
+
 def _middles(build_model: space.Builder) -> dict[str, Any]:
     walker = space.Walker(lambda name, distribution: space.middle(distribution))
     build_model(walker)
@@ -66,7 +79,11 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
 
 
 def _allowed(
-    build_model: space.Builder, params: Mapping[str, Any], *, may_lack: bool
+    build_model: space.Builder,
+    params: Mapping[str, Any],
+    *,
+    may_lack: bool,
+    call: str = "enqueue()",
 ) -> dict[str, Any]:
     """Return parameters as Optuna stores them, after a call of the builder to check them.
 
@@ -77,30 +94,30 @@ def _allowed(
     def choose(name: str, distribution: BaseDistribution) -> Any:
         if name not in params:
             return space.middle(distribution)
-        return _checked(name, params[name], distribution)
+        return _checked(name, params[name], distribution, call)
 
     walker = space.Walker(choose)
     is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
     if unknown and is_whole and not may_lack:
-        raise ArgumentError(_unknown(unknown[0], walker))
+        raise ArgumentError(_unknown(unknown[0], walker, call))
     return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
 
 
-def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
+def _checked(name: str, value: Any, distribution: BaseDistribution, call: str) -> Any:
     if not _check.allows(distribution, value):
         raise ArgumentError(
-            f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
+            f"{call} got {name}={value!r}, which build_model does not allow. Pass "
             f"{space.described(distribution)}."
         )
     return distribution.to_external_repr(distribution.to_internal_repr(value))
 
 
-def _unknown(name: str, walker: space.Walker) -> str:
+def _unknown(name: str, walker: space.Walker, call: str) -> str:
     """Return an error text that says which parameters the builder asks for instead."""
     known = space.listed(walker.distributions)
     return (
-        f"enqueue() got {name!r}, which build_model does not ask for with these values."
+        f"{call} got {name!r}, which build_model does not ask for with these values."
         f"{_check.nearest(str(name), walker.params)} It asks for {known}. If it asks for this one "
         "only with certain values of another parameter, pass that one too. If a function of the "
         "data asks for it, pass that function too: enqueue(params, function)."

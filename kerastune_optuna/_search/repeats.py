@@ -48,13 +48,14 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
-    """Whether a worker trained a trial itself.
+    """Whether a worker trained a trial itself, and the user has not excluded it.
 
     A trial that broke a constraint does not count: the constraint may have changed, and if it has
     not, the new trial ends before its training anyway.
     """
-    is_ours = TrialRecord(trial).seed is not None and TrialRecord(trial).repeat_of is None
-    return is_ours and not TrialRecord(trial).breaks_constraint
+    record = TrialRecord(trial)
+    is_ours = record.seed is not None and record.repeat_of is None
+    return is_ours and not record.breaks_constraint and record.excluded is None
 
 
 def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:

@@ -75,8 +75,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        is_early = trial.number < _COMPARED or TrialRecord(trial).retry_of is not None
-        if is_early and self._has_just_begun(trial) and self._is_screened(study, trial):
+        if self._has_just_begun(trial) and self._is_screened(study, trial):
             return True
         return self._wilcoxon.prune(study, trial)
 
@@ -90,12 +89,13 @@ class AutoPruner(optuna.pruners.BasePruner):
         """Whether a trial ends after its beginning."""
         trials = study.get_trials(deepcopy=False)
         first = retry.first_try(trial, trials)
-        may_all_go_on = any(map(_allows_all, trials)) or first.number >= _COMPARED
+        place = sum(TrialRecord(one).forbidden_by is None for one in trials[: first.number])
+        may_all_go_on = any(map(_allows_all, trials)) or place >= _COMPARED
         if may_all_go_on or TrialRecord(first).fixed_params:
             return False
         if math.prod(map(space.size, trial.distributions.values())) < self._fewest:
             return False
-        return first.number < _SCREENED or _begins_badly(study, trial, trials)
+        return place < _SCREENED or _begins_badly(study, trial, trials)
 
 
 def _allows_all(trial: FrozenTrial) -> bool:

@@ -17,7 +17,13 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError, is_fatal
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    BuilderError,
+    TunerError,
+    is_fatal,
+)
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
@@ -82,10 +88,13 @@ def learn_ranges(build_model: Builder) -> None:
     """Let a builder for KerasTuner, which keeps the first range of each parameter, learn them.
 
     Raises:
+        BuilderError: There is no builder.
         FatalError: The builder raised it, or that of KerasTuner.
     """
     try:
         getattr(build_model, "learn_ranges", lambda: None)()
+    except BuilderError:
+        raise
     except Exception as error:  # the builder may raise anything for its own defaults
         if is_fatal(error):
             raise

@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._search.failures import InARow, InVain, OfOneCause
-from kerastune_optuna._study import divergence, liveness, opening, ranking, sign_of
+from kerastune_optuna._search.failures import AllForbidden, InARow, InVain, OfOneCause
+from kerastune_optuna._study import StudyRecord, divergence, liveness, opening, ranking, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -149,6 +149,7 @@ class StopConditions:
         terminator: As `NoGain` takes it; None (default) for none.
         train_repeats: Whether a configuration may be trained more than once. Default False.
         first_trial: Number of the first trial of this search: earlier failures do not count.
+        asked: How often searches of the study had been asked to stop before this one began.
         key: The system attr of the study in which a worker tells the others why the search stops.
     """
 
@@ -158,6 +159,7 @@ class StopConditions:
     terminator: Any = None
     train_repeats: bool = False
     first_trial: int = 0
+    asked: int = 0
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     @classmethod
@@ -176,7 +178,8 @@ class StopConditions:
         """Return these conditions for a search that begins now; its first trial may be WAITING."""
         trials = study.get_trials(deepcopy=False)
         waiting = (one.number for one in trials if one.state is TrialState.WAITING)
-        return replace(self, first_trial=next(waiting, len(trials)))
+        asked = StudyRecord(study).asked_to_stop or 0
+        return replace(self, first_trial=next(waiting, len(trials)), asked=asked)
 
     def check(self, *, are_several: bool) -> None:
         """Refuse conditions that cannot work.
@@ -215,7 +218,10 @@ class StopConditions:
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
-        told: str | None = _optuna.attrs_of(study).get(self.key)
+        attrs = _optuna.attrs_of(study)
+        told: str | None = attrs.get(self.key)
+        if told is None and attrs.get(StudyRecord.asked_to_stop, 0) > self.asked:
+            return "Stopped from outside: call search() again to go on"
         if told is None and asks:
             lines = (one.why(study) for one in self._of_results)
             if (told := next(filter(None, lines), None)) is not None:
@@ -250,11 +256,12 @@ class StopConditions:
             one.check(trials[self.first_trial :], trials)
 
     @property
-    def _of_failures(self) -> Iterator[OfOneCause | InARow | InVain]:
+    def _of_failures(self) -> Iterator[OfOneCause | InARow | AllForbidden | InVain]:
         """The conditions on failures."""
         if not self.max_failed_trials:
             yield OfOneCause()
         yield InARow(self.most_failures)
+        yield AllForbidden()
         yield InVain(self.max_failed_trials)
 
 

@@ -8,6 +8,8 @@ from kerastune_optuna._storage.artifacts import StoreAwayError as StoreAwayError
 from kerastune_optuna._storage.artifacts import StoreSource as StoreSource
 from kerastune_optuna._storage.artifacts import WholeFileStore as WholeFileStore
 from kerastune_optuna._storage.artifacts import digest as digest
+from kerastune_optuna._storage.excluded import EXCLUDED as EXCLUDED
+from kerastune_optuna._storage.excluded import key_of as key_of
 from kerastune_optuna._storage.patience import MARK as MARK
 from kerastune_optuna._storage.patience import WORKER as WORKER
 from kerastune_optuna._storage.patience import one_try as one_try

@@ -6,7 +6,7 @@ import copy
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from sqlalchemy import exc
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
+from kerastune_optuna._storage.excluded import Excluded, shown
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
@@ -160,6 +161,31 @@ class _Patient(BaseStorage):
         self._backend = backend
         self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
         self._where, self._check = where, check
+        self._excluded = Excluded(lambda study_id: self._call("get_study_system_attrs", study_id))
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials, of which those that the user has excluded have no result."""
+        excluded = self._excluded.of(study_id)
+        trials: list[FrozenTrial]
+        trials = self._call("get_all_trials", study_id, deepcopy, None if excluded else states)
+        return shown(trials, excluded, states) if excluded else trials
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """Return the best of the trials that are not excluded."""
+        if self._excluded.of(study_id):
+            return super().get_best_trial(study_id)  # calls get_all_trials()
+        best: FrozenTrial = self._call("get_best_trial", study_id)
+        return best
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Set an attr; if it excludes a trial, this process sees it at once, others soon."""
+        self._call("set_study_system_attr", study_id, key, value)
+        self._excluded.forget()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which a retry finds it if the first answer was lost."""

@@ -16,7 +16,9 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     import keras
 
-Constraint: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence[float]]
+_OfModel: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence[float]]
+_OfTrial: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
+Constraint: TypeAlias = _OfModel | _OfTrial
 
 _SIZE, _TIME = "max_params", "max_seconds_per_trial"
 
@@ -28,8 +30,8 @@ class Constraints:
     Args:
         max_params: The most parameters of a model; None for no limit.
         max_seconds: The most seconds of a training; None for no limit.
-        functions: Each takes the trial and its model, and returns one number or several. A number
-            above 0 breaks the constraint, and says by how much.
+        functions: Each takes the trial and its model, or the trial alone, and returns one number or
+            several. A number above 0 breaks the constraint, and says by how much.
     """
 
     max_params: int | None = None
@@ -43,8 +45,19 @@ class Constraints:
 
     @property
     def are_there(self) -> bool:
-        """Whether there are any constraints."""
-        return bool(self.described())
+        """Whether there are any constraints that a model may break."""
+        limits = (self.max_params, self.max_seconds)
+        return any(limit is not None for limit in limits) or bool(self._of_models)
+
+    @property
+    def _of_models(self) -> dict[str, Any]:
+        named = _named(self.functions)
+        return {name: function for name, function in named if not _takes_trial_alone(function)}
+
+    @property
+    def _of_trials(self) -> dict[str, Any]:
+        named = _named(self.functions)
+        return {name: function for name, function in named if _takes_trial_alone(function)}
 
     def described(self) -> dict[str, Any]:
         """Return the constraints that are set, in a form that JSON can store."""
@@ -68,6 +81,18 @@ class Constraints:
                 raise ArgumentError(f"max_seconds_per_trial=0 leaves no time to train. {instead}")
         _check_functions(self.functions)
 
+    def forbids(self, trial: optuna.Trial) -> str | None:
+        """Return why a configuration is not allowed, before its model is built; None if it is.
+
+        Raises:
+            ArgumentError: A function returned something other than numbers.
+        """
+        for name, function in self._of_trials.items():
+            for key, value in _numbers(name, function(trial)):
+                if value > 0:
+                    return f"constraint {key}: {value:.6g} > 0"
+        return None
+
     def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
         """Record in the study how far a configuration is from its limits.
 
@@ -84,7 +109,7 @@ class Constraints:
         """
         if self.max_params is not None:
             _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
-        for name, function in _named(self.functions):
+        for name, function in self._of_models.items():
             for key, value in _numbers(name, function(trial, model)):
                 _tell(trial, key, value)
         broken = [key for key, value in _optuna.as_known(trial).constraints.items() if value > 0]
@@ -108,19 +133,24 @@ class Constraints:
 
 def _check_functions(functions: object) -> None:
     instead = (
-        "Pass a list of functions that take the trial and its model, and return a number: above 0 "
-        "if the configuration is not allowed."
+        "Pass a list of functions that take the trial and its model, or the trial alone, and "
+        "return a number: above 0 if the configuration is not allowed."
     )
     if not isinstance(functions, list | tuple):
         raise ArgumentTypeError(f"constraints={functions!r} is not a list. {instead}")
     for function in functions:
         if not callable(function):
             raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")
-        if (why := _check.why_not(function, 2)) is not None:
+        why = _check.why_not(function, 2)
+        if why is not None and not _takes_trial_alone(function):
             raise ArgumentTypeError(
                 f"constraints holds {_name(function)}, which cannot be called with a trial and a "
                 f"model ({why}). {instead}"
             )
+
+
+def _takes_trial_alone(function: Callable[..., Any]) -> bool:
+    return _check.why_not(function, 2) is not None and _check.why_not(function, 1) is None
 
 
 def _excess(value: float, limit: float) -> float:

@@ -86,8 +86,9 @@ def check_trained(trials: Sequence[FrozenTrial]) -> None:
 
 def has_begun(trial: FrozenTrial) -> bool:
     """Whether a trial was more than built: no constraint and no builder ended it before that."""
-    is_early = trial.state is TrialState.PRUNED and TrialRecord(trial).epochs_run == 0
-    return not is_early or TrialRecord(trial).repeat_of is not None
+    record = TrialRecord(trial)
+    may_be_early = trial.state is TrialState.PRUNED or record.forbidden_by is not None
+    return not (may_be_early and record.epochs_run == 0) or record.repeat_of is not None
 
 
 def told_of_others(trials: Iterable[FrozenTrial]) -> str:

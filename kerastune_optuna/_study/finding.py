@@ -15,11 +15,11 @@ from kerastune_optuna._storage import url as _url
 from kerastune_optuna._study.record import StudyRecord
 
 
-def load(source: str, name: str | None, how: str) -> optuna.Study:
+def load(source: str | BaseStorage, name: str | None, how: str) -> optuna.Study:
     """Return an existing study, without creating or writing anything.
 
     Args:
-        source: The directory= of a search, or the URL of its storage.
+        source: The directory= of a search, or its storage or the URL of that.
         name: The name of the study; None if there is only one.
         how: How to pass a name, as in "--study with one of".
 
@@ -27,13 +27,15 @@ def load(source: str, name: str | None, how: str) -> optuna.Study:
         ArgumentError: There are several studies, or none of that name.
         StorageError: There is no database, or it cannot be opened.
     """
-    url = source if "://" in source else database.in_directory(Path(source))
-    if not database.is_there(url):  # SQLite would make the file
+    is_path = isinstance(source, str) and "://" not in source
+    place = database.in_directory(Path(str(source))) if is_path else source
+    if not database.is_there(place):  # SQLite would make the file
+        file = _url.parse(place).database if isinstance(place, str) else place
         raise StorageError(
-            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
-            "the directory= of a search that has begun, or the URL of its storage."
+            f"{_shown(source)} holds no study: there is no file {file!r}. Pass the directory= of a "
+            "search that has begun, or the URL of its storage."
         )
-    storage = database.connect(url, make=False)
+    storage = database.connect(place, make=False)
     parts_of = _wholes(storage)
     names = sorted(parts_of)
     searches = [one for one in names if parts_of[one] is None]
@@ -47,7 +49,9 @@ def load(source: str, name: str | None, how: str) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _shown(source: str) -> str:
+def _shown(source: str | BaseStorage) -> str:
+    if not isinstance(source, str):
+        return "storage="
     return repr(_url.masked(_url.parse(source)) if "://" in source else source)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,11 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
-from kerastune_optuna._storage import StoreSource, WholeFileStore, database
+from kerastune_optuna._storage import StoreSource, WholeFileStore, database, key_of
 from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
 from kerastune_optuna._study.record import StudyRecord
@@ -180,21 +180,35 @@ class Home:
         self.ranked(1)
         return ranking.best(self.existing, self.objectives.watched, n)
 
-    def best(self, number: int | None) -> FrozenTrial:
-        """Return the COMPLETE trial of a number, or the best trial for None.
+    def best(self, trial: int | FrozenTrial | None) -> FrozenTrial:
+        """Return a COMPLETE trial, which may be given by its number, or the best one for None.
 
         Raises:
             ArgumentError: There are several objectives, and no number was given.
             NoTrialsError: There is no such trial.
         """
-        if number is None:
+        if trial is None:
             return self.ranked(1)[0]
         trials = self.existing.get_trials(deepcopy=False)
-        complete = {trial.number: trial for trial in filter(ranking.may_be_best, trials)}
-        if number not in complete:
-            listed = ", ".join(str(known) for known in sorted(complete)) or "none"
-            raise NoTrialsError(f"trial={number!r} is not a COMPLETE trial. Pass one of: {listed}.")
-        return complete[number]
+        return _found(trial, filter(ranking.may_be_best, trials), "is not a COMPLETE trial")
+
+    def begun(self, trial: int | FrozenTrial | None) -> FrozenTrial:
+        """Return a trial that has begun, as `best` does for one that is COMPLETE."""
+        if trial is None:
+            return self.best(None)
+        trials = self.existing.get_trials(deepcopy=False)
+        begun = (one for one in trials if one.state is not TrialState.WAITING)
+        return _found(trial, begun, "has not begun")
+
+    def exclude(self, trial: int | FrozenTrial, why: str | None) -> None:
+        """Exclude a trial from the results, or include it again for None.
+
+        Raises:
+            NoTrialsError: There is no such trial, or it has no result.
+        """
+        ended = opening.finished(self.existing)
+        found = _found(trial, ended, "is not COMPLETE or PRUNED")
+        _optuna.set_attr(self.existing, key_of(found.number), why)
 
     def _check_single(self) -> None:
         """Refuse to choose a best trial if there are several objectives."""
@@ -206,3 +220,17 @@ class Home:
                 f"better than the others: {numbers}. Compare them by best_trials, and pass the "
                 "number of one, as in best_model(trial=...)."
             )
+
+
+def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str) -> FrozenTrial:
+    """Return one of some trials, which may be given by its number.
+
+    Raises:
+        NoTrialsError: It is not among them; the message lists their numbers.
+    """
+    number = trial.number if isinstance(trial, FrozenTrial) else trial
+    known = {one.number: one for one in among}
+    if number not in known:
+        listed = ", ".join(map(str, sorted(known))) or "none"
+        raise NoTrialsError(f"trial={number!r} {why_not}. Pass one of: {listed}.")
+    return known[number]

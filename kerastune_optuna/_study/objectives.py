@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import optuna
+
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study.monitor import Direction, Objective, parse_objective
 from kerastune_optuna._study.record import TrialRecord
@@ -62,6 +64,13 @@ class Objectives:
     def need_size(self) -> bool:
         """Whether the number of a model's parameters is an objective."""
         return self.are_several and TrialRecord.n_params in self.names
+
+
+def names_of(study: optuna.Study) -> list[str]:
+    """Return the names of a study's objectives; "value" if it has none, as of a plain script."""
+    count = len(study.directions)
+    unnamed = ["value"] if count == 1 else [f"value {place}" for place in range(count)]
+    return study.metric_names or unnamed
 
 
 def parse_objectives(names: object, directions: object) -> Objectives:

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._seeds import derive
-from kerastune_optuna._storage import WORKER
+from kerastune_optuna._storage import EXCLUDED, WORKER
 
 T = TypeVar("T")
 
@@ -87,9 +87,11 @@ class TrialRecord:
     diverged = _Attr(int)  # the number of epochs that it ran until its loss was NaN
     not_finite = _Attr(str)  # where the data has NaN or infinity
     inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
+    forbidden_by = _Attr(str)  # the constraint that forbade it before its model was built
     n_params = _Attr(int)  # how many parameters its model has
     worker = _Attr(str, WORKER)  # the signature of the process that runs or ran it
 
+    excluded = _SystemAttr(str, EXCLUDED)  # why the user has excluded it; see _storage/excluded.py
     slot = _SystemAttr(str, "kerastune_optuna:slot")  # the machine that laid it out
     beat = _SystemAttr(int, "kerastune_optuna:beat")  # a number that its process increases
     sameness = _SystemAttr(str, "kerastune_optuna:failure")  # equal for errors of one cause
@@ -104,7 +106,9 @@ class TrialRecord:
 
     @property
     def why(self) -> str:
-        """Why the training ended, as a part of a sentence."""
+        """Why the training ended or the trial is excluded, as a part of a sentence."""
+        if self.excluded is not None:
+            return f"excluded: {self.excluded}"
         return self.stop_reason or "unknown"
 
     @property
@@ -158,6 +162,7 @@ class StudyRecord:
     CARD = "card:"  # of the cards of its searches; the rest of a name is the key in its trials
     keep_best = _SystemAttr(int, "kerastune_optuna:keep_best")  # how many models it keeps
     epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # their first trial
+    asked_to_stop = _SystemAttr(int, "kerastune_optuna:asked_to_stop")  # how often, from outside
     ended = _SystemAttr(list, "kerastune_optuna:ended")  # after how many trials, and why
 
     def __init__(self, of: Any) -> None:

@@ -1,11 +1,12 @@
 """One trial: build its model, train it, score it, and keep it."""
 
-from kerastune_optuna._trial import weights as weights
+from kerastune_optuna._trial import user_callbacks as user_callbacks
 from kerastune_optuna._trial.again import Until as Until
 from kerastune_optuna._trial.again import train_again as train_again
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
 from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
 from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
+from kerastune_optuna._trial.history import history_of as history_of
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
@@ -16,7 +17,4 @@ from kerastune_optuna._trial.recipe import Recipe as Recipe
 from kerastune_optuna._trial.run import run_trial as run_trial
 from kerastune_optuna._trial.steps import check_steps as check_steps
 from kerastune_optuna._trial.trainings import best_of as best_of
-from kerastune_optuna._trial.user_callbacks import as_list as as_list
-from kerastune_optuna._trial.user_callbacks import check_callbacks as check_callbacks
-from kerastune_optuna._trial.user_callbacks import check_kind as check_kind
-from kerastune_optuna._trial.user_callbacks import may_add_metrics as may_add_metrics
+from kerastune_optuna._trial.weights import stored_model as stored_model

@@ -1,4 +1,4 @@
-"""A digest of what a model computes, stored in its weights file and compared on loading."""
+"""What a model computes, stored in its weights file: a digest, and how Keras builds it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from kerastune_optuna._backend import layers_within
 from kerastune_optuna._source import digest
 
 _PLACE = "kerastune_optuna:settings"  # the attribute of the HDF5 file that holds the digest
+_CONFIG = (
+    "kerastune_optuna:config"  # the dataset with the config, from which Keras builds the model
+)
 # Settings that the digest leaves out: they differ from build to build, depend on where the code is,
 # or are contained elsewhere in the digest.
 _LEFT_OUT = set(
@@ -27,9 +30,31 @@ _LEFT_OUT = set(
 
 
 def put(path: Path, model: keras.Model) -> None:
-    """Write the digest of what a model computes into its weights file."""
+    """Write the digest of what a model computes, and its config, into its weights file."""
+    config = None if has_own_code(model) else _serialized(model)
     with h5py.File(path, "a") as file:
         file.attrs[_PLACE] = digest_of(model)
+        if config is not None:
+            file[_CONFIG] = config  # an attribute holds 64 KB at most
+
+
+def _serialized(model: keras.Model) -> str | None:
+    """Return the config of a compiled model as JSON; None if a loss or metric has none."""
+    try:
+        return json.dumps(keras.saving.serialize_keras_object(model))
+    except Exception:  # a loss or metric of the user may raise anything, and the search needs none
+        return None
+
+
+def built_from(path: Path) -> keras.Model | None:
+    """Return the compiled model of a weights file, without weights; None if its config is missing.
+
+    Raises:
+        Exception: A loss, metric or optimizer in the config is not Keras's own.
+    """
+    with h5py.File(path, "r") as file:
+        config = json.loads(file[_CONFIG][()]) if _CONFIG in file else None
+    return None if config is None else keras.saving.deserialize_keras_object(config)
 
 
 def is_of(path: Path, model: keras.Model) -> bool:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts
+from kerastune_optuna._study import Home
 from kerastune_optuna._trial import files
+
+if TYPE_CHECKING:
+    import pandas
 
 Row: TypeAlias = dict[str, Any]
 
@@ -66,6 +72,19 @@ def save(
     finally:
         path.unlink(missing_ok=True)
     return None
+
+
+def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
+    """Return the table of a trial's epochs; only the reports of the objective if none was kept."""
+    import pandas  # takes half a second to import, and only tables need it
+
+    with scratch() as folder:
+        path = folder / files.HISTORY
+        latest_first = reversed(files.ids(home.storage, trial, files.HISTORY))
+        if any(artifacts.fetch(home.store, one, path) for one in latest_first):
+            return pandas.read_csv(path, float_precision="round_trip")
+    reports = sorted(trial.intermediate_values.items())
+    return pandas.DataFrame(reports, columns=["epoch", home.objectives.watched.name])
 
 
 def plain(value: Any) -> Any:

@@ -108,7 +108,8 @@ def discard_outranked(
 ) -> list[FrozenTrial]:
     """Delete the weights of finished trials that do not keep them; return the finished trials.
 
-    If the study was copied, trials that ran before keep their weights: the original may need them.
+    An excluded trial keeps its weights, since the user may include it again. If the study was
+    copied, trials that ran before keep their weights: the original may need them.
     """
     # The finished trials are read before the keepers. Otherwise a trial that ended in between would
     # lose weights that it should keep. A RUNNING trial may just have saved such weights.
@@ -116,7 +117,7 @@ def discard_outranked(
     finished = [one for one in own if one.state.is_finished()]
     kept = keepers()
     for trial in finished:
-        if trial.number not in kept:
+        if trial.number not in kept and TrialRecord(trial).excluded is None:
             files.discard(store, _optuna.storage_of(study), trial, files.WEIGHTS)
     return finished
 

@@ -135,6 +135,8 @@ class TrialRun:
     def outcome(self) -> Outcome:
         """Run the trainings that the trial's backup lacks; return the trial's outcome."""
         self._note_seeds()
+        if (why := self._recipe.constraints.forbids(self._trial)) is not None:
+            return self._forbidden(why)
         self._make_data()
         with scratch() as folder:
             self._open_archive(folder)
@@ -142,6 +144,15 @@ class TrialRun:
                 with self._released():
                     self._train_next()
         return self._ended
+
+    def _forbidden(self, why: str) -> Outcome:
+        """Record which constraint forbids the configuration; a FAIL trial takes no budget."""
+        self._record.stop_reason, self._record.epochs_run = (
+            _reason.shortened(f"not allowed: {why}"),
+            0,
+        )
+        self._record.forbidden_by = why
+        return Outcome(TrialState.FAIL)
 
     def _note_seeds(self) -> None:
         """Record the seeds of the trial's trainings and the key of its search's card."""

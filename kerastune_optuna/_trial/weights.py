@@ -13,7 +13,7 @@ from kerastune_optuna import _reason
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
-from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import architecture, files, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
 
@@ -45,6 +45,33 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
                 f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
                 "pass keep_best=0 to keep no weights."
             ) from error
+
+
+def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:
+    """Return the model of a trial as its file describes it, compiled, without its weights.
+
+    Raises:
+        WeightsError: The trial has no intact file, or its model has code that is not Keras's.
+    """
+    with scratch() as folder:
+        path = folder / f"weights{files.WEIGHTS}"
+        if (wrong := _wrong(home.store, home.storage, trial, path)) is not None:
+            raise WeightsError(wrong)
+        try:
+            model = architecture.built_from(path)
+        except Exception as error:  # the config may name what only the user's code registers
+            raise WeightsError(f"{_own_code(trial)} ({type(error).__name__}: {error})") from error
+    if model is None:
+        raise WeightsError(_own_code(trial))
+    return model
+
+
+def _own_code(trial: FrozenTrial) -> str:
+    return (
+        f"The model of trial {trial.number} has code that is not Keras's, so its file alone does "
+        "not build it. Make an OptunaTuner with the build_model of the search, and call its "
+        f"best_model(trial={trial.number})."
+    )
 
 
 def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:

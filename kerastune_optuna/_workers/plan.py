@@ -23,7 +23,6 @@ from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
     Chooser,
-    check_ends,
     check_study,
     learn_ranges,
 )
@@ -31,14 +30,12 @@ from kerastune_optuna._storage import artifacts, database
 from kerastune_optuna._study import Constraints, Home, StudyRecord, opening
 from kerastune_optuna._trial import (
     Recipe,
-    as_list,
-    check_callbacks,
     check_steps,
     claim_keeping,
     keeps,
-    may_add_metrics,
     opened,
     tidy,
+    user_callbacks,
 )
 from kerastune_optuna._workers import comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
@@ -140,7 +137,7 @@ def recipe_of(
         given.build_model,
         home.objectives,
         cross_validated(fit, cv, groups, given.seed, metrics),
-        as_list(callbacks),
+        user_callbacks.as_list(callbacks),
         given.seed,
         given.keep_best,
         home.store,
@@ -173,8 +170,10 @@ def prepared(
     crew = Crew(n_workers, executor)
     if not crew.is_this_process:
         database.check_shared(home.storage_source)
-    check_callbacks(recipe.callbacks)
-    check_training(recipe.fit, home.objectives, may_add=may_add_metrics(recipe.callbacks))
+    user_callbacks.check_callbacks(recipe.callbacks)
+    check_training(
+        recipe.fit, home.objectives, may_add=user_callbacks.may_add_metrics(recipe.callbacks)
+    )
     with seeds_kept(), policy_kept():
         ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
         if not ready.is_free:  # the builder's own fit may take any data
@@ -204,13 +203,15 @@ def search(run: Run, given: Any) -> None:
         run: What is trained, and how.
         given: The tuner, with its arguments.
     """
-    if given.sampler == "grid":
+    chooser = Chooser(given.sampler, given.pruner, given.seed, given.priors)
+    if given.sampler == "grid" or given.priors:
+        functions = tuple(run.recipe.fit.functions.values())
         with Memory().released():
-            check_ends(run.recipe.build_model, tuple(run.recipe.fit.functions.values()))
+            chooser.check_builder(run.recipe.build_model, functions)
     start = start_of(given.warm_start, run.recipe)
     study = opened(run.home)  # this may delete the study that the start was read from
     keep_best = _claim(study, run.recipe, run.budget)
-    drawn, news = _set_up(study, run.recipe, run.budget, start, given)
+    drawn, news = _set_up(study, run.recipe, run.budget, start, chooser)
     recipe = replace(run.recipe, known=start.known, keep_best=keep_best, sampler_seed=drawn)
     tidy(study, recipe)
     replace(run, recipe=recipe).go(study, news=news)
@@ -232,14 +233,14 @@ def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int:
 
 
 def _set_up(
-    study: optuna.Study, recipe: Recipe, budget: Budget, start: Start, given: Any
+    study: optuna.Study, recipe: Recipe, budget: Budget, start: Start, chooser: Chooser
 ) -> tuple[int | None, list[str | None]]:
     """Give a study its sampler and pruner, and lay out the trials that go first.
 
     Returns:
         The seed of the sampler, if we gave it one; and lines about what was chosen.
     """
-    chooser, gives_up = Chooser(given.sampler, given.pruner, given.seed), budget.ending.gives_up
+    gives_up = budget.ending.gives_up
     drawn, chosen = chooser.start(study, budget.n_trials, recipe.epochs_in_all, gives_up=gives_up)
     start.lay_out(study)
     return drawn, [*chosen, start.line]

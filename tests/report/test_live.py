@@ -31,6 +31,7 @@ from tests.pictures.live import EPOCHS, add_trial, frame, study_of_the_middle
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, wait_until
 from tests.support.hosts import needs_posix
+from tests.support.untrained import run
 
 TITLE = "Study 'iris': maximize val_accuracy"
 HEADS = ["Study", "trials", "best", "saved"]
@@ -306,6 +307,19 @@ def test_a_curve_goes_from_the_lowest_to_the_highest():
     blocks = {(): "", (0.5,): "▁", (0.0, 0.5, 1.0): "▁▅█", (1.0, nan, 0.0): "█ ▁", (inf,): " "}
     assert {values: curve(values, 8) for values in blocks} == blocks
     assert curve(list(range(100)), 4) == "▁▃▆█"
+
+
+def test_the_log_gets_each_line_whatever_is_shown(quick, caplog, capsys):
+    """As logging is told; without a level, nothing is logged."""
+    tuner = quick(n_trials=1, pruner="none")
+    run(tuner)
+    assert caplog.messages == []
+    caplog.set_level("INFO", logger="kerastune_optuna")
+    run(tuner, n_trials=2)
+    assert capsys.readouterr().out == ""
+    assert caplog.messages[0] == "Continuing study 'test': 1 of 2 trials done"
+    assert caplog.messages[1].startswith("Trial 1: val_mae 0.")
+    assert {record.name for record in caplog.records} == {"kerastune_optuna"}
 
 
 def test_a_duration_has_the_units_that_matter():

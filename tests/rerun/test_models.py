@@ -8,7 +8,8 @@ import cloudpickle
 import optuna
 import pytest
 
-from kerastune_optuna import WeightsError
+from kerastune_optuna import ArgumentError, BuilderError, StorageError, WeightsError, open_study
+from tests.support.models import PruneAt, build_model
 from tests.support.untrained import run, tuner_in
 
 
@@ -57,3 +58,46 @@ def test_damaged_weights_are_noticed(tmp_path):
     )
     bias = tuner.best_model(trial=second.number).layers[-1].bias.numpy().item()
     assert bias == pytest.approx(second.value)
+
+
+def test_a_study_is_opened_without_its_builder(search, data, tmp_path, capsys):
+    """What can be looked at is there, and the best model, which evaluates to the best value."""
+    tuner = search(build_model, "val_loss")
+    opened = open_study(tmp_path / "tuning")
+    assert opened.results().equals(tuner.results())
+    assert opened.best_params == tuner.best_params
+    opened.summary(2)
+    tuner.summary(2)
+    here, there = capsys.readouterr().out.split(" Study ")[1:]
+    assert here == there
+    found = opened.best_model().evaluate(*data[2], verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(tuner.best_value)
+    with pytest.raises(BuilderError, match="knows no build_model, so study 'test' cannot be"):
+        run(opened, x=data[0], y=data[1], validation_data=data[2])
+
+
+def test_what_cannot_be_opened_is_an_error(tmp_path):
+    """No study, another name, and a model with code of its own."""
+    with pytest.raises(StorageError, match="holds no study: there is no file"):
+        open_study(tmp_path)
+    run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    with pytest.raises(ArgumentError, match=r"no study 'iris'. Pass study_name= with one of: test"):
+        open_study(tmp_path, "iris")
+    with pytest.raises(WeightsError, match="The model of trial 0 has code that is not Keras's"):
+        open_study(storage=f"sqlite:///{tmp_path}/study.db", directory=tmp_path).best_model()
+
+
+def test_a_history_is_what_keras_logged(tmp_path):
+    """Of the best trial, a pruned one, and, where none was kept, the reports of the objective."""
+    options = {"objective": "val_mae", "n_trials": 2, "pruner": PruneAt([1], step=1)}
+    tuner = run(tuner_in(tmp_path, **options))
+    best = tuner.history()
+    assert list(best) == ["epoch", "val_mae"]
+    assert dict(zip(best["epoch"], best["val_mae"], strict=True)) == (
+        tuner.best_trial.intermediate_values
+    )
+    assert best["val_mae"][tuner.best_epoch] == tuner.best_value
+    assert tuner.history(1).equals(tuner.history(tuner.study.trials[1]))
+    assert len(tuner.history(1)) == 2
+    bare = run(tuner_in(tmp_path / "bare", keep_best=0, **options))
+    assert bare.history(1).equals(tuner.history(1))

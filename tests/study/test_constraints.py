@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
+from kerastune_optuna._search import failures
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
 from tests.support.faults import Clock
@@ -102,6 +103,43 @@ def test_functions_of_trial_and_model_are_constraints(quick):
         assert ("size_and_level[" in trial.user_attrs["stop_reason"]) == (not is_allowed)
 
 
+def even(trial):
+    """Forbid odd numbers of units, before anything is built."""
+    return trial.suggest_int("units", 1, 1000) % 2
+
+
+def test_what_the_trial_alone_forbids_costs_no_budget(quick, capsys):
+    """Thirty trials are thirty trainings; the forbidden ones are built by nobody."""
+    built = []
+
+    def building(trial):
+        built.append(trial.number)
+        return build(trial)
+
+    tuner = run(quick(building, n_trials=20, constraints=[even]), verbose=2)
+    failed = [one for one in tuner.study.trials if one.state is TrialState.FAIL]
+    others = [one for one in tuner.study.trials if one.number in built]
+    assert len(others) == 20
+    assert len(others) + len(failed) == len(tuner.study.trials)
+    assert {one.params["units"] % 2 for one in others} == {0}
+    why = "not allowed: constraint even: 1 > 0"
+    assert {(one.user_attrs["stop_reason"], *one.params) for one in failed} == {(why, "units")}
+    assert capsys.readouterr().out.count("\nTrial ") == 19  # nothing precedes the first line
+
+
+def test_a_search_in_which_all_is_forbidden_ends(quick, monkeypatch):
+    """It says which constraint allowed nothing, in a space without end and in a small one."""
+    monkeypatch.setattr(failures, "_MOST_FORBIDDEN", 5)
+    with pytest.raises(
+        TooManyFailuresError, match=r"5 config.*by constraint <lambda>: 2 > 0\. Let"
+    ):
+        run(quick(constraints=[lambda trial: 2 + 0 * trial.suggest_float("never", 0, 1)]))
+    with pytest.raises(
+        TooManyFailuresError, match=r"No model was trained: 2 trials.*not allowed: "
+    ):
+        run(quick(constraints=[lambda trial: 2 + trial.suggest_int("few", 0, 1)], study_name="few"))
+
+
 def build_that_tells(trial):
     """Return a model, and tell the study itself what it must not exceed."""
     model = build(trial)
@@ -142,7 +180,7 @@ def test_what_a_constraint_must_not_return(returned, text, quick):
         ({"max_seconds_per_trial": "1 h"}, "not a number of seconds"),
         ({"constraints": size_and_level}, "is not a list"),
         ({"constraints": [1.0]}, "constraints holds 1.0"),
-        ({"constraints": [lambda trial: 0]}, "cannot be called with a trial and a model"),
+        ({"constraints": [lambda: 0]}, "cannot be called with a trial and a model"),
     ],
 )
 def test_constraints_that_cannot_work_are_refused(arguments, text, tmp_path):
