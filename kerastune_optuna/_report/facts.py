@@ -59,6 +59,11 @@ class Row:
         return "/".join(known)
 
     @property
+    def why(self) -> str | None:
+        """Why the trial ended or is excluded."""
+        return TrialRecord(self.trial).ended_because
+
+    @property
     def worker(self) -> str | None:
         """The process that ran the trial: its machine, its id, and when it began."""
         return liveness.worker_of(self.trial)

@@ -71,8 +71,6 @@ def _row(
         **dict(zip(values, trial.values or [None] * len(values), strict=True)),
         **{f"params_{name}": trial.params.get(name) for name in names},
         **{attr: trial.user_attrs.get(attr) for attr in attrs},
-        **(
-            {TrialRecord.stop_reason: TrialRecord(trial).why} if TrialRecord(trial).excluded else {}
-        ),
+        TrialRecord.stop_reason: TrialRecord(trial).ended_because,
         TrialRecord.worker: liveness.worker_of(trial),
     }

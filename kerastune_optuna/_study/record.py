@@ -107,9 +107,12 @@ class TrialRecord:
     @property
     def why(self) -> str:
         """Why the training ended or the trial is excluded, as a part of a sentence."""
-        if self.excluded is not None:
-            return f"excluded: {self.excluded}"
-        return self.stop_reason or "unknown"
+        return self.ended_because or "unknown"
+
+    @property
+    def ended_because(self) -> str | None:
+        """Why the training ended or the trial is excluded; None if nothing tells."""
+        return self.stop_reason if self.excluded is None else f"excluded: {self.excluded}"
 
     @property
     def was_cut_off(self) -> bool:

@@ -44,6 +44,8 @@ def test_an_excluded_trial_has_no_result(tuner, tmp_path, capsys):
         assert one.best_trial.number != 1
     row = tuner.results().loc[1]
     assert (row["state"], row["stop_reason"]) == ("EXCLUDED", "excluded: its data leaked")
+    page = tuner.report(tmp_path / "report.html").read_text()
+    assert "excluded: its data leaked" in page
     tuner.summary()
     assert "Excluded: trial 1 (its data leaked)" in capsys.readouterr().out
     with pytest.raises(NoTrialsError, match=r"trial=1 is not a COMPLETE trial. Pass one of: 0, 2"):
