@@ -88,6 +88,7 @@ class TrialRecord:
     not_finite = _Attr(str)  # where the data has NaN or infinity
     inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
     n_params = _Attr(int)  # how many parameters its model has
+    flops = _Attr(int)  # how many floating-point operations its model takes for one row
     worker = _Attr(str, WORKER)  # the signature of the process that runs or ran it
 
     slot = _SystemAttr(str, "kerastune_optuna:slot")  # the machine that laid it out
