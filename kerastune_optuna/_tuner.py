@@ -49,9 +49,9 @@ class OptunaTuner:
             trains the model instead of Model.fit, and the model need not be compiled.
         objective: Name of a metric in the epoch logs, or a list of names. Default "val_accuracy",
             which also matches the categorical, sparse and binary accuracies of Keras. A list may
-            also contain "n_params", "seconds" and "inference_ms"; the first metric in it decides
-            which epoch is best and which trials are pruned. An Objective of KerasTuner, which
-            includes its direction, may replace a name.
+            also contain "n_params", "flops", "seconds" and "inference_ms"; the first metric in it
+            decides which epoch is best and which trials are pruned. An Objective of KerasTuner,
+            which includes its direction, may replace a name.
         direction: "minimize", "maximize", or "auto" (default), which infers the direction if the
             name of the objective makes it certain; or a list with one of these for each objective.
         n_trials: Size of the study over all calls of search(), in COMPLETE and PRUNED trials.
@@ -101,6 +101,8 @@ class OptunaTuner:
             new study. If the number is smaller than before, the other weights are deleted.
         max_params: The most parameters that a model may have; larger models are not trained.
             Default None: no limit.
+        max_flops: The most floating-point operations that a model may take for a forward pass of
+            one row; larger models are not trained. Default None: no limit.
         max_seconds_per_trial: Seconds after which the training of a trial is stopped. Default None:
             no limit.
         constraints: Functions that take a trial and its model. If one returns a number above 0, the
@@ -164,6 +166,7 @@ class OptunaTuner:
         executions_per_trial: int = 1,
         keep_best: int | None = None,
         max_params: int | None = None,
+        max_flops: int | None = None,
         max_seconds_per_trial: float | None = None,
         constraints: Sequence[Constraint] = (),
         max_failed_trials: int | None = None,
@@ -192,6 +195,7 @@ class OptunaTuner:
         self.executions_per_trial = executions_per_trial
         self.keep_best = keep_best
         self.max_params = max_params
+        self.max_flops = max_flops
         self.max_seconds_per_trial = max_seconds_per_trial
         self.constraints = constraints
         self.max_failed_trials = max_failed_trials
@@ -581,9 +585,9 @@ class OptunaTuner:
             A DataFrame with the columns number, state, value (with several objectives, one column
             `values_<name>` for each), `params_<name>` for each parameter, best_value, best_epoch
             (counted from 0), epochs (the most that the trial may run), epochs_run, seconds, seed,
-            stop_reason, n_params and worker. If a trial was run again, retry_of has the number of
-            the earlier trial. If trials have several trainings, there are also std, values, seeds
-            and best_epochs.
+            stop_reason, n_params and worker. If the FLOPs of models count, there is also flops. If
+            a trial was run again, retry_of has the number of the earlier trial. If trials have
+            several trainings, there are also std, values, seeds and best_epochs.
         """
         return _report.results(self._home.existing)
 

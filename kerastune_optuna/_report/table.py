@@ -26,8 +26,10 @@ _ATTRS = (
     TrialRecord.n_params,
     TrialRecord.worker,
 )
-# Further user attrs, of a trial that runs another one again or has several trainings.
+# Further user attrs, of a trial whose FLOPs count, that runs another one again, or that has several
+# trainings.
 _OF_SOME = (
+    TrialRecord.flops,
     TrialRecord.retry_of,
     TrialRecord.std,
     TrialRecord.values,

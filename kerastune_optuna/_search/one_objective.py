@@ -32,8 +32,8 @@ def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
 class _StorageOfOne:
     """Wrap the storage, and show only the watched objective: its direction and its values.
 
-    If the size of models is an objective, a trial is compared only with trials whose models are no
-    larger: a trial that is worse than a larger one may still be on the front.
+    If the size or the FLOPs of models are an objective, a trial is compared only with trials whose
+    models are no larger: a trial that is worse than a larger one may still be on the front.
     """
 
     def __init__(self, trial: optuna.Trial, objectives: Objectives) -> None:
@@ -57,10 +57,11 @@ class _StorageOfOne:
         return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
 
     def _is_rival(self, other: FrozenTrial) -> bool:
-        if not self._objectives.need_size or other.number == self._trial.number:
+        if other.number == self._trial.number:
             return True
-        mine, its = (TrialRecord(one).n_params for one in (self._trial, other))
-        return mine is None or its is None or its <= mine
+        records = TrialRecord(self._trial), TrialRecord(other)
+        pairs = [[getattr(one, size) for one in records] for size in self._objectives.sizes]
+        return all(mine is None or its is None or its <= mine for mine, its in pairs)
 
     def _shown(self, trial: FrozenTrial) -> FrozenTrial:
         if trial.state is not TrialState.COMPLETE:

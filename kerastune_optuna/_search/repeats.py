@@ -15,7 +15,7 @@ from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening,
 _LATEST = 50  # trials that we look at to tell whether repeats are likely
 _COPIED = (
     *(TrialRecord.best_value, TrialRecord.best_epoch, TrialRecord.epochs, TrialRecord.n_params),
-    *(TrialRecord.seed, TrialRecord.fits),
+    *(TrialRecord.flops, TrialRecord.seed, TrialRecord.fits),
     *(TrialRecord.values, TrialRecord.std, TrialRecord.seeds, TrialRecord.best_epochs),
 )
 

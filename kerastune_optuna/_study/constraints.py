@@ -12,6 +12,7 @@ import optuna
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._study.record import TrialRecord
 
 if TYPE_CHECKING:
     import keras
@@ -20,7 +21,7 @@ _OfModel: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence[f
 _OfTrial: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
 Constraint: TypeAlias = _OfModel | _OfTrial
 
-_SIZE, _TIME = "max_params", "max_seconds_per_trial"
+_SIZE, _FLOPS, _TIME = "max_params", "max_flops", "max_seconds_per_trial"
 
 
 @dataclass(frozen=True)
@@ -29,24 +30,27 @@ class Constraints:
 
     Args:
         max_params: The most parameters of a model; None for no limit.
+        max_flops: The most floating-point operations of a model for one row; None for no limit.
         max_seconds: The most seconds of a training; None for no limit.
         functions: Each takes the trial and its model, or the trial alone, and returns one number or
             several. A number above 0 breaks the constraint, and says by how much.
     """
 
     max_params: int | None = None
+    max_flops: int | None = None
     max_seconds: float | None = None
     functions: Sequence[Constraint] = ()
 
     @classmethod
     def of(cls, tuner: Any) -> Constraints:
         """Return the constraints in the arguments of a tuner."""
-        return cls(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
+        limits = tuner.max_params, tuner.max_flops, tuner.max_seconds_per_trial
+        return cls(*limits, tuner.constraints)
 
     @property
     def are_there(self) -> bool:
         """Whether there are any constraints that a model may break."""
-        limits = (self.max_params, self.max_seconds)
+        limits = (self.max_params, self.max_flops, self.max_seconds)
         return any(limit is not None for limit in limits) or bool(self._of_models)
 
     @property
@@ -61,7 +65,7 @@ class Constraints:
 
     def described(self) -> dict[str, Any]:
         """Return the constraints that are set, in a form that JSON can store."""
-        limits = {_SIZE: self.max_params, _TIME: self.max_seconds}
+        limits = {_SIZE: self.max_params, _FLOPS: self.max_flops, _TIME: self.max_seconds}
         functions = [name for name, _ in _named(self.functions)]
         return {name: one for name, one in {**limits, "constraints": functions}.items() if one}
 
@@ -74,6 +78,9 @@ class Constraints:
         if self.max_params is not None:
             instead = "Pass the most parameters that a model may have, or None for no limit."
             _check.integer("max_params", self.max_params, least=1, instead=instead)
+        if self.max_flops is not None:
+            instead = "Pass the most operations that a row may take, or None for no limit."
+            _check.integer(_FLOPS, self.max_flops, least=1, instead=instead)
         if self.max_seconds is not None:
             instead = "Pass how many seconds a training may take, or None for no limit."
             _check.seconds("max_seconds_per_trial", self.max_seconds, instead=instead)
@@ -98,7 +105,7 @@ class Constraints:
 
         Args:
             trial: The running trial.
-            model: Its model, before training.
+            model: Its model, before training. If FLOPs are limited, the trial has recorded them.
 
         Returns:
             Why the trial ends here; None if it may train. Constraints that the builder has set by
@@ -109,6 +116,8 @@ class Constraints:
         """
         if self.max_params is not None:
             _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
+        if self.max_flops is not None:
+            _tell(trial, _FLOPS, _excess(TrialRecord(trial).flops or 0, self.max_flops))
         for name, function in self._of_models.items():
             for key, value in _numbers(name, function(trial, model)):
                 _tell(trial, key, value)
@@ -120,6 +129,8 @@ class Constraints:
     def _why(self, key: str, trial: optuna.Trial, model: keras.Model) -> str:
         if key == _SIZE:
             return f"{_SIZE}: {model.count_params():,} > {self.max_params:,}"
+        if key == _FLOPS:
+            return f"{_FLOPS}: {TrialRecord(trial).flops:,} > {self.max_flops:,}"
         return f"constraint {key}: {_optuna.as_known(trial).constraints[key]:.6g} > 0"
 
     def take_time(self, trial: optuna.Trial, seconds: float | None) -> None:

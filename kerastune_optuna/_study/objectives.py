@@ -13,8 +13,9 @@ from kerastune_optuna._study.monitor import Direction, Objective, parse_objectiv
 from kerastune_optuna._study.record import TrialRecord
 
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
+_SIZES = (TrialRecord.n_params, TrialRecord.flops)  # known before a model is trained
 # Measures of a trial as a whole, for which less is better.
-MEASURED = (TrialRecord.n_params, TrialRecord.seconds, "inference_ms")
+MEASURED = (*_SIZES, TrialRecord.seconds, "inference_ms")
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Objectives:
         return ", ".join(f"{one.direction} {one.name}" for one in self.each)
 
     @property
-    def need_size(self) -> bool:
-        """Whether the number of a model's parameters is an objective."""
-        return self.are_several and TrialRecord.n_params in self.names
+    def sizes(self) -> list[str]:
+        """The objectives that are sizes of a model: n_params, flops, both or neither."""
+        return [name for name in _SIZES if self.are_several and name in self.names]
 
 
 def names_of(study: optuna.Study) -> list[str]:

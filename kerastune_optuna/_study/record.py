@@ -89,6 +89,7 @@ class TrialRecord:
     inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
     forbidden_by = _Attr(str)  # the constraint that forbade it before its model was built
     n_params = _Attr(int)  # how many parameters its model has
+    flops = _Attr(int)  # how many floating-point operations its model takes for one row
     worker = _Attr(str, WORKER)  # the signature of the process that runs or ran it
 
     excluded = _SystemAttr(str, EXCLUDED)  # why the user has excluded it; see _storage/excluded.py

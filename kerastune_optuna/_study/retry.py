@@ -20,7 +20,7 @@ _MOST_DEATHS = 3  # a trial that fills the memory would kill one worker after an
 
 # The system attrs and the user attrs that a retry copies from its trial.
 _SAME = (TrialRecord.backup,)
-_SAME_OF_USER = (TrialRecord.seed, TrialRecord.confirms)
+_SAME_OF_USER = (TrialRecord.seed, TrialRecord.confirms, TrialRecord.flops)
 
 
 def lay_out(

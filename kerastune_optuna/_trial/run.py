@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna, _reason
+from kerastune_optuna import _check, _flops, _optuna, _reason
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
@@ -232,10 +232,12 @@ class TrialRun:
 
     def _broken(self, model: keras.Model, fit: FitArguments) -> str | None:
         """Return which constraint a configuration violates, or None."""
-        constraints = self._recipe.constraints
-        if self._recipe.objectives.need_size or constraints.are_there:
+        constraints, sizes = self._recipe.constraints, self._recipe.objectives.sizes
+        if sizes or constraints.are_there:
             make_ready_to_keep(model, fit)
             self._record.n_params = model.count_params()
+        if TrialRecord.flops in sizes or constraints.max_flops is not None:
+            self._record.flops = _flops.count(model, fit.specification_of_a_batch)
         return constraints.check(self._trial, model)
 
     def _fit(self, training: Training, model: keras.Model) -> None:
@@ -257,7 +259,7 @@ class TrialRun:
 
     def _take(self, training: Training, model: keras.Model) -> None:
         """Add a finished training to the series of the trial."""
-        scores = score(training, model) if training.came_to_its_end else ()
+        scores = score(training, model, self._record) if training.came_to_its_end else ()
         outcome, state = training.pruning.outcome(), training.best.best_or_last()
         self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 

@@ -11,21 +11,22 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from kerastune_optuna._study import MEASURED, Objective
+from kerastune_optuna._study import MEASURED, Objective, TrialRecord
 from kerastune_optuna._trial.training import Training
 
-_N_PARAMS, _SECONDS, _INFERENCE_MS = MEASURED
+_N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds in total, after which no further calls are measured
 
 
-def score(training: Training, model: keras.Model) -> list[float]:
+def score(training: Training, model: keras.Model, record: TrialRecord) -> list[float]:
     """Return the value of each objective.
 
     Args:
         training: A completed training.
         model: Its model, after training.
+        record: The record of its trial, which has the FLOPs if they are an objective.
 
     Raises:
         MetricNotFoundError: The logs lack a metric.
@@ -37,6 +38,8 @@ def score(training: Training, model: keras.Model) -> list[float]:
             return cast(float, training.pruning.best_value)  # every completed training has one
         if objective.name == _N_PARAMS:
             return float(model.count_params())
+        if objective.name == _FLOPS:
+            return float(cast(int, record.flops))
         if objective.name == _SECONDS:
             return training.watch.seconds
         if objective.name == _INFERENCE_MS:

@@ -176,6 +176,8 @@ def test_what_a_constraint_must_not_return(returned, text, quick):
     [
         ({"max_params": 0}, "max_params=0 is less than 1"),
         ({"max_params": "10k"}, "not a whole number"),
+        ({"max_flops": 0}, "max_flops=0 is less than 1"),
+        ({"max_flops": "big"}, "max_flops='big' of type str is not a whole number"),
         ({"max_seconds_per_trial": 0}, "leaves no time"),
         ({"max_seconds_per_trial": "1 h"}, "not a number of seconds"),
         ({"constraints": size_and_level}, "is not a list"),
@@ -276,6 +278,37 @@ def test_a_model_that_came_unbuilt_has_a_size_before_it_trains(make_tuner, searc
         search(tuner=tuner)
     (trial,) = tuner.study.trials
     assert (trial.user_attrs["n_params"], trial.user_attrs["epochs_run"]) == (15, 0)
+
+
+def test_no_model_over_the_limit_of_flops_trains(make_tuner, search):
+    """It is built from the data and counted: 4 numbers in, 3 out, each with a bias and softmax."""
+    tuner = make_tuner(build_unbuilt, n_trials=1, max_flops=23)
+    with pytest.raises(TooManyFailuresError, match="No model was trained"):
+        search(tuner=tuner)
+    (trial,) = tuner.study.trials
+    flops = trial.user_attrs["flops"]
+    assert flops >= 2 * 4 * 3
+    assert trial.user_attrs["stop_reason"] == f"max_flops: {flops} > 23"
+    assert trial.state is TrialState.PRUNED
+    assert trial.constraints == {"max_flops": flops / 23 - 1}
+
+
+def build_in_vain(trial):
+    """Return a model of whose Fourier transform TensorFlow has no count."""
+    model = build(trial)
+    model.add(keras.layers.Lambda(lambda x: keras.ops.fft((x, x))[0], output_shape=(1,)))
+    return model
+
+
+@pytest.mark.parametrize("options", [{"max_flops": 9}, {"objective": ["val_mae", "flops"]}])
+def test_a_model_that_cannot_be_counted_is_told_before_it_trains(quick, options):
+    """The first trial says what has no count, and nothing else is tried."""
+    tuner = quick(build_in_vain, **options)
+    why = r"FLOPs of the model 'untrained.*' cannot .* FFT\. Pass \"n_params\" as an objective and"
+    with pytest.raises(ArgumentError, match=why):
+        run(tuner)
+    assert [trial.state for trial in tuner.study.trials if trial.params] == [TrialState.FAIL]
+    assert not any(trial.intermediate_values for trial in tuner.study.trials)
 
 
 def test_a_study_may_get_constraints_later(quick):

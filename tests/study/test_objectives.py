@@ -50,6 +50,7 @@ def tuner(tmp_path_factory):
         ({"objective": ["val_loss", "val_mine"]}, "cannot tell whether 'val_mine'"),
         ({"objective": ["n_params", "seconds"]}, "says nothing about what a model has learned"),
         ({"objective": "n_params", "direction": "minimize"}, r'like \["val_accuracy", "n_params"'),
+        ({"objective": "flops", "direction": "minimize"}, r'like \["val_accuracy", "flops"'),
         ({"direction": "minimize"}, "does not match 2 objectives"),
         ({"direction": ["minimize"]}, "does not match 2 objectives"),
         ({"direction": ["minimize", "up"]}, "direction='up' is not a choice"),
@@ -115,15 +116,15 @@ def test_no_trial_of_the_front_is_the_best(ask, tuner):
         ask(tuner)
 
 
-def check_pruned(trials):
+def check_pruned(trials, size="n_params"):
     """Check that some were, each at all its epochs behind a COMPLETE one that is no larger."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
     assert pruned
     for trial in pruned:
-        size, reports = trial.user_attrs["n_params"], trial.intermediate_values
+        reports = trial.intermediate_values
         assert any(
             other.state is TrialState.COMPLETE
-            and other.user_attrs["n_params"] <= size
+            and other.user_attrs[size] <= trial.user_attrs[size]
             and all(other.intermediate_values[step] < reports[step] for step in reports)
             for other in trials
         )
@@ -215,6 +216,21 @@ def test_time_is_measured(search):
     assert 0 < milliseconds < 1000 * seconds
     best = history(tuner, 0)[trial.user_attrs["best_epoch"]]
     assert [accuracy, loss] == [float(best["val_accuracy"]), float(best["val_loss"])]
+
+
+def test_flops_are_counted_and_trials_pruned_by_them(quick):
+    """A study that goes on has them in each trial, and a repeat has those of its trial."""
+    for n_trials in (12, 16):
+        tuner = quick(build, ["val_mae", "flops"], n_trials=n_trials, sampler="random")
+        tuner.study.enqueue_trial({"units": 5, "level": 0.0})
+        trials = run(tuner).study.trials
+    check_pruned(trials, "flops")
+    table = tuner.results()
+    # Each unit multiplies, adds and has a bias, and the last layer multiplies and adds it.
+    assert table["flops"].tolist() == [5 * trial.params["units"] + 1 for trial in trials]
+    done = table[table["state"] == "COMPLETE"]
+    assert done["values_flops"].tolist() == done["flops"].tolist()
+    assert sum("repeat_of" in trial.user_attrs for trial in trials) == 1
 
 
 def test_confirm_is_for_one_objective(tuner):

@@ -1,0 +1,157 @@
+"""The floating-point operations of a model's forward pass, counted by the tools of its backend."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from kerastune_optuna import _reason
+from kerastune_optuna._backend import seeds_kept
+from kerastune_optuna._exceptions import ArgumentError
+
+# TensorFlow has no count for many operations. Most of them take no time, but not these.
+_HEAVY = re.compile(r"Conv|MatMul|Dot|Einsum|RNN|FFT|PyFunc|Xla|^(Stateless)?(While|If|Case)$")
+# XLA counts a loop as one pass, and does not know what cuDNN does.
+_UNCOUNTED_BY_XLA = re.compile(r"stablehlo\.while|@__cudnn\w+")
+
+
+def count(model: keras.Model, batch: Callable[[], Any]) -> int:
+    """Return how many floating-point operations a forward pass of one row takes.
+
+    Nothing of the model or of the generators changes.
+
+    Args:
+        model: A model that has its variables.
+        batch: Returns a symbolic batch of the data, if the model does not say what it takes.
+
+    Raises:
+        ArgumentError: They cannot be counted.
+    """
+    backend = keras.backend.backend()
+    counted = {"tensorflow": _with_tensorflow, "jax": _with_jax, "torch": _with_torch}[backend]
+    try:
+        with seeds_kept():
+            return int(counted(model, _row(model, batch)))
+    except Exception as error:  # layers of the user may raise anything
+        if _reason.is_of_memory(error):
+            raise
+        why = error if isinstance(error, NotImplementedError) else _reason.told(error)
+        raise ArgumentError(
+            f"The FLOPs of the model {model.name!r} cannot be counted with {backend}: {why}. Pass "
+            '"n_params" as an objective and max_params= instead of "flops" and max_flops=.'
+        ) from error
+
+
+def _row(model: keras.Model, batch: Callable[[], Any]) -> Any:
+    """Return symbolic inputs of one row, of the data if the model leaves some sizes open."""
+    own = getattr(model, "inputs", None) or [None]  # a subclassed model has none
+    if all(isinstance(one, keras.KerasTensor) and None not in one.shape[1:] for one in own):
+        inputs = own[0] if isinstance(model, keras.Sequential) else model.input
+    else:
+        inputs = keras.utils.unpack_x_y_sample_weight(batch())[0]
+    return keras.tree.map_structure(_of_one_row, inputs)
+
+
+def _of_one_row(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    if None in tensor.shape[1:]:
+        raise NotImplementedError(f"the shape of its input, {tensor.shape}, is open")
+    return keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype)
+
+
+def _with_tensorflow(model: keras.Model, inputs: Any) -> int:
+    """Count with the statistics of TensorFlow's profiler, which itself leaves out functions."""
+    import tensorflow as tf
+    from tensorflow.python.profiler.internal import flops_registry  # noqa: F401 # fills a registry
+
+    def forward(given: Any) -> Any:
+        return model(given, training=False)
+
+    specs = keras.tree.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), inputs)
+    return _of_graph(tf.function(forward).get_concrete_function(specs).graph)
+
+
+def _of_graph(graph: Any) -> int:
+    """Return the FLOPs of what the outputs need: Keras calls the cell of an RNN once in vain."""
+    needed, waiting = set(), [output.op for output in graph.outputs]
+    while waiting:
+        if (operation := waiting.pop()) not in needed:
+            needed.add(operation)
+            waiting += [one.op for one in operation.inputs]
+    return sum(map(_of_operation, needed))
+
+
+def _of_operation(operation: Any) -> int:
+    is_loop = operation.type.endswith("While")
+    times = _most_passes(operation) if is_loop else 1
+    if times and (function := operation.node_def.attr["body" if is_loop else "f"].func.name):
+        return times * _of_graph(operation.graph._get_function(function).graph)
+    counted = (_of_einsum if operation.type == "Einsum" else _statistic)(operation)
+    if counted is None and _HEAVY.search(operation.type):
+        raise NotImplementedError(f"TensorFlow does not count its operation {operation.type}")
+    return int(counted or 0)
+
+
+def _most_passes(loop: Any) -> int:
+    """Return the limit of a loop, which is its second input; 0 if it is unknown or -1, for none."""
+    from tensorflow import get_static_value
+
+    limit = loop.inputs[1]  # for Keras's RNNs, the longest of one row
+    passes = get_static_value(limit.op.inputs[0] if limit.op.type == "Max" else limit)
+    return 0 if passes is None else max(0, int(passes.max()))
+
+
+def _of_einsum(operation: Any) -> int | None:
+    """Return what a product of two tensors takes, of which TensorFlow has no statistic."""
+    labels = operation.get_attr("equation").decode().partition("->")[0].split(",")
+    sizes: dict[str, int | None] = {}
+    for names, tensor in zip(labels, operation.inputs, strict=True):
+        sizes |= dict(zip(names, tensor.shape.as_list(), strict=False))
+    known = [size for label, size in sizes.items() if size is not None and label != "."]
+    return 2 * math.prod(known) if len(labels) == 2 and len(known) == len(sizes) else None
+
+
+def _statistic(operation: Any) -> Any:
+    """Return the FLOPs of an operation; None if TensorFlow or a size in the graph is lacking."""
+    from tensorflow.python.framework import ops
+    from tensorflow.python.util import deprecation
+
+    with deprecation.silence():  # an error that passed through it would keep it silent
+        try:
+            return ops.get_stats_for_node_def(operation.graph, operation.node_def, "flops").value
+        except ValueError:
+            return None
+
+
+def _with_jax(model: keras.Model, inputs: Any) -> int:
+    """Count with XLA's cost analysis, before XLA compiles anything."""
+    import jax
+
+    def forward(values: Any, given: Any) -> Any:
+        with keras.StatelessScope(state_mapping=zip(model.variables, values, strict=True)):
+            return model(given, training=False)
+
+    given = [one.value for one in model.variables], inputs
+    shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), given)
+    lowered = jax.jit(forward).lower(*shapes)
+    if (found := _UNCOUNTED_BY_XLA.search(lowered.as_text())) is not None:
+        raise NotImplementedError(f"XLA does not count {found[0]} (an RNN needs unroll=True)")
+    return int(lowered.cost_analysis().get("flops", 0))
+
+
+def _with_torch(model: keras.Model, inputs: Any) -> int:
+    """Count with PyTorch's FlopCounterMode, which needs a row to run on."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    row = keras.tree.map_structure(lambda one: keras.ops.zeros(one.shape, one.dtype), inputs)
+    # Without these, it would leave out the attention of a CPU, and the RNNs of a GPU.
+    plainly = sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False)
+    counter = FlopCounterMode(display=False)
+    with plainly[0], plainly[1], keras.StatelessScope(), torch.no_grad(), counter:
+        model(row, training=False)
+    return int(counter.get_total_flops())
