@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,19 @@ def test_confirm_says_what_was_luck(tmp_path):
     assert round(told, 4) == float(re.search(r"Accuracy on the held-out rows: (\S+)", printed)[1])
 
 
+@pytest.mark.nightly
+def test_outer_folds_are_scored_alike_however_many_run_at_a_time(tmp_path):
+    """Two at a time, one at a time, and again without a trial: each run prints the same scores."""
+    printed = run("nested_cv.py", tmp_path)
+    (alone := tmp_path / "alone").mkdir()
+    assert run("nested_cv.py", alone, "1") == run("nested_cv.py", alone) == printed
+    scores = re.findall(r"^Fold \d: inner \S+, outer (\S+) with units=", printed, re.MULTILINE)
+    assert len(scores) == 5
+    mean = float(re.search(r"no search saw: (\S+) ± ", printed)[1])
+    assert mean == pytest.approx(sum(map(float, scores)) / 5, abs=1e-4)
+    assert mean > 0.9
+
+
 @pytest.mark.slow
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
@@ -224,6 +238,7 @@ HANDING_OUT = [
     ("tabular.py", ["batch_size=", "activation="], 0.9, NIGHTLY),
     ("tuned_pipeline.py", ["scaler=", "n_columns="], 0.9, NIGHTLY),
     ("from_keras_tuner.py", [r"Best batch size: (8|16|32), of \{'layers': "], 0, NIGHTLY),
+    ("lora.py", [r"Trained weights: \d{2,4} of \d{5}"], 0.7, NIGHTLY),
     ("parallel.py", TWELVE, 0, SLOW),
     ("dask_cluster.py", TWELVE, 0, NIGHTLY),
     ("ray_cluster.py", TWELVE, 0, NIGHTLY),
@@ -236,8 +251,9 @@ HANDING_OUT = [
 )
 def test_an_example_hands_out_its_best_model(name, told, least, tmp_path):
     """The model's accuracy is the best value of the study, and each says what it is there for."""
-    if name == "ray_cluster.py":
-        pytest.importorskip("ray", reason="ray is not installed; .ci/nightly installs it")
+    needed = {"lora.py": "keras_hub", "ray_cluster.py": "ray"}.get(name)
+    if needed is not None and find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed; .ci/nightly installs it")
     printed = run(name, tmp_path)
     assert [one for one in told if not re.search(one, printed)] == []
     accuracy = float(re.search(r"Accuracy of the (?:best|saved) .*: (\S+)", printed)[1])
