@@ -152,10 +152,10 @@ class FitArguments:
         if self.is_free:
             return self
         x, y, validation = (None if is_loader(one) else one for one in self.data.values())
-        given = self.others.get
         if not is_loader(self.x):
-            check_training_data(x, y, given("sample_weight"), given("steps_per_epoch"))
-        check_validation_data(validation, self.validation_split, given("validation_steps"), x)
+            check_training_data(x, y, self.others)
+        steps = self.others.get("validation_steps")
+        check_validation_data(validation, self.validation_split, steps, x)
         return self
 
     def as_keywords(self) -> dict[str, Any]:
