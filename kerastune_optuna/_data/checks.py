@@ -264,6 +264,11 @@ def count_rows(data: Any) -> int | None:
         return None
 
 
+def may_end(data: Any) -> bool:
+    """Whether a tf.data.Dataset does not tell whether it ends, and when."""
+    return hasattr(data, "cardinality") and _cardinality(data) == _UNKNOWN
+
+
 def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
     """Return how many batches arrays or a tf.data.Dataset have for training; None if unknown."""
     if hasattr(data, "cardinality"):
