@@ -164,6 +164,7 @@ def test_the_readmes_example_runs(tmp_path):
 @pytest.mark.nightly
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, of all data of Grain
 def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     """All Python blocks of a guide, one after the other, are a program that ends well."""
     program = "\n".join(blocks(guide))

@@ -5,22 +5,33 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, KeysView, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastune_optuna._backend import batch_size_of
+from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 # Classes from which Model.fit reads batches, by package and name, so that neither is imported.
-_LOADERS = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
-_LOADERS |= {("torch", "DataLoader")}
+_OF_GRAIN = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
+_LOADERS = {("torch", "DataLoader"), *_OF_GRAIN}
 _ENDLESS = 1 << 40  # rows or batches; an endless repeat() of Grain has a length of sys.maxsize
+_HUGGING_FACE = (
+    'Pass its columns as arrays, like dataset.with_format("numpy")["x"][:], or batches: '
+    'dataset.to_tf_dataset(batch_size=32, columns="x", label_cols="y").'
+)
+# Classes that Model.fit does not take, and what to pass instead.
+_BARE = {
+    **dict.fromkeys((("datasets", "Column"), ("datasets", "Dataset")), _HUGGING_FACE),
+    ("datasets", "DatasetDict"): f"Take one of its datasets. {_HUGGING_FACE}",
+    ("datasets", "IterableDataset"): "Pass a function that returns a generator of batches.",
+    ("torch", "Dataset"): "Pass torch.utils.data.DataLoader(dataset, batch_size=32).",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +97,13 @@ def begun(data: Any) -> Any:
     return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
-def check_training_data(x: Any, y: Any, weights: Any, steps_per_epoch: int | None) -> None:
+def check_training_data(x: Any, y: Any, others: Mapping[str, Any]) -> None:
     """Reject training data on which no epoch could run.
+
+    Args:
+        x: The data.
+        y: Its targets, unless it contains them.
+        others: The other arguments of Model.fit.
 
     Raises:
         ArgumentError: The data is missing, empty, endless, uneven, or can be read only once.
@@ -97,15 +113,21 @@ def check_training_data(x: Any, y: Any, weights: Any, steps_per_epoch: int | Non
             "x=None is no training data. Pass data that Model.fit takes, or a function "
             "that returns it, without arguments or of the trial."
         )
-    _check_one("x", x, steps_per_epoch, "steps_per_epoch")
+    _check_one("x", x, others.get("steps_per_epoch"), "steps_per_epoch")
     if not makes_batches(x):
         _check_even("x", x, "y", y)
-        _check_even("x", x, "sample_weight", weights, "weights")
-    elif y is not None:
-        raise ArgumentError(
-            f"y was passed with x of type {type(x).__name__}, whose batches already contain the "
-            "targets. Leave y out."
-        )
+        _check_even("x", x, "sample_weight", others.get("sample_weight"), "weights")
+        return
+    batches = f"was passed with x of type {type(x).__name__}, whose batches"
+    if y is not None:
+        raise ArgumentError(f"y {batches} already contain the targets. Leave y out.")
+    is_unweighted = isinstance(x, GeneratorFunction) or not _classes(x).isdisjoint(_LOADERS)
+    for name in ("sample_weight", "class_weight")[: 1 + is_unweighted]:
+        if others.get(name) is not None:
+            raise ArgumentError(
+                f"{name} {batches} must contain the weights for Model.fit. Leave {name} out, and "
+                "let the batches be (x, y, sample_weight)."
+            )
 
 
 def check_validation_data(
@@ -146,7 +168,7 @@ def _check_split(split: object, x: Any) -> None:
 
 
 def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None:
-    """Reject one source of batches that is empty, endless, or can be read only once."""
+    """Reject one source of batches that has none, is endless, or can be read only once."""
     if isinstance(data, Iterator):
         raise ArgumentTypeError(
             f"{name} is a {type(data).__name__}, which can be read only once, but each trial reads "
@@ -157,14 +179,24 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
             f"{name} is a function that returns a generator, of which Keras reads only two batches "
             f"after the first epoch. Pass {steps_name}=, and let the generator be endless."
         )
+    if instead := next((_BARE[one] for one in _classes(data) if one in _BARE), None):
+        raise ArgumentTypeError(
+            f"{name} is a {type(data).__name__}, which Model.fit does not take. {instead}"
+        )
     size = _size(data)
-    if size == 0:
+    batch = _first(data) if size != 0 and _is_of_grain(data) else ()
+    if size == 0 or batch is None:
         use = "validate" if name.startswith("validation") else "train"
         raise ArgumentError(f"{name} is empty: there is nothing to {use} on. Pass one row or more.")
     if size == _INFINITE and steps is None:
         raise ArgumentError(
             f"{name} is endless (repeat()), so an epoch would never end. Pass {steps_name}=, or "
             "a dataset without repeat()."
+        )
+    if not _are_batches(batch):
+        raise ArgumentError(
+            f"{name} gives single rows, but Model.fit takes batches. Call batch(32) of the "
+            "dataset, or give the DataLoader operations=[grain.transforms.Batch(32)]."
         )
 
 
@@ -174,8 +206,39 @@ def _size(data: Any) -> int | None:
         size = _cardinality(data)
         is_empty = size == _UNKNOWN and next(iter(data), None) is None
         return 0 if is_empty else size
-    rows = count_rows(data)
+    rows = count_rows(_source_of_grain(data) if _is_of_grain(data) else data)
     return _INFINITE if rows is not None and rows >= _ENDLESS else rows
+
+
+def _is_of_grain(data: Any) -> bool:
+    return not _classes(data).isdisjoint(_OF_GRAIN)
+
+
+def _source_of_grain(data: Any) -> Any:
+    """Return the part of a pipeline of Grain that has a length; its end may have none."""
+    data = getattr(data, "_sampler", data)  # of a DataLoader; Keras reads it, too
+    while not hasattr(data, "__len__") and _passes_all_on(data):
+        (data,) = data.parents
+    return data
+
+
+def _passes_all_on(data: Any) -> bool:
+    """Whether a step of a pipeline is endless if its source is; the user's own may not be."""
+    kind = type(data)
+    is_known = kind.__module__.startswith("grain.") and kind.__name__ != "LimitIterDataset"
+    return is_known and len(getattr(data, "parents", ())) == 1
+
+
+def _first(data: Any) -> Any:
+    """Return the first batch of Grain's data, which begins anew each time; None if it is empty."""
+    with undisturbed():
+        return next(iter(data), None)
+
+
+def _are_batches(batch: Any) -> bool:
+    """Whether all parts have the same number of rows, unlike most parts of a single row."""
+    shapes = {tuple(np.shape(leaf))[:1] for leaf in keras.tree.flatten(batch) if leaf is not None}
+    return () not in shapes and len(shapes) < 2
 
 
 def _cardinality(dataset: Any) -> int:
@@ -199,6 +262,11 @@ def count_rows(data: Any) -> int | None:
         return len(data)
     except TypeError:  # a DataLoader over an IterableDataset has a __len__ that raises
         return None
+
+
+def may_end(data: Any) -> bool:
+    """Whether a tf.data.Dataset does not tell whether it ends, and when."""
+    return hasattr(data, "cardinality") and _cardinality(data) == _UNKNOWN
 
 
 def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
@@ -235,9 +303,14 @@ def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
 
 def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that contain the targets, unlike arrays."""
-    classes = {(one.__module__.partition(".")[0], one.__name__) for one in type(data).__mro__}
     is_ours = isinstance(data, keras.utils.PyDataset | GeneratorFunction)
-    return hasattr(data, "element_spec") or is_ours or not classes.isdisjoint(_LOADERS)
+    return hasattr(data, "element_spec") or is_ours or not _classes(data).isdisjoint(_LOADERS)
+
+
+def _classes(data: Any) -> KeysView[tuple[str, str]]:
+    """Return the package and the name of the data's class and of those that it inherits from."""
+    names = ((one.__module__.partition(".")[0], one.__name__) for one in type(data).__mro__)
+    return dict.fromkeys(names).keys()  # in their order
 
 
 def targets_of(data: Any) -> Any:

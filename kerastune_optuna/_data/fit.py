@@ -19,6 +19,7 @@ from kerastune_optuna._data.checks import (
     count_batches,
     is_loader,
     makes_batches,
+    may_end,
     open_data,
     open_parcel,
     shape_of_a_batch,
@@ -152,10 +153,10 @@ class FitArguments:
         if self.is_free:
             return self
         x, y, validation = (None if is_loader(one) else one for one in self.data.values())
-        given = self.others.get
         if not is_loader(self.x):
-            check_training_data(x, y, given("sample_weight"), given("steps_per_epoch"))
-        check_validation_data(validation, self.validation_split, given("validation_steps"), x)
+            check_training_data(x, y, self.others)
+        steps = self.others.get("validation_steps")
+        check_validation_data(validation, self.validation_split, steps, x)
         return self
 
     def as_keywords(self) -> dict[str, Any]:
@@ -200,7 +201,8 @@ class FitArguments:
     def steps_of_an_epoch(self) -> int | None:
         """Return how many batches an epoch trains on; None if only training shows it."""
         steps = self.others.get("steps_per_epoch")
-        if steps is None:
+        # Where data ends unforeseen, Keras counts a step too many, but not within calls of several.
+        if steps is None or may_end(self.x):
             steps = count_batches(self.x, self._batch_size, self.validation_split)
         return steps
 

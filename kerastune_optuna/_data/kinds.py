@@ -44,7 +44,7 @@ def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
 
 def _fault(leaf: Any) -> str | None:
     """Return what Keras does not take in an array and what to pass instead, or None."""
-    if not getattr(leaf, "shape", ()):
+    if not getattr(leaf, "shape", ()) or not (hasattr(leaf, "dtype") or hasattr(leaf, "columns")):
         return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
     has_texts = keras.backend.backend() == "tensorflow"
     instead = _NUMBERS + _OR_TEXTS * has_texts

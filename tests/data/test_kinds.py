@@ -143,8 +143,27 @@ def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
 def test_a_dataset_of_pytorch_wants_a_loader(search, data):
     """Model.fit takes its rows from a DataLoader alone, and the error says so."""
     _, rows = torch_and_rows(data)
-    with pytest.raises(ArgumentTypeError, match=r"TensorDataset.* or a DataLoader"):
+    with pytest.raises(ArgumentTypeError, match=r"TensorDataset.*Pass torch.utils.data.DataLoader"):
         search(fit={"x": rows, "y": None})
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("form", ["Dataset", "DatasetDict", "Column", "IterableDataset"])
+def test_a_dataset_of_hugging_face_wants_arrays_or_batches(search, data, form):
+    """Model.fit does not take it, and the error says which of its methods give what it takes."""
+    datasets = pytest.importorskip("datasets", reason=".ci/nightly installs datasets, CI does not")
+    rows = datasets.Dataset.from_dict({"x": data[0], "y": data[1]}).with_format("numpy")
+    forms = {
+        "Dataset": rows,
+        "DatasetDict": datasets.DatasetDict(train=rows),
+        "Column": rows["x"],
+        "IterableDataset": rows.to_iterable_dataset(),
+    }
+    instead = "a generator of batches" if form == "IterableDataset" else "with_format.*to_tf_data"
+    with pytest.raises(ArgumentTypeError, match=f"x is a {form}, which Model.fit .*{instead}"):
+        search(fit={"x": forms[form], "y": None})
+    arrays = {"x": rows["x"][:], "y": rows["y"][:]}
+    assert search(n_trials=1, study_name="b", fit=arrays).best_value > 0
 
 
 def test_a_dataset_without_targets_is_refused_before_training(search, data):

@@ -81,6 +81,7 @@ def test_an_epoch_is_one_call():
     [
         (build, {"epochs": 15}),  # 195 steps do not pay for the tracing
         (build, {"x": UNKNOWN, "y": None}),
+        (build, {"x": UNKNOWN, "y": None, "steps_per_epoch": 12}),  # it may end within an epoch
         (lambda: build(run_eagerly=True), {}),
         (build, {"callbacks": [keras.callbacks.TerminateOnNaN()]}),
         (build, {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]}),

@@ -199,6 +199,32 @@ def loader(x, y, shuffle=False):
     return DataLoader(TensorDataset(torch.tensor(x), torch.tensor(y)), BATCH, shuffle)
 
 
+def grain_rows(x, y, shuffled=False):
+    """Return a dataset of Grain, in batches."""
+    import grain
+
+    rows = grain.MapDataset.source(list(zip(x, y, strict=True)))
+    return (rows.shuffle(seed=3) if shuffled else rows).batch(BATCH)
+
+
+def grain_read(x, y):
+    """Return a dataset of Grain that is shuffled and can only be read in order."""
+    return grain_rows(x, y, shuffled=True).to_iter_dataset()
+
+
+def grain_endless(x, y):
+    return grain_rows(x, y, shuffled=True).repeat()
+
+
+def grain_loader(x, y):
+    """Return a loader of Grain."""
+    import grain
+
+    sampler = grain.samplers.IndexSampler(len(x), shuffle=True, seed=3, num_epochs=1)
+    rows, batch = list(zip(x, y, strict=True)), [grain.transforms.Batch(BATCH)]
+    return grain.DataLoader(data_source=rows, sampler=sampler, operations=batch)
+
+
 def tensors():
     return keras.tree.map_structure(ops.convert_to_tensor, table())
 
@@ -329,6 +355,11 @@ ANIMALS = {
     "py_dataset_workers": of_table(partial(Batches, workers=2), Batches),
     "torch_loader": of_table(loader),
     "torch_loader_shuffled": of_table(partial(loader, shuffle=True), loader),
+    "grain_map": of_table(partial(grain_rows, shuffled=True), grain_rows),
+    "grain_iter": of_table(grain_read, build=small_unbuilt),
+    "grain_loader": of_table(grain_loader),
+    "grain_endless": of_table(grain_endless, grain_rows, fit={"steps_per_epoch": 3}),
+    "grain_function": of_table(later(grain_read), later(grain_loader)),
     "tensors": Animal(small, tensors),
     "frames": Animal(small, frames),
     "frames_with_holes": Animal(imputing, with_holes),
