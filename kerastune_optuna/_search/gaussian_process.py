@@ -65,7 +65,7 @@ class GaussianProcessSampler(BaseSampler):
         independent_sampler: BaseSampler | None = None,
         priors: Mapping[str, Any] | None = None,
     ) -> None:
-        self._priors, self._believes = Priors.of(priors), False
+        self._priors, self._hold, self._believes = Priors.of(priors), True, False
         self.seed, self._n_startup_trials = seed, n_startup_trials
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
@@ -88,9 +88,11 @@ class GaussianProcessSampler(BaseSampler):
     ) -> dict[str, Any]:
         begun = _optuna.known_trials(study, _BEGUN)
         complete = [one for one in begun if one.state is TrialState.COMPLETE]
+        done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
+        if self._priors.each and search_space and done:
+            self._judge(study, Box(search_space), done)
         if not search_space or len(complete) < self._n_startup_trials:
             return {}
-        done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
         running = [one for one in begun if one.state is TrialState.RUNNING]
         with _libraries().limit(limits=1, user_api="blas"):
             scores = _scores(study, done, self._rng)
@@ -98,6 +100,12 @@ class GaussianProcessSampler(BaseSampler):
         storage = _optuna.storage_of(study)
         storage.set_trial_system_attr(_optuna.id_of(trial), _DRAWN, json.dumps(drawn))
         return drawn
+
+    def _judge(self, study: optuna.Study, box: Box, done: Sequence[FrozenTrial]) -> None:
+        """Leave priors aside in this trial if they do not hold in those that have ended."""
+        points = box.points([one.params for one in done])
+        self._hold = self._priors.hold(box, points, _scores(study, done, self._rng))
+        self._believes = self._believes and self._hold
 
     def _drawn(
         self,
@@ -115,7 +123,8 @@ class GaussianProcessSampler(BaseSampler):
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
             known = known.and_those(points)
-        candidates = Candidates(box, process, known, self._rng, self._priors, len(done))
+        priors = self._priors if self._hold else Priors()
+        candidates = Candidates(box, process, known, self._rng, priors, len(done))
         return box.params(candidates.best())
 
     def sample_independent(

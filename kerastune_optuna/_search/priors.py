@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from scipy.stats import rankdata
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -20,6 +21,7 @@ from kerastune_optuna._search.process import Floats
 _SPREADS = {"high": 0.1, "medium": 0.2, "low": 0.4}
 _OTHERS = {"high": 0.1, "medium": 0.25, "low": 0.5}
 _FLOOR = 0.05  # of the density at the expected value: what lies far from it stays possible
+_FEWEST = 4  # trials from which it is judged whether a prior holds
 _STRENGTH = 10.0  # trials after which a prior counts as much as one trial, as in PiBO
 _INSTEAD = (
     'Pass a dict like {"learning_rate": 1e-3}, or {"learning_rate": (1e-3, "high")} with one of '
@@ -64,21 +66,40 @@ class Priors:
         """The expected values by the names of their parameters."""
         return {name: one.value for name, one in self.each.items()}
 
+    def hold(self, box: Box, points: Points, scores: Floats) -> bool:
+        """Whether trials that lie near to what is expected are better than the others so far.
+
+        A wrong prior would otherwise cost as many trials as a right one saves.
+
+        Args:
+            box: The configurations.
+            points: Those of the trials that have ended.
+            scores: What they came to, of which more is better.
+        """
+        near = self._logarithm(box, points)
+        if len(scores) < _FEWEST or np.ptp(near) == 0 or np.ptp(scores) == 0:
+            return True
+        return bool(np.corrcoef(rankdata(near), rankdata(scores))[0, 1] > 0)
+
     def weight(self, box: Box, points: Points, trials: int) -> Floats:
         """Return what to add to the logarithm of the improvement at some points.
 
         Args:
             box: The configurations.
             points: Some of them.
-            trials: How many trials the process knows.
+            trials: How many trials have ended.
         """
+        return self._logarithm(box, points) * _STRENGTH / max(trials, 1)
+
+    def _logarithm(self, box: Box, points: Points) -> Floats:
+        """Return the logarithm of the density at some points."""
         total = np.zeros(len(points.places))
         for column, name in enumerate(box.names):
             if (prior := self.each.get(name)) is not None:
                 center = box.points([{name: prior.value}]).places[0, column]
                 density = self._density(box, points.places[:, column], column, center, prior)
                 total += np.where(points.asked[:, column], np.log(density), 0.0)
-        return total * _STRENGTH / max(trials, 1)
+        return total
 
     def _density(
         self, box: Box, places: Floats, column: int, center: float, prior: Prior
