@@ -91,8 +91,9 @@ class OptunaTuner:
             Default 1. The mean of the executions counts, for the pruner too; the weights of the
             best execution are kept.
         keep_best: How many trials keep their weights; with several objectives, the whole front
-            does. With 0, histories are not kept either. Default None: as many as before, or 1 in a
-            new study. If the number is smaller than before, the other weights are deleted.
+            does. With 0, histories are not kept either. Default None: as many as before, or 5 in a
+            new study; if one of these takes more than 100 MB, a line says so. If the number is
+            smaller than before, the other weights are deleted.
         max_params: The most parameters that a model may have; larger models are not trained.
             Default None: no limit.
         max_seconds_per_trial: Seconds after which the training of a trial is stopped. Default None:
@@ -501,7 +502,8 @@ class OptunaTuner:
         """Rebuild the models of the best `n` trials, the best first.
 
         Args:
-            n: Number of models, at most `keep_best` and at most the number of COMPLETE trials.
+            n: Number of models, at most `keep_best`, by default 5, and at most the number of
+                COMPLETE trials.
 
         Returns:
             The models, compiled, each with the weights of its best epoch.

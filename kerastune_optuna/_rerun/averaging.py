@@ -31,11 +31,11 @@ class Values:
 
     def to_mean(self, output: NDArray[Any]) -> NDArray[Any]:
         """Return what is averaged of a predicted output."""
-        return output.astype("float64")
+        return np.asarray(output, "float64")
 
     def from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
         """Return an output of which `to_mean` makes this mean."""
-        return mean.astype("float32")
+        return np.asarray(mean, "float32")
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Logits(Values):
 
     def to_mean(self, output: NDArray[Any]) -> NDArray[Any]:
         """Return the probabilities of predicted logits."""
-        return np.asarray(special.softmax(output.astype("float64"), axis=self.axis))
+        return np.asarray(special.softmax(np.asarray(output, "float64"), axis=self.axis))
 
     def from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
         """Return the logits of probabilities."""
-        return np.log(np.maximum(mean, _TINY)).astype("float32")
+        return np.asarray(np.log(np.maximum(mean, _TINY)), "float32")
 
 
 class LogitsOfTwo(Values):
@@ -74,11 +74,11 @@ class LogitsOfTwo(Values):
 
     def to_mean(self, output: NDArray[Any]) -> NDArray[Any]:
         """Return the probabilities of predicted logits."""
-        return np.asarray(special.expit(output.astype("float64")))
+        return np.asarray(special.expit(np.asarray(output, "float64")))
 
     def from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
         """Return the logits of probabilities."""
-        return np.asarray(special.logit(np.clip(mean, _TINY, 1 - 1e-16))).astype("float32")
+        return np.asarray(special.logit(np.clip(mean, _TINY, 1 - 1e-16)), "float32")
 
 
 def _log_of_mean(logs: Sequence[Any], weights: Sequence[float]) -> Any:

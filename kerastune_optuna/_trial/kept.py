@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
-from kerastune_optuna._storage import StoreAwayError, StoreSource
+from kerastune_optuna._storage import StoreAwayError, StoreSource, artifacts
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
 from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
@@ -28,7 +28,8 @@ _ON_TRIAL_ALONE = (
     "Let build_model depend only on its trial, not on chance or earlier calls, and let its own fit "
     "keep the layers of the model that it gets."
 )
-_UNASKED = 1  # how many trials keep their weights if no search has set a number
+_UNASKED = 5  # how many trials keep their weights if no search has set a number
+_LARGE = 100e6  # bytes of weights of which the user is told, unless another number was asked for
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:
@@ -149,10 +150,21 @@ def save(
                 batch = builds.specification_of_a_batch()
             TrialRecord(trial).inputs = json.dumps(remember(model, batch))
         if not recipe.rebuilt:
+            _tell_of_size(recipe, model)
             _rebuild_once(recipe, trial)
     except TunerError as error:
         return error
     return None
+
+
+def _tell_of_size(recipe: Recipe, model: keras.Model) -> None:
+    """Print how much disk large models take, if the number that are kept is the default."""
+    size, objectives = artifacts.size_of(model), recipe.objectives
+    if size > _LARGE and recipe.keep_best == _UNASKED and not objectives.are_several:
+        _signals.tell(
+            f"The best {_UNASKED} models are kept, and one takes {size / 1e6:.0f} MB on disk. Pass "
+            "keep_best=1 to keep only the best model."
+        )
 
 
 def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:

@@ -11,12 +11,19 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, BuilderError, WeightsError
+from kerastune_optuna._rerun import greedy
 from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Untrained, run, tuner_in
 
 X, Y = in_classes(96)
 HELD = X[72:], Y[72:]
 TARGETS = {"classes": Y, "two": (Y > 0).astype("int64"), "value": X.sum(axis=1)}
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Draw few samples of rows, since no test looks at how exact an interval is."""
+    monkeypatch.setattr(greedy, "_DRAWS", 10)
 
 
 def compiled(model, **given):
@@ -90,6 +97,7 @@ def searched(search, build, objective, targets="classes", **options):
     return search(build, objective, **{"n_trials": 3, "keep_best": 3, **options}, fit=fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model_is_the_weighted_mean_and_has_the_value_of_the_table(search, kind):
     """Probabilities or values are averaged, and evaluate() says what the result says."""
@@ -135,6 +143,7 @@ def test_the_weights_are_those_that_suit_the_rows(tmp_path):
     assert found.intervals[0] == pytest.approx((0, 0), abs=1e-6), "all rows are equal"
 
 
+@pytest.mark.slow
 def test_kept_models_alone_take_part(tmp_path):
     """A trial that lost its weights before keep_best= was raised is left out, and top= counts."""
     constants(tmp_path, 0.4, 0.2, keep_best=1)
@@ -163,6 +172,7 @@ class Batches(keras.utils.PyDataset):
         return HELD[0][rows], HELD[1][rows]
 
 
+@pytest.mark.slow
 def test_batches_give_what_arrays_give(search):
     """Whatever brings the rows, and in whatever order, the weights and the value are the same."""
     tuner = searched(search, build_eager, "val_loss")
@@ -172,6 +182,7 @@ def test_batches_give_what_arrays_give(search):
         assert found.value == pytest.approx(of_arrays.value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_result_says_which_rows_chose(search):
     """Values on the validation data of the search are called optimistic, with the trial's own."""
     tuner = searched(search, build_eager, "val_accuracy")
