@@ -114,6 +114,7 @@ class Pool:
         known = {number: of for number, of in graphs.items() if of is not None}
         _check_equal("take", known)
         self._inputs = _inputs_like(next(iter(known.values()), inputs))
+        models = _apart(models)
         for number, model in models.items():
             model.trainable, model.name = False, f"trial_{number}"
             model.optimizer, model.compiled = None, False  # or the saved file would contain these
@@ -171,12 +172,24 @@ class Pool:
         return model
 
 
+def _apart(models: Mapping[int, keras.Model]) -> dict[int, keras.Model]:
+    """Return the models without variables in common, of which a saved file would lose some."""
+    seen: set[int] = set()
+    apart = {}
+    for number, model in models.items():
+        apart[number], ids = model, set(map(id, model.variables))
+        if seen & ids and symbolic_inputs(model) is not None:  # say, a base that stays frozen
+            apart[number] = keras.models.clone_model(model)
+            apart[number].set_weights(model.get_weights())
+        seen |= ids
+    return apart
+
+
 def _inputs_like(tensors: Any) -> Any:
     """Return new inputs with the names, shapes and nesting of symbolic tensors."""
     made = []
     for path, one in keras.tree.flatten_with_path(tensors):
         name = path[-1] if path and isinstance(path[-1], str) else one.name
-        name = None if name.startswith("keras_tensor") else name  # which Keras made up
         given = {"dtype": one.dtype, "sparse": one.sparse, "name": name}
         made.append(keras.Input(one.shape[1:], **given))
     return keras.tree.pack_sequence_as(tensors, made)

@@ -106,12 +106,13 @@ class Ensemble:
         )
 
     def _lines(self) -> list[str]:
-        few = f" For top={self.asked}, pass keep_best={self.asked} before the search."
+        few = f"all {self.tried} models that are kept; keep_best= says how many may be."
+        best = f"the models of the best {self.tried} trials."
         seen = "The search was made with these rows, so that all values are optimistic: evaluate "
         seen += "the model on rows that it never saw."
         chosen = "The weights were chosen by these rows, so that the gain is slightly optimistic."
         return [
-            f" Chosen from {self.tried} kept models.{few * (self.tried < self.asked)}",
+            f" Chosen from {few if self.tried < self.asked else best}",
             f" {seen if self.has_seen else chosen}",
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import keras
 import numpy as np
@@ -76,6 +77,20 @@ def of_two_outputs(trial):
     return compiled(keras.Model(inputs, outputs), loss=loss, metrics={"kind": ["accuracy"]})
 
 
+@cache
+def base():
+    """Return what all models share that are made on it."""
+    return keras.Sequential([keras.Input((4,)), layers.Dense(5, "tanh")])
+
+
+def on_a_base(trial):
+    """Return a classifier on a base that stays frozen."""
+    base().trainable = False
+    own = layers.Dense(trial.suggest_int("units", 2, 9))
+    model = keras.Sequential([keras.Input((4,)), base(), own, layers.Dense(3, "softmax")])
+    return compiled(model, loss="sparse_categorical_crossentropy")
+
+
 KINDS = {
     "classes": (build_eager, "val_accuracy", "classes", lambda p: p),
     "logits": (of_logits, "val_loss", "classes", keras.activations.softmax),
@@ -95,6 +110,9 @@ def searched(search, build, objective, targets="classes", **options):
     x, y = X[:48], part(targets, slice(48))
     fit = {"x": x, "y": y, "validation_data": (X[48:72], part(targets, slice(48, 72)))}
     return search(build, objective, **{"n_trials": 3, "keep_best": 3, **options}, fit=fit)
+
+
+SHARING = (on_a_base, "val_loss", "classes", None)
 
 
 @pytest.mark.slow
@@ -151,7 +169,7 @@ def test_kept_models_alone_take_part(tmp_path):
     rows = np.zeros((4, 1)), np.full(4, 0.7)
     found = tuner.ensemble(*rows)
     assert (found.tried, found.asked) == (4, 10)
-    assert "Chosen from 4 kept models. For top=10, pass keep_best=10" in str(found)
+    assert "Chosen from all 4 models that are kept; keep_best= says" in str(found)
     assert tuner.ensemble(*rows, top=3).tried == 2, "one of the best three has no weights"
 
 
@@ -189,16 +207,16 @@ def test_the_result_says_which_rows_chose(search):
     found = tuner.ensemble(X[48:72], Y[48:72], top=3)
     assert found.value_of_best == pytest.approx(tuner.best_value)
     told = str(found)
-    assert "Chosen from 3 kept models.\n The search was made with these rows, so that" in told
+    assert "from the models of the best 3 trials.\n The search was made with these rows" in told
     assert f"\n trial {found.best} " in told
     assert "optimistic: evaluate" not in str(tuner.ensemble(*HELD))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["logits", "outputs"])
+@pytest.mark.parametrize("kind", [KINDS["logits"], KINDS["outputs"], SHARING])
 def test_the_saved_file_needs_only_keras(search, tmp_path, kind):
-    """A process without this package loads it and predicts the same."""
-    build, objective, targets, _ = KINDS[kind]
+    """A process without this package loads it and predicts the same, also if members share."""
+    build, objective, targets, _ = kind
     found = searched(search, build, objective, targets).ensemble(
         X[72:], part(targets, slice(72, None))
     )
