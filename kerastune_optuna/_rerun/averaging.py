@@ -3,94 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
-from operator import add
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
-from scipy import special
 
 from kerastune_optuna._backend import compiled_with, symbolic_inputs
 from kerastune_optuna._exceptions import ArgumentError
 
 _OF_TWO_CLASSES = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
 _COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly")
-_TINY = float(np.finfo("float32").tiny)
+_TINY = 1e-37  # of which the logarithm is finite
 
 
-class Values:
-    """Average an output as it is: values, or probabilities."""
-
-    def averaged(self, outputs: Sequence[Any], weights: Sequence[float]) -> Any:
-        """Return the symbolic mean of symbolic outputs."""
-        pairs = zip(outputs, weights, strict=True)
-        return reduce(add, [keras.layers.Rescaling(w, dtype=one.dtype)(one) for one, w in pairs])
-
-    def to_mean(self, output: NDArray[Any]) -> NDArray[Any]:
-        """Return what is averaged of a predicted output."""
-        return np.asarray(output, "float64")
-
-    def from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
-        """Return an output of which `to_mean` makes this mean."""
-        return np.asarray(mean, "float32")
-
-
-@dataclass(frozen=True)
-class Logits(Values):
-    """Average the probabilities that an output's logits stand for, and return the mean's logits.
-
-    So the mean suits the loss and the metrics that the models were compiled with.
-
-    Args:
-        axis: The axis of the classes.
-    """
-
-    axis: int = -1
-
-    def averaged(self, outputs: Sequence[Any], weights: Sequence[float]) -> Any:
-        """Return the symbolic mean, in logarithms, since a probability may round to 0."""
-        logs = [keras.ops.log_softmax(one, axis=self.axis) for one in outputs]
-        return _log_of_mean(logs, weights)
-
-    def to_mean(self, output: NDArray[Any]) -> NDArray[Any]:
-        """Return the probabilities of predicted logits."""
-        return np.asarray(special.softmax(np.asarray(output, "float64"), axis=self.axis))
-
-    def from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
-        """Return the logits of probabilities."""
-        return np.asarray(np.log(np.maximum(mean, _TINY)), "float32")
-
-
-class LogitsOfTwo(Values):
-    """Do the same for outputs of which each is the logit of one probability."""
-
-    def averaged(self, outputs: Sequence[Any], weights: Sequence[float]) -> Any:
-        """Return the symbolic mean: the logarithm of the odds."""
-        yes, no = ([keras.ops.log_sigmoid(sign * one) for one in outputs] for sign in (1, -1))
-        return _log_of_mean(yes, weights) - _log_of_mean(no, weights)
-
-    def to_mean(self, output: NDArray[Any]) -> NDArray[Any]:
-        """Return the probabilities of predicted logits."""
-        return np.asarray(special.expit(np.asarray(output, "float64")))
-
-    def from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
-        """Return the logits of probabilities."""
-        return np.asarray(special.logit(np.clip(mean, _TINY, 1 - 1e-16)), "float32")
-
-
-def _log_of_mean(logs: Sequence[Any], weights: Sequence[float]) -> Any:
-    shares = [one + float(np.log(w)) for one, w in zip(logs, weights, strict=True)]
-    return reduce(keras.ops.logaddexp, shares)
-
-
-def _scale_of(loss: Any) -> Values:
-    """Return how an output with this loss is averaged."""
+def _to_mean(output: Any, loss: Any) -> Any:
+    """Return what is averaged of a symbolic output: of logits, the probabilities."""
     if not getattr(loss, "from_logits", False):
-        return Values()
-    return LogitsOfTwo() if isinstance(loss, _OF_TWO_CLASSES) else Logits(getattr(loss, "axis", -1))
+        return output
+    if isinstance(loss, _OF_TWO_CLASSES):
+        return keras.ops.sigmoid(output)
+    return keras.ops.softmax(output, axis=getattr(loss, "axis", -1))
+
+
+def _from_mean(mean: Any, loss: Any) -> Any:
+    """Return the output of a symbolic mean: the logits of averaged probabilities, if any.
+
+    So the output suits the loss and the metrics that the models were compiled with.
+    """
+    if not getattr(loss, "from_logits", False):
+        return mean
+    logits = keras.ops.log(keras.ops.maximum(mean, _TINY))
+    if isinstance(loss, _OF_TWO_CLASSES):
+        logits -= keras.ops.log(keras.ops.maximum(1 - mean, _TINY))
+    return logits
 
 
 class Pool:
@@ -118,11 +63,13 @@ class Pool:
         for number, model in models.items():
             model.trainable, model.name = False, f"trial_{number}"
             model.optimizer, model.compiled = None, False  # or the saved file would contain these
-        self._outputs = {number: model(self._inputs) for number, model in models.items()}
-        _check_equal("return", self._outputs)
-        self._structure = next(iter(self._outputs.values()))
+        outputs = {number: model(self._inputs) for number, model in models.items()}
+        _check_equal("return", outputs)
+        self._structure = next(iter(outputs.values()))
         self._names = self._output_names()
-        self._flat = [keras.tree.flatten(one) for one in self._outputs.values()]
+        self._losses = self._losses_of_outputs()
+        flat = map(keras.tree.flatten, outputs.values())
+        self._flat = [list(map(_to_mean, outputs, self._losses)) for outputs in flat]
 
     def _output_names(self) -> list[str]:
         """Return the names by which the best model's compile() knew its outputs."""
@@ -132,34 +79,35 @@ class Pool:
             return ["_".join(map(str, path)) or "output" for path in paths]
         return list(own)
 
-    @property
-    def scales(self) -> list[Values]:
-        """How each output is averaged, as the loss of the best model says."""
+    def _losses_of_outputs(self) -> list[Any]:
+        """Return the loss of each output, as the best model was compiled."""
         loss = self._best.loss
         if isinstance(loss, Mapping):
-            return [_scale_of(loss.get(name)) for name in self._names]
-        several = isinstance(loss, list | tuple) and len(loss) == len(self._names)
-        return list(map(_scale_of, loss if several else [loss] * len(self._names)))
+            return [loss.get(name) for name in self._names]
+        is_list = isinstance(loss, list | tuple) and len(loss) == len(self._names)
+        return list(loss) if is_list else [loss] * len(self._names)
 
     def predictor(self) -> keras.Model:
-        """Return the model that predicts the outputs of all members, one after the other."""
+        """Return the model that predicts, for each member, what is averaged of its outputs."""
         return keras.Model(self._inputs, self._flat)
 
     def judge(self) -> keras.Model:
-        """Return a compiled model that takes outputs, and returns them as its own."""
-        inputs = [keras.Input(one.shape[1:], dtype=one.dtype) for one in self._flat[0]]
-        return self._compiled(inputs, inputs, "judge")
+        """Return a compiled model that takes means, and evaluates as an ensemble with them."""
+        means = [keras.Input(one.shape[1:], dtype=one.dtype) for one in self._flat[0]]
+        return self._compiled(means, means, "judge")
 
     def ensemble(self, weights: Mapping[int, float]) -> keras.Model:
         """Return the compiled weighted mean of some members, given by their places in the pool."""
-        members = [self._flat[place] for place in weights]
-        shares = list(weights.values())
-        columns = zip(self.scales, zip(*members, strict=True), strict=True)
-        means = [scale.averaged(outputs, shares) for scale, outputs in columns]
+        terms = [
+            [keras.layers.Rescaling(weight, dtype=one.dtype)(one) for one in self._flat[place]]
+            for place, weight in weights.items()
+        ]
+        means = [reduce(keras.ops.add, parts) for parts in zip(*terms, strict=True)]
         return self._compiled(self._inputs, means, "ensemble")
 
-    def _compiled(self, inputs: Any, outputs: Sequence[Any], name: str) -> keras.Model:
+    def _compiled(self, inputs: Any, means: Sequence[Any], name: str) -> keras.Model:
         """Return a model whose outputs have the names and the nesting of the best model's."""
+        outputs = map(_from_mean, means, self._losses)
         named = [
             keras.layers.Activation("linear", name=own, dtype=one.dtype)(one)
             for own, one in zip(self._names, outputs, strict=True)

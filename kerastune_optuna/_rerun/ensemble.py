@@ -79,9 +79,8 @@ def ensemble(
     _check_request(home, rows, top)
     trials, models = _kept(home, build_model, keep_best, top)
     pool = Pool({one.number: model for one, model in zip(trials, models, strict=True)}, rows.inputs)
-    predicted, *targets = rows.predict(pool.predictor())
-    judge = Judge(pool.judge(), home.objectives.watched, pool.scales, *targets)
-    candidates = list(map(judge.to_mean, predicted))
+    candidates, *targets = rows.predict(pool.predictor())
+    judge = Judge(pool.judge(), home.objectives.watched, *targets)
     shares = select(candidates, judge)
     first = next(iter(shares))  # the best one alone
     model, single = pool.ensemble(shares), pool.ensemble({first: 1.0})

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from kerastune_optuna._backend import batches_of, compiled_metrics
 from kerastune_optuna._data import FitArguments, check_evaluated_data, check_kinds, pick
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._rerun.averaging import Values
 from kerastune_optuna._study import Objective
 
-Outputs: TypeAlias = list[NDArray[Any]]  # one array for each output of a model
+Outputs: TypeAlias = list[NDArray[Any]]  # for each output of a model, what is averaged of it
 Interval: TypeAlias = tuple[float, float]
 
 _PICKS = 50  # each gives a member 1/50 of the weight, or more if the best mean has fewer
@@ -87,22 +86,16 @@ class Judge:
     """Compute what a mean of outputs is worth.
 
     Args:
-        model: Takes outputs and returns them; it is compiled with the loss and metrics.
+        model: Takes means of outputs; it is compiled with the loss and metrics.
         objective: The objective.
-        scales: How each output is averaged.
         y: The targets.
         weights: The weights of the rows, or None.
     """
 
     model: keras.Model
     objective: Objective
-    scales: Sequence[Values]
     y: Any
     weights: Any
-
-    def to_mean(self, outputs: Outputs) -> Outputs:
-        """Return what is averaged of a model's outputs."""
-        return [scale.to_mean(one) for scale, one in zip(self.scales, outputs, strict=True)]
 
     def value(self, means: Outputs, rows: NDArray[Any] | None = None) -> float:
         """Return the objective on all rows, or on some."""
@@ -130,8 +123,7 @@ class Judge:
         return float(known[name])
 
     def _logs(self, means: Outputs, rows: NDArray[Any] | None = None) -> Mapping[str, float]:
-        x = [scale.from_mean(mean) for scale, mean in zip(self.scales, means, strict=True)]
-        data = x, self.y, self.weights
+        data = [mean.astype("float32") for mean in means], self.y, self.weights
         given = data if rows is None else pick(data, rows)
         logs: Mapping[str, float] = self.model.test_on_batch(*given, return_dict=True)
         return logs
@@ -161,12 +153,12 @@ def select(candidates: Sequence[Outputs], judge: Judge) -> dict[int, float]:
     picks is best; a candidate may be picked again. The best of these means counts.
 
     Args:
-        candidates: The outputs of each model, on the scale on which they are averaged.
+        candidates: What is averaged of the outputs of each model.
         judge: Says what a mean is worth.
     """
     picks: list[int] = []
     best, length = (math.inf, math.inf), 0
-    sums = [np.zeros_like(one) for one in candidates[0]]
+    sums = [np.zeros(one.shape) for one in candidates[0]]
     while not length or len(picks) < min(_PICKS, length + _PATIENCE):
         costs = [judge.cost(_mean(sums, one, len(picks) + 1)) for one in candidates]
         picks.append(min(range(len(costs)), key=costs.__getitem__))
