@@ -72,7 +72,7 @@ _METHODS = {
     },
     **dict.fromkeys(("get_state", "save", "set_state"), _STATE),
     "get_best_hyperparameters": "Use HyperParameters(trial) for each trial of tuner.top_trials(n).",
-    "get_best_models": "Use tuner.best_models(n), with keep_best=n, or tuner.best_model().",
+    "get_best_models": "Use tuner.best_models(n), with keep_best=n for more than 5.",
     "get_trial_dir": "Weights are in directory=, under study_name=: use tuner.best_model(trial=).",
     "hypermodel": "Use tuner.build_model.",
     "max_model_size": "Use tuner.max_params.",

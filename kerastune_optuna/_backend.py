@@ -21,7 +21,12 @@ from typing import Any
 import keras
 import numpy as np
 import psutil
-from keras.src.trainers.data_adapters import array_data_adapter, array_slicing
+from keras.src.models.functional import Functional
+from keras.src.trainers.data_adapters import (
+    array_data_adapter,
+    array_slicing,
+    get_data_adapter,
+)
 
 from kerastune_optuna._exceptions import WorkerError
 
@@ -363,6 +368,27 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
         return []
     metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
     return list(keras.tree.flatten([one for one in metrics if one]))
+
+
+def compiled_with(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments that a model was compiled with, as the objects that were passed."""
+    return dict(model._compile_config.config)
+
+
+def symbolic_inputs(model: keras.Model) -> Any:
+    """Return the inputs of a model, nested as it takes them; None for a model that is no graph."""
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0] if hasattr(model, "inputs") else None
+    return model.input if isinstance(model, Functional) else None
+
+
+def batches_of(x: Any, y: Any, weights: Any, size: int | None) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield inputs, targets and weights as NumPy arrays, in the batches of Model.evaluate."""
+    adapter = get_data_adapter(x, y, weights, batch_size=size)
+    adapter.on_epoch_begin()
+    for batch in adapter.get_numpy_iterator():
+        yield keras.utils.unpack_x_y_sample_weight(batch)
+    adapter.on_epoch_end()
 
 
 def build_symbolically(model: keras.Model, batch: Any) -> None:

@@ -23,7 +23,7 @@ from kerastune_optuna._arguments import absent, budget_of, check_names, check_tu
 from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._data import FitArguments, check_fit_arguments
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._rerun import Confirmation
+from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraint, Home
 from kerastune_optuna._trial import Builder, Recipe
@@ -97,8 +97,9 @@ class OptunaTuner:
             Default 1. The mean of the executions counts, for the pruner too; the weights of the
             best execution are kept.
         keep_best: How many trials keep their weights; with several objectives, the whole front
-            does. With 0, histories are not kept either. Default None: as many as before, or 1 in a
-            new study. If the number is smaller than before, the other weights are deleted.
+            does. With 0, histories are not kept either. Default None: as many as before, or 5 in a
+            new study; of models with more than 25 million parameters (100 MB), only the best one.
+            If the number is smaller than before, the other weights are deleted.
         max_params: The most parameters that a model may have; larger models are not trained.
             Default None: no limit.
         max_flops: The most floating-point operations that a model may take for a forward pass of
@@ -521,7 +522,8 @@ class OptunaTuner:
         """Rebuild the models of the best `n` trials, the best first.
 
         Args:
-            n: Number of models, at most `keep_best` and at most the number of COMPLETE trials.
+            n: Number of models, at most `keep_best`, by default 5, and at most the number of
+                COMPLETE trials.
 
         Returns:
             The models, compiled, each with the weights of its best epoch.
@@ -532,6 +534,53 @@ class OptunaTuner:
             WeightsError: Weights are not kept, or no longer fit the model that build_model returns.
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
+
+    def ensemble(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        top: int = 10,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+    ) -> Ensemble:
+        """Average the models of the best trials, with weights that suit the objective.
+
+        A greedy search picks models one after the other, each time the one with which the mean of
+        the picked models' outputs has the best objective on the rows that are passed. For
+        classifiers, this is the mean of probabilities, also if the outputs are logits. Each model
+        predicts the rows once, and nothing is trained.
+
+        The model that is returned needs only Keras: it can be saved as a .keras file, and loaded
+        and served without this package. It is compiled with the loss and metrics of the best
+        model. Its members are frozen, so that penalties from weight regularizers are left out of
+        its loss.
+
+        Args:
+            x: Rows to choose the weights by, as Model.evaluate takes them: arrays, or batches with
+                targets, such as a tf.data.Dataset. Rows that the search did not see are best. The
+                result says so if these are rows of the search, since its values are then
+                optimistic.
+            y: Targets, unless `x` contains them.
+            top: How many of the best trials to choose from, at least 2; only trials that keep
+                their weights count, so pass at least as much as `keep_best` to the tuner before it
+                searches. Default 10.
+            sample_weight: As for Model.evaluate. Default None.
+            batch_size: As for Model.evaluate. Default None.
+
+        Returns:
+            An Ensemble with the `model`, its `members` with their weights, its `value` and
+            `value_of_best`, that of the best model alone. It prints as a table.
+
+        Raises:
+            ArgumentError: An argument cannot work, there are several objectives, the models take
+                or return different shapes, or their loss and metrics do not give the objective.
+            BuilderError: The models are not compiled.
+            NoTrialsError: No trial is COMPLETE yet.
+            WeightsError: Fewer than two models are kept, or one cannot be rebuilt.
+        """
+        rows = _rerun.Rows(x, y, sample_weight, batch_size)
+        return _rerun.ensemble(self._home, self.build_model, self.keep_best, rows, top)
 
     def exclude(self, trial: int | FrozenTrial, why: str) -> None:
         """Exclude a trial whose result is wrong, for example because its data leaked.

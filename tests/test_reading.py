@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import keras
+import numpy as np
 import optuna
 import pytest
 
@@ -19,8 +20,9 @@ from tests.support.hosts import needs_posix
 from tests.support.untrained import run, tuner_in
 
 READING = ["best_model", "best_params", "best_trials", "results", "summary", "plot_history"]
-READING += ["confirmation", "report", "confirm", "refit"]
+READING += ["confirmation", "report", "confirm", "refit", "ensemble"]
 GIVEN = {"report": ["never.html"], "confirm": [1, 2, [[0.0]], [0]], "refit": [[[0.0]], [0]]}
+GIVEN["ensemble"] = [np.zeros((1, 1)), np.zeros(1)]
 
 
 @pytest.mark.parametrize("name", READING)

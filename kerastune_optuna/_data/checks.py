@@ -114,6 +114,11 @@ def check_training_data(x: Any, y: Any, others: Mapping[str, Any]) -> None:
             "that returns it, without arguments or of the trial."
         )
     _check_one("x", x, others.get("steps_per_epoch"), "steps_per_epoch")
+    _check_parts(x, y, others)
+
+
+def _check_parts(x: Any, y: Any, others: Mapping[str, Any]) -> None:
+    """Reject targets or weights that do not belong to the inputs."""
     if not makes_batches(x):
         _check_even("x", x, "y", y)
         _check_even("x", x, "sample_weight", others.get("sample_weight"), "weights")
@@ -128,6 +133,27 @@ def check_training_data(x: Any, y: Any, others: Mapping[str, Any]) -> None:
                 f"{name} {batches} must contain the weights for Model.fit. Leave {name} out, and "
                 "let the batches be (x, y, sample_weight)."
             )
+
+
+def check_evaluated_data(x: Any, y: Any, weights: Any) -> None:
+    """Reject data that Model.evaluate does not take, or that cannot be read more than once.
+
+    Raises:
+        ArgumentError: The data is missing, has no targets or no end, or is uneven.
+    """
+    if x is None or is_loader(x) or isinstance(x, Iterator):
+        raise ArgumentTypeError(
+            f"x of type {type(x).__name__} is not data that can be evaluated more than once. Pass "
+            "arrays with y=, or batches, such as a tf.data.Dataset; call functions yourself."
+        )
+    if lacks_targets(x, y):
+        raise ArgumentError(
+            "There are no targets to compare predictions with. Pass y=, or a dataset of (x, y)."
+        )
+    if (size := _size(x)) in (0, _INFINITE):
+        kind = "endless" if size else "empty"
+        raise ArgumentError(f"x is {kind}. Pass data with one row or more, and with an end.")
+    _check_parts(x, y, {"sample_weight": weights})
 
 
 def check_validation_data(

@@ -31,7 +31,7 @@ def best_model(
         found = confirmed(home)
         if found is not None and _is_up_to_date(home, found):
             return _model_of_winner(home, build_model, found)
-    return _rebuilt(home, build_model, home.existing, chosen)
+    return rebuilt(home, build_model, home.existing, chosen)
 
 
 def best_models(
@@ -45,7 +45,7 @@ def best_models(
             f"n={n} is more than keep_best={count}, the number of trials that keep their "
             f"weights. Pass keep_best={n} to the tuner before it searches."
         )
-    return [_rebuilt(home, build_model, home.existing, trial) for trial in trials]
+    return [rebuilt(home, build_model, home.existing, trial) for trial in trials]
 
 
 def _is_up_to_date(home: Home, found: Confirmation) -> bool:
@@ -60,7 +60,7 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
     study = parts_of(home.existing)[found.study_name]
     execution = best_of_each(study, home.objectives.watched)[number]
     try:
-        model = _rebuilt(home, build_model, study, execution)
+        model = rebuilt(home, build_model, study, execution)
     except WeightsError as error:
         raise WeightsError(
             f"{error} This is an execution of trial {number}, which won confirm(). "
@@ -73,7 +73,7 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
     return model
 
 
-def _rebuilt(
+def rebuilt(
     home: Home, build_model: Builder, study: optuna.Study, trial: FrozenTrial
 ) -> keras.Model:
     """Return the model of a trial; warn if it may differ from the model that was trained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,7 +19,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
-from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
+from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
 from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import build_optimizer, make_again, remember, unbuildable
@@ -28,7 +29,8 @@ _ON_TRIAL_ALONE = (
     "Let build_model depend only on its trial, not on chance or earlier calls, and let its own fit "
     "keep the layers of the model that it gets."
 )
-_UNASKED = 1  # how many trials keep their weights if no search has set a number
+_UNASKED = 5  # how many trials keep their weights if no search has set a number
+_LARGE = 25_000_000  # parameters, 100 MB: of larger models, only the best one is kept unasked
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:
@@ -43,30 +45,40 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
     return _UNASKED if (known := StudyRecord(study).keep_best) is None else known
 
 
-def claim_keeping(study: optuna.Study, asked: int | None) -> int:
-    """Return how many trials keep their weights from now on, and record the number in the study.
+def claim_keeping(study: optuna.Study, asked: int | None) -> int | None:
+    """Return how many trials keep their weights from now on; record a number that was asked for.
 
     Args:
         study: The study that is about to be searched.
         asked: The number for this search; None for the number that the study has on record.
+
+    Returns:
+        The number; None if none was ever asked for.
     """
-    number, before = keeps(study, asked), StudyRecord(study).keep_best or 0
-    if number < before:
+    if asked is None:
+        return StudyRecord(study).keep_best
+    if asked < (before := keeps(study, None)) and opening.finished(study):
         _signals.tell(
-            f"keep_best={number}: study {study.study_name!r} kept its best {before} models and now "
-            f"deletes all but {number}"
+            f"keep_best={asked}: study {study.study_name!r} kept its best {before} models and now "
+            f"deletes all but {asked}"
         )
-    StudyRecord(study).keep_best = number
-    return number
+    StudyRecord(study).keep_best = asked
+    return asked
 
 
-def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
+def _is_alone(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> bool:
+    """Whether a model is so large that it is kept only if it is the best, as nobody asked."""
+    return recipe.keep_best is None and (TrialRecord(trial).n_params or 0) > _LARGE
+
+
+def enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether a trial is among those that keep their weights, given the study's other trials."""
-    count, objectives = keeps(study, recipe.keep_best), recipe.objectives
+    study, objectives = trial.study, recipe.objectives
+    count = min(keeps(study, recipe.keep_best), 1 if _is_alone(trial, recipe) else sys.maxsize)
     if not count:
         return False
     watched = objectives.watched
-    own = watched.cost(values[watched.place]), number
+    own = watched.cost(values[watched.place]), trial.number
 
     def outrank(others: Iterable[FrozenTrial]) -> bool:
         if objectives.are_several:
@@ -127,7 +139,8 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
     count = keeps(study, recipe.keep_best)
     if recipe.objectives.are_several and count:
         return {trial.number for trial in ranking.front(study)}
-    return {trial.number for trial in ranking.best(study, recipe.objectives.watched, count)}
+    best = ranking.best(study, recipe.objectives.watched, count)
+    return {one.number for rank, one in enumerate(best) if not (rank and _is_alone(one, recipe))}
 
 
 def save(

@@ -281,12 +281,12 @@ class TrialRun:
         self._record.n_params = model.count_params()
         recipe.constraints.take_time(trial, series.so_far.seconds)
         error: TunerError | None = None
-        if recipe.keep_best:
+        if recipe.keep_best != 0:
             error = history.save(recipe.store, trial, series.so_far.rows, self._archive.folder)
         if not training.came_to_its_end:
             return Outcome(training.state, error=error)
         error = self._archive.error or error
-        if enters_best(trial.study, trial.number, series.means, recipe):
+        if enters_best(trial, series.means, recipe):
             series.restore(model)
             builds = None if self._came_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error

@@ -115,7 +115,7 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
     inputs.let_train_fast(model)
     if check and not trains_itself:
         _check_objectives(model, inputs)
-        if inputs.recipe.keep_best:
+        if inputs.recipe.keep_best != 0:
             make_ready_to_keep(model, inputs.fit)
 
 

@@ -22,6 +22,10 @@ class UnfitWeightsError(WeightsError):
     """Signal that saved weights do not fit the model that build_model returns now."""
 
 
+class MissingWeightsError(WeightsError):
+    """Signal that a trial keeps no weights, or that the store does not have them."""
+
+
 def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
@@ -55,8 +59,7 @@ def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:
     """
     with scratch() as folder:
         path = folder / f"weights{files.WEIGHTS}"
-        if (wrong := _wrong(home.store, home.storage, trial, path)) is not None:
-            raise WeightsError(wrong)
+        _fetch(home.store, home.storage, trial, path)
         try:
             model = architecture.built_from(path)
         except Exception as error:  # the config may name what only the user's code registers
@@ -78,13 +81,13 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
     """Load the saved weights of a trial into its rebuilt model.
 
     Raises:
+        MissingWeightsError: The trial has no saved weights.
         UnfitWeightsError: The weights do not fit the model, or were saved from a different model.
-        WeightsError: The trial has no saved weights, or they are damaged.
+        WeightsError: The weights are damaged, or not all of them could be loaded.
     """
     with scratch() as folder:
         path = folder / f"weights{files.WEIGHTS}"
-        if (wrong := _wrong(store, storage, trial, path)) is not None:
-            raise WeightsError(wrong)
+        _fetch(store, storage, trial, path)
         if not architecture.is_of(path, model):
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
@@ -111,15 +114,16 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         )
 
 
-def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> str | None:
-    """Copy a trial's weights from the store to a path; return what is wrong with them, or None."""
+def _fetch(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> None:
+    """Copy a trial's weights from the store to a path."""
     # A trial that ran twice has two records. The older one comes first, and its file may be gone.
     latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
     if not any(artifacts.fetch(store, one, path) for one in latest_first):
-        return _missing(trial, artifacts.name_of(store))
+        raise MissingWeightsError(_missing(trial, artifacts.name_of(store)))
     if TrialRecord(trial).weights not in (None, digest(path)):
-        return f"The weights of trial {trial.number} are damaged: their checksum has changed."
-    return None
+        raise WeightsError(
+            f"The weights of trial {trial.number} are damaged: their checksum has changed."
+        )
 
 
 def _missing(trial: FrozenTrial, store: str) -> str:

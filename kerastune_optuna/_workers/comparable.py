@@ -79,6 +79,13 @@ def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
     return are_known and is_validation and not any(_changes(before, now))
 
 
+def has_seen(study: optuna.Study, *data: Any) -> bool:
+    """Whether the latest search of a study certainly trained or validated on this very data."""
+    seen, now = StudyRecord(study).given or {}, measure(*data)
+    parts = [seen.get(name) for name in ("training", "validation")]
+    return now is not None and any(one is not None and _may_be_same(one, now) for one in parts)
+
+
 def _given(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     return {

@@ -53,8 +53,9 @@ def acting(acts):
 
 
 def tuner_with(tmp_path, store, build_model=build, **options):
-    """Return a tuner of one objective that keeps weights in a store."""
-    return tuner_in(tmp_path, build_model, "val_mae", artifact_store=store, **options)
+    """Return a tuner of one objective that keeps the weights of its best trial in a store."""
+    options |= {"artifact_store": store, "keep_best": 1}
+    return tuner_in(tmp_path, build_model, "val_mae", **options)
 
 
 def needed(tuner):

@@ -60,7 +60,7 @@ def test_each_trial_trains_under_a_seed_of_its_own(make_tuner):
 def test_overwrite_starts_anew_once(tmp_path):
     """The study and its files go once: what was enqueued since then stays, and is searched."""
     earlier = run(tuner_in(tmp_path, objective="val_mae", n_trials=3, keep_best=3, pruner="none"))
-    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, overwrite=True)
+    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, overwrite=True, keep_best=1)
     assert (len(earlier.study.trials), len(kept(earlier))) == (3, 3)
     tuner.enqueue({"units": 3, "level": 0.5})
     assert [one.params for one in run(tuner).study.trials] == [{"units": 3, "level": 0.5}]

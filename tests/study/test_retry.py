@@ -38,7 +38,7 @@ def test_kills_cost_no_trial(search, data, tmp_path, kind, kills, size):
 
     slow = keras.callbacks.LambdaCallback(on_epoch_end=last_until_then)
     fit = {"n_workers": 3, "epochs": 6, "callbacks": [EpochLog(log), lambda trial: slow]}
-    options = {"n_trials": size, "max_failed_trials": 40, "backup_every": 0.2}
+    options = {"n_trials": size, "max_failed_trials": 40, "backup_every": 0.2, "keep_best": 1}
     with empty(kind, tmp_path) as storage, killer:
         tuner = search(storage=opened(storage), fit=fit, **options)
         assert len(killer.killed) == kills

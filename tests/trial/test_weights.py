@@ -22,6 +22,7 @@ from optuna.storages import InMemoryStorage
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
+from kerastune_optuna._trial import kept as _kept
 from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import falling, forks
 from tests.support.faults import ROOT
@@ -83,6 +84,17 @@ def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     assert search(n_trials=4, keep_best=0)[1] == []
 
 
+def test_five_models_are_kept_unless_another_number_is_asked_for(tmp_path, monkeypatch):
+    """Of large ones, it is the best one, and as many as were asked for."""
+    storage = InMemoryStorage()
+    assert len(models_of(tmp_path, n_trials=6, storage=storage)[1]) == 5
+    monkeypatch.setattr(_kept, "_LARGE", 10)
+    for name, options, count in (("large", {}, 1), ("chosen", {"keep_best": 2}, 2)):
+        options |= {"storage": storage, "study_name": name}
+        made = tuner_in(tmp_path, objective="val_mae", pruner="none", n_trials=3, **options)
+        assert len(kept(run(made))) == count
+
+
 def test_keep_best_zero_keeps_nothing(made_up):
     """It writes no weights and no histories, and best_model() names the argument to pass."""
     tuner = made_up(keep_best=0)
@@ -131,7 +143,7 @@ def test_an_artifact_store_of_the_user_takes_the_weights(made_up, tmp_path, data
     """Any Optuna artifact store can hold weights and histories in place of the directory."""
     (tmp_path / "store").mkdir()
     store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "store")
-    tuner = made_up(artifact_store=store)
+    tuner = made_up(artifact_store=store, keep_best=1)
     assert not (tmp_path / "tuning" / "test" / "weights").exists()
     assert len(kept(tuner, tmp_path / "store")) == 1
     assert len(os.listdir(tmp_path / "store")) == 1 + 2
@@ -148,7 +160,8 @@ def test_of_equal_values_the_earlier_trial_keeps_its_weights(tmp_path):
             within.append(search()[1])
         return Untrained(2, [{"val_mae": 0.5}] * 5)
 
-    search = partial(models_of, tmp_path, storage=storage, build_model=build_model, n_trials=3)
+    options = {"storage": storage, "build_model": build_model, "n_trials": 3, "keep_best": 1}
+    search = partial(models_of, tmp_path, **options)
     tuner, numbers = search()
     assert within == [[1]]
     assert numbers == [tuner.best_trial.number] == [0]

@@ -183,7 +183,7 @@ def by_two(tmp_path_factory):
     tiled, validation = np.tile(x[:48], (100, 1)), (x[48:], y[48:])
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/own.db")
     options = {"storage": storage, "artifact_store": lambda: locked_store(store)}
-    options |= {"n_trials": 6, "pruner": "none"}
+    options |= {"n_trials": 6, "pruner": "none", "keep_best": 1}
     tuner = tuner_in(folder / "tuning", noting(folder), "val_accuracy", **options)
     fit = {"validation_data": validation, "epochs": 1, "verbose": 0, "n_workers": 2}
     with policy("mixed_bfloat16"), pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,164 @@
+"""One plain model of several: its outputs are the weighted means of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import keras
+
+from kerastune_optuna._backend import compiled_with, symbolic_inputs
+from kerastune_optuna._exceptions import ArgumentError
+
+_OF_TWO_CLASSES = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
+_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly")
+_TINY = 1e-37  # of which the logarithm is finite
+
+
+def _to_mean(output: Any, loss: Any) -> Any:
+    """Return what is averaged of a symbolic output: of logits, the probabilities."""
+    if not getattr(loss, "from_logits", False):
+        return output
+    if isinstance(loss, _OF_TWO_CLASSES):
+        return keras.ops.sigmoid(output)
+    return keras.ops.softmax(output, axis=getattr(loss, "axis", -1))
+
+
+def _from_mean(mean: Any, loss: Any) -> Any:
+    """Return the output of a symbolic mean: the logits of averaged probabilities, if any.
+
+    So the output suits the loss and the metrics that the models were compiled with.
+    """
+    if not getattr(loss, "from_logits", False):
+        return mean
+    logits = keras.ops.log(keras.ops.maximum(mean, _TINY))
+    if isinstance(loss, _OF_TWO_CLASSES):
+        logits -= keras.ops.log(keras.ops.maximum(1 - mean, _TINY))
+    return logits
+
+
+class Pool:
+    """Join models of trials by inputs that they share; they are frozen and renamed for it.
+
+    Frozen models have no penalties from weight regularizers, which would add up in the loss of an
+    ensemble.
+
+    Args:
+        models: The models by the numbers of their trials, the best one first.
+        inputs: Symbolic inputs, for models that are no graphs and so have none of their own.
+
+    Raises:
+        ArgumentError: The models take different inputs, or return different outputs.
+    """
+
+    def __init__(self, models: Mapping[int, keras.Model], inputs: Any) -> None:
+        self._best = next(iter(models.values()))
+        self._given = compiled_with(self._best)
+        graphs = {number: symbolic_inputs(model) for number, model in models.items()}
+        known = {number: of for number, of in graphs.items() if of is not None}
+        _check_equal("take", known)
+        self._inputs = _inputs_like(next(iter(known.values()), inputs))
+        models = _apart(models)
+        for number, model in models.items():
+            model.trainable, model.name = False, f"trial_{number}"
+            model.optimizer, model.compiled = None, False  # or the saved file would contain these
+        outputs = {number: model(self._inputs) for number, model in models.items()}
+        _check_equal("return", outputs)
+        self._structure = next(iter(outputs.values()))
+        self._names = self._output_names()
+        self._losses = self._losses_of_outputs()
+        flat = map(keras.tree.flatten, outputs.values())
+        self._flat = [list(map(_to_mean, outputs, self._losses)) for outputs in flat]
+
+    def _output_names(self) -> list[str]:
+        """Return the names by which the best model's compile() knew its outputs."""
+        own = getattr(self._best, "output_names", None) or ()
+        paths = [path for path, _ in keras.tree.flatten_with_path(self._structure)]
+        if isinstance(self._structure, Mapping) or len(set(own)) != len(paths):
+            return ["_".join(map(str, path)) or "output" for path in paths]
+        return list(own)
+
+    def _losses_of_outputs(self) -> list[Any]:
+        """Return the loss of each output, as the best model was compiled."""
+        loss = self._best.loss
+        if isinstance(loss, Mapping):
+            return [loss.get(name) for name in self._names]
+        is_list = isinstance(loss, list | tuple) and len(loss) == len(self._names)
+        return list(loss) if is_list else [loss] * len(self._names)
+
+    def predictor(self) -> keras.Model:
+        """Return the model that predicts, for each member, what is averaged of its outputs."""
+        return keras.Model(self._inputs, self._flat)
+
+    def judge(self) -> keras.Model:
+        """Return a compiled model that takes means, and evaluates as an ensemble with them."""
+        means = [keras.Input(one.shape[1:], dtype=one.dtype) for one in self._flat[0]]
+        return self._compiled(means, means, "judge")
+
+    def ensemble(self, weights: Mapping[int, float]) -> keras.Model:
+        """Return the compiled weighted mean of some members, given by their places in the pool."""
+        terms = [
+            [keras.layers.Rescaling(weight, dtype=one.dtype)(one) for one in self._flat[place]]
+            for place, weight in weights.items()
+        ]
+        means = [reduce(keras.ops.add, parts) for parts in zip(*terms, strict=True)]
+        return self._compiled(self._inputs, means, "ensemble")
+
+    def _compiled(self, inputs: Any, means: Sequence[Any], name: str) -> keras.Model:
+        """Return a model whose outputs have the names and the nesting of the best model's."""
+        outputs = map(_from_mean, means, self._losses)
+        named = [
+            keras.layers.Activation("linear", name=own, dtype=one.dtype)(one)
+            for own, one in zip(self._names, outputs, strict=True)
+        ]
+        nested = keras.tree.pack_sequence_as(self._structure, named)
+        model = keras.Model(inputs, nested, name=name)
+        given = {key: self._given.get(key) for key in _COMPILED}
+        model.compile(**{key: value for key, value in given.items() if value is not None})
+        model.optimizer.build(model.trainable_variables)  # so that a saved file loads without ado
+        return model
+
+
+def _apart(models: Mapping[int, keras.Model]) -> dict[int, keras.Model]:
+    """Return the models without variables in common, of which a saved file would lose some."""
+    seen: set[int] = set()
+    apart = {}
+    for number, model in models.items():
+        apart[number], ids = model, set(map(id, model.variables))
+        if seen & ids and symbolic_inputs(model) is not None:  # say, a base that stays frozen
+            apart[number] = keras.models.clone_model(model)
+            apart[number].set_weights(model.get_weights())
+        seen |= ids
+    return apart
+
+
+def _inputs_like(tensors: Any) -> Any:
+    """Return new inputs with the names, shapes and nesting of symbolic tensors."""
+    made = []
+    for path, one in keras.tree.flatten_with_path(tensors):
+        name = path[-1] if path and isinstance(path[-1], str) else one.name
+        given = {"dtype": one.dtype, "sparse": one.sparse, "name": name}
+        made.append(keras.Input(one.shape[1:], **given))
+    return keras.tree.pack_sequence_as(tensors, made)
+
+
+def _check_equal(verb: str, tensors: Mapping[int, Any]) -> None:
+    """Refuse models whose inputs or outputs differ in shape from those of the first one."""
+    shapes = {number: _shapes_of(one) for number, one in tensors.items()}
+    first = next(iter(shapes), None)
+    for number, shape in shapes.items():
+        if first is not None and shape != shapes[first]:
+            raise ArgumentError(
+                f"One model cannot hold those of trials {first} and {number}, which {verb} "
+                f"different shapes: {shapes[first]} and {shape}. A parameter decides them, such as "
+                "the length of a window. Pass a smaller top=, or search with one value of it."
+            )
+
+
+def _shapes_of(tensors: Any) -> str:
+    named = [
+        f"{'.'.join(map(str, path))} {one.shape[1:]}".strip()  # batches may differ
+        for path, one in keras.tree.flatten_with_path(tensors)
+    ]
+    return ", ".join(named)

@@ -1,0 +1,101 @@
+"""Average the kept models of a study: rebuild them, choose among them, and join those chosen."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import keras
+from optuna.trial import FrozenTrial
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, BuilderError, WeightsError
+from kerastune_optuna._rerun.averaging import Pool
+from kerastune_optuna._rerun.greedy import Judge, Rows, mean_of, select
+from kerastune_optuna._rerun.members import Ensemble, Member
+from kerastune_optuna._rerun.models import rebuilt
+from kerastune_optuna._study import Home
+from kerastune_optuna._trial import Builder, MissingWeightsError, keeps
+from kerastune_optuna._workers import comparable
+
+_LEAST = 2  # models of an ensemble
+
+
+def _check_request(home: Home, rows: Rows, top: object) -> None:
+    """Reject requests that ensemble() cannot meet.
+
+    Raises:
+        ArgumentError: An argument is invalid; the message says what to pass instead.
+    """
+    instead = "Pass from how many of the best models to choose; best_model() returns one."
+    _check.integer("top", top, least=_LEAST, instead=instead)
+    rows.check()
+    if home.objectives.are_several:
+        raise ArgumentError(
+            f"ensemble() chooses models by one objective, but study {home.name!r} is to "
+            f"{home.objectives.aim}. Search for objective={home.objectives.watched.name!r} alone."
+        )
+
+
+def _kept(
+    home: Home, build_model: Builder, keep_best: int | None, top: int
+) -> tuple[list[FrozenTrial], list[keras.Model]]:
+    """Return the best trials whose weights are kept, at most `top`, and their models.
+
+    Raises:
+        BuilderError: Their models are not compiled.
+        WeightsError: There are fewer than two.
+    """
+    count = min(top, keeps(home.existing, keep_best))
+    trials, models = [], []
+    for trial in home.top(max(1, count))[:count]:
+        with suppress(MissingWeightsError):  # keep_best= may have been raised later
+            models.append(rebuilt(home, build_model, home.existing, trial))
+            trials.append(trial)
+    if len(models) < _LEAST:
+        raise WeightsError(
+            f"Study {home.name!r} keeps {_check.count(len(models), 'model')}, and an ensemble "
+            "needs two or more. Pass keep_best=5 to the tuner before it searches."
+        )
+    if not models[0].compiled:
+        raise BuilderError(
+            "build_model returns models that are not compiled, so that nothing says what the mean "
+            "of their predictions is worth. Compile them there with a loss and metrics."
+        )
+    return trials, models
+
+
+def ensemble(
+    home: Home, build_model: Builder, keep_best: int | None, rows: Rows, top: int
+) -> Ensemble:
+    """Choose among the kept models of the best trials, and return the ensemble.
+
+    Args:
+        home: The home of the study.
+        build_model: The builder.
+        keep_best: How many trials keep their weights; None for the number on record.
+        rows: The rows to choose by.
+        top: From how many of the best trials to choose.
+    """
+    _check_request(home, rows, top)
+    trials, models = _kept(home, build_model, keep_best, top)
+    pool = Pool({one.number: model for one, model in zip(trials, models, strict=True)}, rows.inputs)
+    candidates, *targets = rows.predict(pool.predictor())
+    judge = Judge(pool.judge(), home.objectives.watched, *targets)
+    shares = select(candidates, judge)
+    first = next(iter(shares))  # the best one alone
+    model, single = pool.ensemble(shares), pool.ensemble({first: 1.0})
+    value, of_best = (judge.objective_in(rows.evaluate(one)) for one in (model, single))
+    members = [Member(trials[n], share, judge.value(candidates[n])) for n, share in shares.items()]
+    return Ensemble(
+        model,
+        home.name,
+        judge.objective,
+        sorted(members, key=lambda one: -one.weight),
+        value,
+        of_best,
+        trials[first].number,
+        judge.intervals(mean_of(candidates, shares), candidates[first]),
+        tried=len(trials),
+        asked=top,
+        has_seen=comparable.has_seen(home.existing, rows.x, rows.y, rows.sample_weight),
+    )

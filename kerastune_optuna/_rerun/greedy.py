@@ -1,0 +1,178 @@
+"""Greedy selection of models by what the mean of their predictions is worth on some rows.
+
+Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models" (2004).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune_optuna._backend import batches_of, compiled_metrics
+from kerastune_optuna._data import FitArguments, check_evaluated_data, check_kinds, pick
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._study import Objective
+
+Outputs: TypeAlias = list[NDArray[Any]]  # for each output of a model, what is averaged of it
+Interval: TypeAlias = tuple[float, float]
+
+_PICKS = 50  # each gives a member 1/50 of the weight, or more if the best mean has fewer
+_PATIENCE = 10  # picks without a better mean after which the selection ends
+_DRAWS = 200  # samples of rows for an interval
+_PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Hold data as Model.evaluate takes it."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    batch_size: int | None
+
+    def check(self) -> None:
+        """Refuse data that Model.evaluate does not take, or not with targets."""
+        check_evaluated_data(self.x, self.y, self.sample_weight)
+        check_kinds(self._fit)
+
+    @property
+    def _fit(self) -> FitArguments:
+        others = {"sample_weight": self.sample_weight}
+        return FitArguments(self.x, self.y, 1, None, 0.0, others)
+
+    @property
+    def inputs(self) -> Any:
+        """Symbolic inputs with the shapes of a batch."""
+        return keras.utils.unpack_x_y_sample_weight(self._fit.specification_of_a_batch())[0]
+
+    def evaluate(self, model: keras.Model) -> Mapping[str, float]:
+        """Return what Model.evaluate returns, by name."""
+        for metric in compiled_metrics(model):  # Keras resets only those that it has built
+            if isinstance(metric, keras.metrics.Metric):
+                metric.reset_state()
+        given = {"sample_weight": self.sample_weight, "batch_size": self.batch_size}
+        logs: Mapping[str, float] = model.evaluate(
+            self.x, self.y, **given, verbose=0, return_dict=True
+        )
+        return logs
+
+    def predict(self, model: keras.Model) -> tuple[Any, Any, Any]:
+        """Read the rows once; return what a model predicts, the targets and the weights."""
+        batches = batches_of(self.x, self.y, self.sample_weight, self.batch_size)
+        found = [(model.predict_on_batch(x), y, weights) for x, y, weights in batches]
+        predicted, y, weights = (_joined(parts) for parts in zip(*found, strict=True))
+        if y is None:
+            raise ArgumentError("The batches of x have no targets. Pass batches of (x, y).")
+        return predicted, y, weights
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """Return batches as one, with each of their arrays joined."""
+    if batches[0] is None:
+        return None
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Compute what a mean of outputs is worth.
+
+    Args:
+        model: Takes means of outputs; it is compiled with the loss and metrics.
+        objective: The objective.
+        y: The targets.
+        weights: The weights of the rows, or None.
+    """
+
+    model: keras.Model
+    objective: Objective
+    y: Any
+    weights: Any
+
+    def value(self, means: Outputs, rows: NDArray[Any] | None = None) -> float:
+        """Return the objective on all rows, or on some."""
+        return self.objective_in(self._logs(means, rows))
+
+    def cost(self, means: Outputs) -> tuple[float, float]:
+        """Return what is to be minimized: the objective's cost, then the loss, to break ties."""
+        logs = self._logs(means)
+        cost, loss = self.objective.cost(self.objective_in(logs)), logs["loss"]
+        return math.inf if math.isnan(cost) else cost, math.inf if math.isnan(loss) else loss
+
+    def objective_in(self, logs: Mapping[str, float]) -> float:
+        """Return the objective from the logs of an evaluation.
+
+        Raises:
+            ArgumentError: The logs do not have it.
+        """
+        known = {**logs, **{f"val_{name}": value for name, value in logs.items()}}
+        if (name := self.objective.find(known)) is None:
+            raise ArgumentError(
+                f"objective={self.objective.name!r} is not among what compile() lets Keras compute "
+                f"from predictions: {', '.join(sorted(logs))}. Add it to compile(metrics=) in "
+                "build_model."
+            )
+        return float(known[name])
+
+    def _logs(self, means: Outputs, rows: NDArray[Any] | None = None) -> Mapping[str, float]:
+        data = [mean.astype("float32") for mean in means], self.y, self.weights
+        given = data if rows is None else pick(data, rows)
+        logs: Mapping[str, float] = self.model.test_on_batch(*given, return_dict=True)
+        return logs
+
+    def intervals(self, mean: Outputs, other: Outputs) -> list[Interval]:
+        """Return 95 % intervals of the values of two means, and of how much better the first is.
+
+        The bootstrap (Efron, 1979) draws rows with replacement, the same ones for both.
+        """
+        values = np.array(list(self._drawn(mean, other)))
+        sign = self.objective.cost(1.0)
+        columns = [*values.T, sign * (values[:, 1] - values[:, 0])]
+        ends = np.nanpercentile(columns, _PERCENTILES, axis=1)
+        return [(float(low), float(high)) for low, high in ends.T]
+
+    def _drawn(self, *of: Outputs) -> Iterator[list[float]]:
+        chance, size = np.random.default_rng(0), len(of[0][0])
+        for _ in range(_DRAWS):
+            rows = chance.integers(size, size=size)
+            yield [self.value(one, rows) for one in of]
+
+
+def select(candidates: Sequence[Outputs], judge: Judge) -> dict[int, float]:
+    """Return the weights of the candidates whose mean is best, by their places.
+
+    The best candidate is picked first, and then, each time, the one with which the mean of all
+    picks is best; a candidate may be picked again. The best of these means counts.
+
+    Args:
+        candidates: What is averaged of the outputs of each model.
+        judge: Says what a mean is worth.
+    """
+    picks: list[int] = []
+    best, length = (math.inf, math.inf), 0
+    sums = [np.zeros(one.shape) for one in candidates[0]]
+    while not length or len(picks) < min(_PICKS, length + _PATIENCE):
+        costs = [judge.cost(_mean(sums, one, len(picks) + 1)) for one in candidates]
+        picks.append(min(range(len(costs)), key=costs.__getitem__))
+        sums = [total + one for total, one in zip(sums, candidates[picks[-1]], strict=True)]
+        if not length or costs[picks[-1]] < best:
+            best, length = costs[picks[-1]], len(picks)
+    return {place: count / length for place, count in Counter(picks[:length]).items()}
+
+
+def _mean(sums: Outputs, more: Outputs, count: int) -> Outputs:
+    return [(total + one) / count for total, one in zip(sums, more, strict=True)]
+
+
+def mean_of(candidates: Sequence[Outputs], shares: Mapping[int, float]) -> Outputs:
+    """Return the weighted mean of candidates."""
+    chosen = [[share * one for one in candidates[place]] for place, share in shares.items()]
+    return [np.sum(parts, axis=0) for parts in zip(*chosen, strict=True)]
