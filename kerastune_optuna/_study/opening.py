@@ -128,8 +128,8 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
 
 def is_measured(trial: FrozenTrial) -> bool:
     """Whether one of our workers has measured a trial or measures it; trials of users compare."""
-    record = TrialRecord(trial)
-    return record.worker is not None and not record.has_no_result
+    has_result = trial.state not in (TrialState.FAIL, TrialState.WAITING)
+    return TrialRecord(trial).worker is not None and has_result
 
 
 def _as_arguments(trainings: Mapping[str, Any]) -> str:
