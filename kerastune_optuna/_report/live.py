@@ -48,26 +48,15 @@ def progress_for(
         plan: The plan of the search.
         n_trials: The size that the study should reach; None for no limit.
     """
-    shown = _shown(verbose, study, storage, plan, n_trials)
+    may_draw = verbose not in (0, 2) and not database.is_of_one_thread(storage)
+    shown = Progress()
+    if may_draw and (place := _place()) is not None:
+        shown = Live(study, plan, n_trials, place)
+    elif verbose != 0:
+        shown = Lines(study, plan.objective, n_trials)
     if not LOG.isEnabledFor(logging.INFO):
         return shown
     return Both(shown, Lines(study, plan.objective, n_trials, LOG.info))
-
-
-def _shown(
-    verbose: str | int,
-    study: optuna.Study,
-    storage: BaseStorage,
-    plan: Plan,
-    n_trials: int | None,
-) -> Progress:
-    """Return the object that shows the user how a search goes, with the same arguments."""
-    if verbose == 0:
-        return Progress()
-    place = None if verbose == 2 or database.is_of_one_thread(storage) else _place()
-    if place is None:
-        return Lines(study, plan.objective, n_trials)
-    return Live(study, plan, n_trials, place)
 
 
 def _place() -> Place | None:
