@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import statistics
+import tempfile
 import time
 import zlib
 from concurrent.futures import ProcessPoolExecutor
@@ -92,6 +93,7 @@ ROWS = {
     "TPE, no pruner": plain(_TPE, _none),
     "GP of Optuna, no pruner": plain(_GP, _none),
     "our GP, no pruner": named("gp", _none),
+    "KerasTuner BayesianOptimization": None,  # which no study describes
 }
 
 
@@ -154,6 +156,40 @@ def search(prepare, task, seed, n_workers, budgets):
     return regrets, seconds
 
 
+class Asking:
+    """Ask KerasTuner for what a task asks an Optuna trial for."""
+
+    def __init__(self, hp):
+        self._hp = hp
+
+    def suggest_int(self, name, low, high, log=False):
+        """Ask for a whole number."""
+        return self._hp.Int(name, low, high, sampling="log" if log else "linear")
+
+    def suggest_float(self, name, low, high, log=False):
+        """Ask for a number."""
+        return self._hp.Float(name, low, high, sampling="log" if log else "linear")
+
+
+def by_keras_tuner(task, seed, budgets):
+    """Return the regrets of KerasTuner's tuner, which trains each trial to its end."""
+    import keras_tuner
+
+    values = []
+
+    class Tuner(keras_tuner.BayesianOptimization):
+        def run_trial(self, trial, **_):
+            values.append(max(task.curve(Asking(trial.hyperparameters))))
+            return {"val_accuracy": values[-1]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        goal = keras_tuner.Objective("val_accuracy", "max")
+        start = zlib.crc32(f"{task.name} {seed}".encode())
+        tuner = Tuner(objective=goal, max_trials=max(budgets), seed=start, directory=folder)
+        tuner.search(verbose=0)
+    return [(task.best - max(values[:budget])) / task.unit for budget in budgets]
+
+
 def has_ended(study, trial, curve):
     """Train a trial's next epoch, and say whether it was the last one."""
     epoch = len(reports_of(trial))
@@ -184,6 +220,8 @@ def run(folder, n_workers, budgets, cell):
     """Run the search of a row, a task and a seed."""
     be_quiet()
     row, name, seed = cell
+    if ROWS[row] is None:
+        return by_keras_tuner(task_of(folder, name), seed, budgets), []
     return search(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
 
 
