@@ -87,6 +87,7 @@ def stop(source: Source = "tuning", study: Name = None) -> None:
     record.asked_to_stop = (record.asked_to_stop or 0) + 1
     running = found.get_trials(deepcopy=False, states=[TrialState.RUNNING])
     told = f"{count(len(running), 'running trial')} will end first"
+    told = told if running else "no trial is running, so perhaps no search is"
     typer.echo(f"Told the searches of study {found.study_name!r} to stop; {told}")
 
 

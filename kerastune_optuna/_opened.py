@@ -35,7 +35,7 @@ def open_study(
     Returns:
         A tuner with all that can be looked at: summary(), results(), history(), report(), figures
         and the best trials. best_model() works for models that consist of Keras's own layers,
-        losses and metrics. search() and enqueue() need the builder, and raise an error.
+        losses and metrics. What trains a model needs the builder, and raises an error.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.
@@ -61,6 +61,7 @@ def open_study(
         _FromFiles(home),
         names,
         direction=ways,
+        n_trials=None,
         directory=directory,
         study_name=name,
         storage=storage,
@@ -81,8 +82,8 @@ class _FromFiles:
             BuilderError: Says what to do instead.
         """
         raise BuilderError(
-            f"open_study() knows no build_model, so study {self.home.name!r} cannot be searched. "
-            "Make an OptunaTuner with its build_model to go on."
+            f"open_study() knows no build_model, so nothing of study {self.home.name!r} can be "
+            "trained. Make an OptunaTuner with its build_model to go on."
         )
 
     def __call__(self, trial: BaseTrial) -> keras.Model:

@@ -137,6 +137,11 @@ class Facts:
         """How many trials are in each state, the most frequent first."""
         return Counter(dict(Counter(trial.state for trial in self.trials).most_common()))
 
+    @property
+    def states(self) -> dict[str, int]:
+        """How many trials are in each state by its name, the most frequent first."""
+        return dict(Counter(state_of(trial) for trial in self.trials).most_common())
+
     @cached_property
     def params(self) -> list[str]:
         """The names of all parameters, in the order in which builders suggest them."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import optuna
@@ -56,7 +57,8 @@ def progress_for(
         shown = Lines(study, plan.objective, n_trials)
     if not LOG.isEnabledFor(logging.INFO):
         return shown
-    return Both(shown, Lines(study, plan.objective, n_trials, LOG.info))
+    log = partial(LOG.info, "%s: %s", study.study_name)
+    return Both(shown, Lines(study, plan.objective, n_trials, log))
 
 
 def _place() -> Place | None:

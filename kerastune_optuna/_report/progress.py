@@ -90,9 +90,14 @@ class Lines(Progress):
             self._write(line)
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Write how a trial ended, unless it was forbidden, which may happen hundreds of times."""
+        """Write how a trial ended.
+
+        The sampler may draw hundreds of forbidden ones; the user is told of those that were
+        enqueued.
+        """
         self._told.add(trial.number)
-        if TrialRecord(trial).forbidden_by is None:
+        record = TrialRecord(trial)
+        if record.forbidden_by is None or record.fixed_params:
             self._write(line_of(trial, self._objective))
 
 

@@ -44,7 +44,7 @@ def status(study: optuna.Study) -> Iterator[str]:
     """Yield lines about the aim, the states of trials, the best ones, and the running ones."""
     facts = Facts(study)
     yield f"Study {facts.name!r}: {facts.aim}"
-    states = ", ".join(f"{count} {state.name}" for state, count in facts.counts.items())
+    states = ", ".join(f"{count} {state}" for state, count in facts.states.items())
     trials = count(len(facts.trials), "trial")
     yield f"{trials}: {states}" if facts.trials else "No trial has begun"
     if facts.excluded:

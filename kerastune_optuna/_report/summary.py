@@ -84,7 +84,7 @@ def _lines(facts: Facts) -> Iterator[str]:
     if facts.are_several:
         of_rank = "which has" if len(facts.front) == 1 else "which have"
         yield f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
-    states = " ".join(f"{count} {state.name}" for state, count in facts.counts.items())
+    states = " ".join(f"{count} {state}" for state, count in facts.states.items())
     yield f"Trials: {len(facts.trials)}: {states}"
     if facts.excluded:
         yield f"Excluded: {facts.excluded}"

@@ -106,7 +106,7 @@ class Ensemble:
         )
 
     def _lines(self) -> list[str]:
-        few = f"all {self.tried} models that are kept; keep_best= says how many may be."
+        few = f"the {self.tried} models that the study has kept (see keep_best=)."
         best = f"the models of the best {self.tried} trials."
         seen = "The search was made with these rows, so that all values are optimistic: evaluate "
         seen += "the model on rows that it never saw."

@@ -135,7 +135,7 @@ class Priors:
 
 
 def _parsed(name: str, given: Any) -> Prior:
-    pair = given if isinstance(given, tuple) else (given,)
+    pair = given if isinstance(given, tuple | list) else (given,)
     if not 1 <= len(pair) <= 2:
         raise ArgumentTypeError(f"priors= has {given!r} for {name!r}. {_INSTEAD}")
     prior = Prior(*pair)

@@ -119,6 +119,7 @@ def _unknown(name: str, walker: space.Walker, call: str) -> str:
     return (
         f"{call} got {name!r}, which build_model does not ask for with these values."
         f"{_check.nearest(str(name), walker.params)} It asks for {known}. If it asks for this one "
-        "only with certain values of another parameter, pass that one too. If a function of the "
-        "data asks for it, pass that function too: enqueue(params, function)."
+        "only with certain values of another parameter, pass that one too."
+        + " If a function of the data asks for it, pass that function too: enqueue(params, "
+        "function)." * (call == "enqueue()")
     )

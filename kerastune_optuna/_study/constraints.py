@@ -95,7 +95,7 @@ class Constraints:
             ArgumentError: A function returned something other than numbers.
         """
         for name, function in self._of_trials.items():
-            for key, value in _numbers(name, function(trial)):
+            for key, value in _numbers(name, _asked(name, function, trial)):
                 if value > 0:
                     return f"constraint {key}: {value:.6g} > 0"
         return None
@@ -158,6 +158,20 @@ def _check_functions(functions: object) -> None:
                 f"constraints holds {_name(function)}, which cannot be called with a trial and a "
                 f"model ({why}). {instead}"
             )
+
+
+def _asked(name: str, function: Callable[[optuna.Trial], Any], trial: optuna.Trial) -> Any:
+    """Return what a function of the trial alone returns."""
+    try:
+        return function(trial)
+    except KeyError as error:
+        if error.args and error.args[0] not in trial.params:
+            raise ArgumentError(
+                f"The constraint {name} reads the parameter {error}, which the trial does not have "
+                "yet: it is called before build_model. Let it suggest what it needs, as "
+                "build_model does, with the same range."
+            ) from error
+        raise
 
 
 def _takes_trial_alone(function: Callable[..., Any]) -> bool:

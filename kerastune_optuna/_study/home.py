@@ -18,7 +18,7 @@ from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMism
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database, key_of
 from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
-from kerastune_optuna._study.record import StudyRecord
+from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 
 class Home:
@@ -190,7 +190,9 @@ class Home:
         if trial is None:
             return self.ranked(1)[0]
         trials = self.existing.get_trials(deepcopy=False)
-        return _found(trial, filter(ranking.may_be_best, trials), "is not a COMPLETE trial")
+        out = [one.number for one in trials if TrialRecord(one).excluded is not None]
+        told = f"is not a COMPLETE trial{f' (excluded: {out})' * bool(out)}"
+        return _found(trial, filter(ranking.may_be_best, trials), told)
 
     def begun(self, trial: int | FrozenTrial | None) -> FrozenTrial:
         """Return a trial that has begun, as `best` does for one that is COMPLETE."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study.monitor import Direction, Objective, parse_objective
 from kerastune_optuna._study.record import TrialRecord
@@ -140,7 +141,10 @@ def _one_for_each(names: Sequence[Any], directions: object) -> Sequence[object]:
 
 def _parse(name: object, direction: object) -> Objective:
     if name not in MEASURED:
-        return parse_objective(name, direction)
+        try:
+            return parse_objective(name, direction)
+        except ArgumentError as error:
+            raise type(error)(f"{error}{_check.nearest(str(name), MEASURED, 0.8)}") from None
     if direction == "maximize":
         raise ArgumentError(
             f'direction="maximize" is wrong for {name!r}: less is better. Pass "minimize" or '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import cloudpickle
 import optuna
@@ -72,8 +73,9 @@ def test_a_study_is_opened_without_its_builder(search, data, tmp_path, capsys):
     assert here == there
     found = opened.best_model().evaluate(*data[2], verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(tuner.best_value)
-    with pytest.raises(BuilderError, match="knows no build_model, so study 'test' cannot be"):
-        run(opened, x=data[0], y=data[1], validation_data=data[2])
+    for train in (opened.refit, partial(run, opened)):
+        with pytest.raises(BuilderError, match="knows no build_model, so nothing of study 'test'"):
+            train(x=data[0], y=data[1], validation_data=data[2])
 
 
 def test_what_cannot_be_opened_is_an_error(tmp_path):
