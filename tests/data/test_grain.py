@@ -54,6 +54,7 @@ def test_data_of_grain_is_trained_on_as_plainly(search, data):
     assert tuner.best_value == plain_loss(build_model, tuner.best_trial, shuffle=False, **given)
 
 
+@pytest.mark.slow
 def test_data_of_grain_without_end_needs_steps(search, data):
     """With steps_per_epoch= it is trained on, whatever cannot tell its length."""
     rows, steps = rows_of(*data[:2]).repeat().to_iter_dataset(), {"steps_per_epoch": 2}
