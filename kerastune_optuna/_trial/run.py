@@ -147,11 +147,8 @@ class TrialRun:
 
     def _forbidden(self, why: str) -> Outcome:
         """Record which constraint forbids the configuration; a FAIL trial takes no budget."""
-        self._record.stop_reason, self._record.epochs_run = (
-            _reason.shortened(f"not allowed: {why}"),
-            0,
-        )
-        self._record.forbidden_by = why
+        self._record.stop_reason = _reason.shortened(f"not allowed: {why}")
+        self._record.forbidden_by, self._record.epochs_run = why, 0
         return Outcome(TrialState.FAIL)
 
     def _note_seeds(self) -> None:
