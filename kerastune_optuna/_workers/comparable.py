@@ -12,7 +12,7 @@ import optuna
 from kerastune_optuna import _check, _source
 from kerastune_optuna._data import measure
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._study import StudyRecord, opening
+from kerastune_optuna._study import StudyRecord, TrialRecord, opening
 from kerastune_optuna._trial import Recipe
 
 _ANEW = "another study_name, or overwrite=True to start anew"
@@ -45,8 +45,10 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
         StudyMismatchError: The trials of the study were measured on other validation data.
     """
     before, now = StudyRecord(study).given or {}, _given(recipe)
-    if any(map(opening.is_measured, study.get_trials(deepcopy=False))):
+    trials = study.get_trials(deepcopy=False)
+    if not all(TrialRecord(trial).has_no_result for trial in trials):
         warn_if_builder_changed(study, recipe)
+    if any(map(opening.is_measured, trials)):
         _check_same(study, before, now)
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return

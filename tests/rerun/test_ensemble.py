@@ -169,7 +169,7 @@ def test_kept_models_alone_take_part(tmp_path):
     rows = np.zeros((4, 1)), np.full(4, 0.7)
     found = tuner.ensemble(*rows)
     assert (found.tried, found.asked) == (4, 10)
-    assert "Chosen from all 4 models that are kept; keep_best= says" in str(found)
+    assert "Chosen from the 4 models that the study has kept (see keep_best=)" in str(found)
     assert tuner.ensemble(*rows, top=3).tried == 2, "one of the best three has no weights"
 
 
