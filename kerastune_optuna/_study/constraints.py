@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -99,6 +101,28 @@ class Constraints:
                 if value > 0:
                     return f"constraint {key}: {value:.6g} > 0"
         return None
+
+    @contextmanager
+    def ranges_kept(self) -> Iterator[None]:
+        """Refuse a builder that asks for other ranges than functions of the trial alone did.
+
+        Raises:
+            ArgumentError: Names the parameter.
+        """
+        if not self._of_trials:
+            yield
+            return
+        with warnings.catch_warnings():
+            # Optuna keeps the first range of a parameter, and only warns.
+            warnings.filterwarnings("error", "Inconsistent parameter values", RuntimeWarning)
+            try:
+                yield
+            except RuntimeWarning as warning:
+                name = str(warning).partition('"')[2].partition('"')[0]
+                raise ArgumentError(
+                    f"build_model and a function in constraints= suggest {name!r} with different "
+                    "ranges. Give both the same range."
+                ) from warning
 
     def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
         """Record in the study how far a configuration is from its limits.

@@ -176,7 +176,8 @@ class TrialRun:
         """Build and train the model, unless a constraint or an earlier result makes it needless."""
         is_first = self._series.number == 0
         seed = self._series.seeds[self._series.number]
-        model, arguments = build(self._recipe.build_model, self._trial, seed)
+        with self._recipe.constraints.ranges_kept():
+            model, arguments = build(self._recipe.build_model, self._trial, seed)
         check_choices(self._trial)
         finds = is_first and not self._recipe.train_repeats
         known = find_earlier(self._trial.study, self._trial) if finds else None

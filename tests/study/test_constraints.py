@@ -127,6 +127,21 @@ def test_what_the_trial_alone_forbids_costs_no_budget(quick, capsys):
     assert capsys.readouterr().out.count("\nTrial ") == 19  # nothing precedes the first line
 
 
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (lambda trial: trial.suggest_int("units", 1, 9) % 2, "suggest 'units' with different"),
+        (lambda trial: trial.params["units"] % 2, "reads the parameter 'units', which the trial"),
+    ],
+)
+def test_a_constraint_asks_for_what_the_builder_does(quick, constraint, message):
+    """Another range, or a parameter that it does not ask for, ends the search at once."""
+    tuner = quick(constraints=[constraint])
+    tuner.enqueue({"units": 4})
+    with pytest.raises(ArgumentError, match=message):
+        run(tuner)
+
+
 def test_a_search_in_which_all_is_forbidden_ends(quick, monkeypatch):
     """It says which constraint allowed nothing, in a space without end and in a small one."""
     monkeypatch.setattr(failures, "_MOST_FORBIDDEN", 5)
