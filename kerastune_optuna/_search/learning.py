@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import Any, TypeAlias, cast
 
 import optuna
@@ -213,7 +214,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         if isinstance(self._by.sampler, GaussianProcessSampler):  # to which all FAIL trials are bad
             rest = _cut_off_as_running(rest)
         known = self._by.known if states is None or TrialState.COMPLETE in states else ()
-        told = [one for one in (*known, *rest, *others.values()) if not TrialRecord(one).excluded]
+        told = filterfalse(_is_excluded, (*known, *rest, *others.values()))
         shown = sorted(told, key=lambda trial: trial.number)
         return _alike(shown) if self._by.constrained else shown
 
@@ -279,6 +280,11 @@ class _StudyOfAll(_optuna.ShownStudy):
                 return None
             worst.append(min(finite) if direction is StudyDirection.MAXIMIZE else max(finite))
         return worst
+
+
+def _is_excluded(trial: FrozenTrial) -> bool:
+    """Whether the user has excluded a trial; the storage shows such a trial as PRUNED."""
+    return trial.state is TrialState.PRUNED and TrialRecord(trial).excluded is not None
 
 
 def _without_draw(study: optuna.Study) -> list[FrozenTrial]:

@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _flops, _optuna, _reason
+from kerastune_optuna import _check, _optuna, _reason
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
@@ -30,7 +30,7 @@ from kerastune_optuna._search import (
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import files, history, shared
+from kerastune_optuna._trial import files, flops, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
@@ -235,7 +235,7 @@ class TrialRun:
             make_ready_to_keep(model, fit)
             self._record.n_params = model.count_params()
         if TrialRecord.flops in sizes or constraints.max_flops is not None:
-            self._record.flops = _flops.count(model, fit.specification_of_a_batch)
+            self._record.flops = flops.count(model, fit.specification_of_a_batch)
         return constraints.check(self._trial, model)
 
     def _fit(self, training: Training, model: keras.Model) -> None:

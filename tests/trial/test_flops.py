@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna import ArgumentError, _flops
+from kerastune_optuna import ArgumentError
+from kerastune_optuna._trial import flops
 
 BACKEND = keras.backend.backend()
 ONLY_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="another tool counts there")
@@ -17,7 +18,7 @@ layers = keras.layers
 
 def counted(model, batch=None):
     """Return what is counted of a model, of whose data this is a batch."""
-    return _flops.count(model, lambda: batch)
+    return flops.count(model, lambda: batch)
 
 
 def of(shape, layer):
