@@ -172,6 +172,19 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
     return shown
 
 
+def tables_of_trials() -> tuple[Any, Any, Any]:
+    """Return the tables in which a database has trials, their user attributes and reports."""
+    kinds = models.TrialModel, models.TrialUserAttributeModel, models.TrialIntermediateValueModel
+    of_trials, of_attrs, of_reports = (kind.__table__ for kind in kinds)
+    return of_trials, of_attrs, of_reports
+
+
+def stored_report(value: float) -> dict[str, Any]:
+    """Return the columns in which a database has a reported value, which may be NaN."""
+    number, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"intermediate_value": number, "intermediate_value_type": kind}
+
+
 def backend_of(storage: BaseStorage) -> Any:
     """Return the backend of a storage: another storage, a journal's file, or None."""
     return getattr(storage, "_backend", None)

@@ -8,7 +8,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._storage.patience import as_ours, is_away, patient, reason
+from kerastune_optuna._storage.held import Held
+from kerastune_optuna._storage.patience import as_ours, holding, is_away, patient, reason
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
@@ -230,6 +231,16 @@ def checkpoint(storage: BaseStorage) -> None:
         # A separate connection, since no transaction may be open.
         with errors, closing(database.engine.raw_connection()) as connection:
             _pragma(connection, "wal_checkpoint(PASSIVE)")
+
+
+def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
+    """Let a database write what trials note and report in few transactions within a block.
+
+    Args:
+        storage: What connect() returned. A storage that is no database writes at once.
+    """
+    database = _database(storage)
+    return nullcontext() if database is None else holding(storage, Held(database))
 
 
 def check_shared(storage: str | BaseStorage) -> None:

@@ -7,7 +7,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partialmethod
@@ -22,6 +22,7 @@ from sqlalchemy import exc
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
 from kerastune_optuna._storage.excluded import Excluded, shown
+from kerastune_optuna._storage.held import Held
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
@@ -39,6 +40,7 @@ _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "Time
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
+_MOMENT = 0.1  # seconds for which a search does not read a study's attrs again
 _SILENT_TRIES = 3  # half a second: after a lost connection, a new one is often enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
@@ -162,6 +164,36 @@ class _Patient(BaseStorage):
         self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
         self._where, self._check = where, check
         self._excluded = Excluded(lambda study_id: self._call("get_study_system_attrs", study_id))
+        self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._held: Held | None = None  # what is to be written soon; None if all is written at once
+
+    @contextmanager
+    def holding(self, held: Held) -> Iterator[None]:
+        """Write what trials note and report in a block a moment later, and together."""
+        self._held = held
+        try:
+            yield
+            self._write(held)
+        finally:
+            self._held = None
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Set an attr, soon or at once."""
+        if self._held is None or not self._held.note(trial_id, key, value):
+            self._call("set_trial_user_attr", trial_id, key, value)
+        elif self._held.is_due():
+            self._write(self._held, trial_id)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """Report a value, soon or at once."""
+        if self._held is None:
+            self._call("set_trial_intermediate_value", trial_id, step, intermediate_value)
+            return
+        self._held.report(trial_id, step, intermediate_value)
+        if self._held.is_due():
+            self._write(self._held, trial_id)
 
     def get_all_trials(
         self,
@@ -182,9 +214,18 @@ class _Patient(BaseStorage):
         best: FrozenTrial = self._call("get_best_trial", study_id)
         return best
 
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return the attrs; in a search, which asks ten times a trial, those of a moment ago."""
+        until, attrs = self._attrs.get(study_id, (0.0, {}))
+        if self._held is None or time.monotonic() > until:
+            attrs = self._call("get_study_system_attrs", study_id)
+            self._attrs[study_id] = time.monotonic() + _MOMENT, attrs
+        return dict(attrs)
+
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Set an attr; if it excludes a trial, this process sees it at once, others soon."""
+        """Set an attr; this process sees it at once, others soon."""
         self._call("set_study_system_attr", study_id, key, value)
+        self._attrs.clear()
         self._excluded.forget()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -213,9 +254,18 @@ class _Patient(BaseStorage):
         """Call any other method of the storage."""
         return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
 
+    def _write(self, held: Held, of: int | None = None) -> None:
+        def write() -> None:
+            self._check()
+            held.write(of)
+
+        self._patience.insist(write)
+
     def _insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
         def checked() -> _T:
             self._check()
+            if self._held is not None:
+                self._held.write()
             return call()
 
         return self._patience.insist(checked, done)
@@ -277,6 +327,11 @@ def patient(
         A storage that raises StorageError if the backend does not answer for that long.
     """
     return cast(BaseStorage, _PatientStorage(backend, patience, where, check))
+
+
+def holding(storage: BaseStorage, held: Held) -> AbstractContextManager[None]:
+    """Let a storage that patient() returned hold, within a block, what trials note and report."""
+    return cast(_Patient, storage).holding(held)
 
 
 def reason(error: BaseException) -> str:

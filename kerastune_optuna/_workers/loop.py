@@ -178,6 +178,7 @@ def run_trials(
     with (
         _optuna.stoppable(study, stop),
         _learning_sampler(study, recipe, budget),
+        database.few_transactions(_optuna.storage_of(study)),
         watch.beating(study, at_each_beat),
         memory.apart(),
         liveness.leaving_all(),
