@@ -98,7 +98,7 @@ class OptunaTuner:
             best execution are kept.
         keep_best: How many trials keep their weights; with several objectives, the whole front
             does. With 0, histories are not kept either. Default None: as many as before, or 5 in a
-            new study; of models with more than 25 million parameters (100 MB), only the best one.
+            new study; of models with more than a million parameters (4 MB), only the best one.
             If the number is smaller than before, the other weights are deleted.
         max_params: The most parameters that a model may have; larger models are not trained.
             Default None: no limit.

@@ -30,7 +30,7 @@ _ON_TRIAL_ALONE = (
     "keep the layers of the model that it gets."
 )
 _UNASKED = 5  # how many trials keep their weights if no search has set a number
-_LARGE = 25_000_000  # parameters, 100 MB: of larger models, only the best one is kept unasked
+_LARGE = 1_000_000  # parameters, 4 MB: of larger models, only the best one is kept unasked
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:

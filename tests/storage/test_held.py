@@ -1,0 +1,119 @@
+"""What trials note and report in a search reaches the database soon, together and in order."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from kerastune_optuna._storage import database, held
+from tests.support.storages import empty
+
+_SERVERS = [pytest.param(one, marks=pytest.mark.slow) for one in ("postgresql", "mariadb")]
+
+
+@pytest.fixture(params=["sqlite", *_SERVERS])
+def url(request, tmp_path):
+    """Give the URL of an empty database of each kind."""
+    with empty(request.param, tmp_path) as url:
+        yield url or f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture
+def study(url, monkeypatch):
+    """Give a study in which nothing that is held is due until something else is asked."""
+    monkeypatch.setattr(held, "_SECONDS", 1e9)
+    study = optuna.create_study(storage=database.connect(url))
+    yield study
+    study._storage.remove_session()
+
+
+def in_few(study):
+    """Begin the block of a search."""
+    return database.few_transactions(study._storage)
+
+
+def seen(study, url):
+    """Return the trials as another process would see them now."""
+    storage = optuna.storages.RDBStorage(url)
+    trials = optuna.load_study(study_name=study.study_name, storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    return trials
+
+
+def test_all_that_is_held_takes_one_transaction(study):
+    """Ten reports and five attributes cost what one of them costs outside of a search."""
+    ended = []
+    sqlalchemy.event.listen(database.behind(study._storage).engine, "commit", ended.append)
+    trial = study.ask()
+    with in_few(study):
+        trial.set_user_attr("first", 0)  # is due, as nothing was written before
+        ended.clear()
+        for number in range(10):
+            trial.report(number / 2, number)
+            trial.set_user_attr(f"attr{number % 5}", number)
+        assert not ended
+    assert len(ended) == 1
+
+
+def test_the_process_itself_sees_all_at_once(study):
+    """Whatever it reads comes after what it wrote: NaN too, and the latest of two attributes."""
+    trial = study.ask()
+    with in_few(study):
+        for value in (1, {"a": [None, "ü"]}):
+            trial.set_user_attr("attr", value)
+        trial.report(float("nan"), 0)
+        trial.report(float("-inf"), 1)
+        (found,) = study.get_trials()
+    assert found.user_attrs == {"attr": {"a": [None, "ü"]}}
+    assert str(found.intermediate_values) == "{0: nan, 1: -inf}"
+
+
+def test_others_see_all_once_the_trial_has_ended(study, url):
+    """No trial is COMPLETE before all that it noted is in the database."""
+    trial = study.ask()
+    with in_few(study):
+        trial.set_user_attr("a", 1)
+        trial.set_user_attr("b", 2)
+        trial.report(0.5, 0)
+        assert seen(study, url)[0].intermediate_values == {}
+        study.tell(trial, 0.5)
+        (found,) = seen(study, url)
+    assert (found.state, found.user_attrs) == (TrialState.COMPLETE, {"a": 1, "b": 2})
+    assert found.intermediate_values == {0: 0.5}
+
+
+def test_what_others_have_ended_takes_nothing_more(study, url):
+    """The rest of its trial is dropped, its own call says so, and other trials get theirs."""
+    trial, other = study.ask(), study.ask()
+    with in_few(study):
+        trial.set_user_attr("before", 1)
+        optuna.load_study(study_name=study.study_name, storage=url).tell(0, state=TrialState.FAIL)
+        trial.report(1.0, 0)
+        other.report(2.0, 0)
+        assert [one.intermediate_values for one in study.trials] == [{}, {0: 2.0}]
+    with in_few(study), pytest.raises(UpdateFinishedTrialError):
+        trial.set_user_attr("after", 2)  # is due, as the block has just begun
+
+
+def test_a_long_text_is_written_at_once(study, url):
+    """The database may refuse it, which its own call must say; what came before is there first."""
+    trial = study.ask()
+    with in_few(study):
+        trial.set_user_attr("first", 0)
+        trial.set_user_attr("short", 1)
+        trial.set_user_attr("long", "x" * 2000)
+        assert set(seen(study, url)[0].user_attrs) == {"first", "short", "long"}
+
+
+def test_a_slow_epoch_is_reported_at_once(study, url, monkeypatch):
+    """Nothing is held where the last write was longer ago than what a kill may cost."""
+    monkeypatch.setattr(held, "_SECONDS", 0.0)
+    trial = study.ask()
+    with in_few(study):
+        for step in range(2):
+            trial.report(1.0, step)
+            assert step in seen(study, url)[0].intermediate_values
