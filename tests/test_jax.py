@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import keras
 import pytest
 import torch
+from optuna.trial import FixedTrial
 from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import _backend
@@ -63,3 +66,31 @@ def test_a_dataset_with_workers_is_trained_as_plainly():
     """What Keras's threads read when a fit looked at the data first is what it trains on first."""
     [(_, _, kind, why)] = rows_of(["py_dataset_workers"], [1])
     assert (kind, why) == (EQUAL, "")
+
+
+def noting_cache(trial):
+    """Note where the process keeps what JAX compiles."""
+    trial.set_user_attr("cache", jax.config.jax_compilation_cache_dir)
+    return build_model(trial)
+
+
+def of_one_shape(trial):
+    """Return a model that has the same layers in each trial."""
+    return build_model(FixedTrial({"units": 4, "lr": trial.suggest_float("lr", 0.01, 0.1)}))
+
+
+def test_a_known_shape_is_compiled_once(search):
+    """The second trial finds what the first compiled, and JAX's own settings come back."""
+    found = []
+    jax.monitoring.register_event_listener(lambda name, **_: found.append(name))
+    before = jax.config.jax_compilation_cache_dir
+    search(of_one_shape, n_trials=2)
+    assert any(name.endswith("cache_hits") for name in found)
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_workers_share_what_is_compiled(search):
+    """They keep it in one temporary folder, which goes with the search."""
+    tuner = search(noting_cache, n_trials=4, fit={"n_workers": 2})
+    (folder,) = {trial.user_attrs["cache"] for trial in tuner.study.trials}
+    assert not Path(folder).exists()

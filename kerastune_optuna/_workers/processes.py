@@ -25,6 +25,7 @@ from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import Budget
 from kerastune_optuna._study import Watch, opening
+from kerastune_optuna._workers import compiled
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import shown_once
 
@@ -141,6 +142,12 @@ class LocalWorkers:
         _signals.tell(died)
 
 
+def _environment(number: int, n_workers: int) -> dict[str, str]:
+    """Return the environment of a worker process."""
+    own = environment(number, n_workers, os.environ)
+    return _QUIET | os.environ | _UNBUFFERED | own | compiled.environment()
+
+
 class _Worker:
     """Run one worker process, from its start to its end."""
 
@@ -150,7 +157,7 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-X", "faulthandler", "-c", code],
             stdin=subprocess.PIPE,
-            env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
+            env=_environment(number, n_workers),
         )
         self.pid = self._process.pid
         self._pipe: Any = self._process.stdin

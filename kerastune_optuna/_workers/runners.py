@@ -20,6 +20,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, Worke
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._study import Watch, opening
+from kerastune_optuna._workers.compiled import compiled_once
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
@@ -65,10 +66,11 @@ class Crew:
         size = job.budget.n_trials
         if size is not None and len(opening.finished(study)) >= size:
             return
-        self._run(study, job, progress, folder)
-        watch = Watch()
-        while job.budget.wait_for_others(study, watch):
+        with compiled_once():
             self._run(study, job, progress, folder)
+            watch = Watch()
+            while job.budget.wait_for_others(study, watch):
+                self._run(study, job, progress, folder)
         progress.catch_up()
 
     def _run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
