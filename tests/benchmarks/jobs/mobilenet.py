@@ -1,0 +1,48 @@
+"""Images of clothes in ten classes, and a MobileNetV2 of which the last blocks are trained.
+
+Fashion-MNIST is in Debian's package `dataset-fashion-mnist`. There are no pretrained weights: the
+frozen convolutions are random, and their batch normalizations are trained.
+"""
+
+from functools import partial
+
+import keras
+
+from tests.benchmarks._tools import Job
+from tests.benchmarks.jobs import fashion, optimizer
+
+LAST = 9  # the blocks after it see but two pixels of such images
+
+
+def frozen_base(alpha, trained):
+    """Return the blocks of a MobileNetV2, of which the last and all normalizations are trained."""
+    base = keras.applications.MobileNetV2((32, 32, 1), alpha, include_top=False, weights=None)
+    base = keras.Model(base.input, base.get_layer(f"block_{LAST}_add").output)
+    is_last = False
+    for layer in base.layers:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        is_last = is_last or layer.name.startswith(f"block_{LAST - trained + 1}_")
+        layer.trainable = is_last or is_norm
+        if is_norm:
+            layer.momentum = 0.9  # of 0.999, so few steps come to nothing
+    return base
+
+
+def build_model(trial):
+    """Return the network for images that are padded to 32 times 32 pixels."""
+    alpha = trial.suggest_categorical("alpha", [0.35, 0.5])
+    base = frozen_base(alpha, trial.suggest_int("trained_blocks", 0, 4))
+    pooling = keras.layers.GlobalAveragePooling2D()
+    model = keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.layers.ZeroPadding2D(2), base, pooling]
+    )
+    if trial.suggest_categorical("hidden", [True, False]):
+        units = trial.suggest_int("units", 32, 128, step=32)
+        model.add(keras.layers.Dense(units, activation="relu"))
+    model.add(keras.layers.Dropout(trial.suggest_float("dropout", 0.0, 0.5)))
+    model.add(keras.layers.Dense(10, activation="softmax"))
+    model.compile(optimizer(trial), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+JOB = Job(build_model, partial(fashion.load, sizes=(1_500, 1_000)), "val_accuracy", batch_size=64)
