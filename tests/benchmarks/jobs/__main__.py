@@ -19,6 +19,7 @@ from tests.benchmarks.jobs import JOBS, missing
 
 COLORS = ["#ee7a22", "#b3261e", "#3d8bd9", "#1aa587", "#8a63d2", "#858585"]  # one a side
 SIZE = 900, 520
+TICKS = [step * ten for ten in (1, 10, 100, 1000) for step in (1, 2, 5)]  # seconds
 
 
 def collected(job, options):
@@ -74,7 +75,7 @@ def row(side, own, runs):
 def table(job, sides, runs):
     """Print what the sides came to."""
     objective = runs[0]["objective"]
-    header = [f"{job}, {len({run['seed'] for run in runs})} seeds", "search, s"]
+    header = [f"{job}, seeds: {len({run['seed'] for run in runs})}", "search, s"]
     header += ["until the others' median, s", objective, f"{objective[4:]} on test rows"]
     header += ["epochs trained", "memory, MB", "disk, MB"]
     _sides.report(_tools.PACKAGES, header, [row(side, own, runs) for side, own in sides.items()])
@@ -116,7 +117,7 @@ def figure(sides, runs):
         font={"size": 13},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 70, "r": 20, "t": 20, "b": 50},
-        xaxis={"title": {"text": "seconds"}, "type": "log"},
+        xaxis={"title": {"text": "seconds"}, "type": "log", "tickvals": TICKS},
         yaxis={
             "title": {"text": f"best {runs[0]['objective']}"},
             "range": [low - room, high + room],

@@ -4,6 +4,7 @@ The collections are those of Debian's packages `fortunes` and `fortunes-min`.
 """
 
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import keras
@@ -24,14 +25,12 @@ def topics():
 
 def load(seed):
     """Return the first words of texts that the seed draws, as numbers, and their topics."""
-    found = {}
-    for topic, path in enumerate(topics()):
-        found |= dict.fromkeys(map(str.strip, path.read_text().split("\n%\n")), topic)
-    rows = np.array(list(found)), np.array(list(found.values()), "int32")
-    parts = drawn(rows, (4_000, 2_000, 5_000), seed)
+    texts = [path.read_text().split("\n%\n") for path in topics()]
+    labels = np.repeat(np.arange(len(texts), dtype="int32"), list(map(len, texts)))
     numbers = layers.TextVectorization(WORDS, output_sequence_length=LENGTH)
-    numbers.adapt(parts[0][0])
-    return [(np.asarray(numbers(texts), "int32"), labels) for texts, labels in parts]
+    numbers.adapt(texts := list(chain(*texts)))
+    rows, first = np.unique(np.asarray(numbers(texts), "int32"), axis=0, return_index=True)
+    return drawn((rows, labels[first]), (4_000, 2_000, 5_000), seed)
 
 
 def block(trial, number, x):
