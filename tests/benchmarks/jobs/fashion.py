@@ -28,6 +28,11 @@ def build_model(trial):
             model.add(keras.layers.BatchNormalization())
         model.add(keras.layers.Activation("relu"))
         model.add(keras.layers.MaxPooling2D())
+    return with_head(trial, model)
+
+
+def with_head(trial, model):
+    """Add a hidden layer, if the trial has one, and the classes to a model, and compile it."""
     model.add(keras.layers.Flatten())
     if trial.suggest_categorical("hidden", [True, False]):
         units = trial.suggest_int("units", 32, 128, step=32)

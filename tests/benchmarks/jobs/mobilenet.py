@@ -9,7 +9,7 @@ from functools import partial
 import keras
 
 from tests.benchmarks._tools import Job
-from tests.benchmarks.jobs import fashion, optimizer
+from tests.benchmarks.jobs import fashion
 
 LAST = 5  # the blocks after it see but four pixels of such images, and then one
 
@@ -32,15 +32,9 @@ def build_model(trial):
     """Return the network for images that are padded to 32 times 32 pixels."""
     alpha = trial.suggest_categorical("alpha", [0.35, 0.5])
     base = frozen_base(alpha, trial.suggest_int("trained_blocks", 0, 4))
-    flat = keras.layers.Flatten()
-    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.ZeroPadding2D(2), base, flat])
-    if trial.suggest_categorical("hidden", [True, False]):
-        units = trial.suggest_int("units", 32, 128, step=32)
-        model.add(keras.layers.Dense(units, activation="relu"))
-    model.add(keras.layers.Dropout(trial.suggest_float("dropout", 0.0, 0.5)))
-    model.add(keras.layers.Dense(10, activation="softmax"))
-    model.compile(optimizer(trial), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    padding = keras.layers.ZeroPadding2D(2)
+    model = keras.Sequential([keras.Input((28, 28, 1)), padding, base])
+    return fashion.with_head(trial, model)
 
 
 JOB = Job(build_model, partial(fashion.load, sizes=(2_000, 1_000)), "val_accuracy", batch_size=64)
