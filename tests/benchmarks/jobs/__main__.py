@@ -54,8 +54,9 @@ def until(run, runs):
         for other in runs
         if other["seed"] == run["seed"] and other["side"] != run["side"]
     ]
-    sign = 1 if run["direction"] == "maximize" else -1
-    goal = statistics.median(others) if others else math.nan
+    if not others:
+        return math.nan
+    sign, goal = 1 if run["direction"] == "maximize" else -1, statistics.median(others)
     return next((at for at, value in run["progress"] if sign * (value - goal) >= 0), math.inf)
 
 
@@ -66,7 +67,7 @@ def row(side, own, runs):
         median(run[key] for run in own) for key in ("searched", "memory", "disk")
     )
     reached = median(until(run, runs) for run in own)
-    cells = [f"{seconds:.0f}", f"{reached:.0f}" if math.isfinite(reached) else "never"]
+    cells = [f"{seconds:.0f}", "never" if reached == math.inf else f"{reached:.0f}"]
     cells += [_sides.with_error([run[key] for run in own], 4) for key in ("value", "test")]
     cells += [f"{median(run['epochs'] for run in own):.0f}", f"{memory / 1e6:.0f}"]
     return [_tools.SIDES[side][0], *cells, f"{disk / 1e6:.1f}"]
