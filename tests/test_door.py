@@ -30,6 +30,7 @@ OF_NO_MODULE = {
     "keras_tuner/names": "a page of examples/",
     "keras_tuner/own_fit": "HyperModel.fit passes through several modules",
     "keras_tuner/project": "a whole search that moves from KerasTuner",
+    "benchmarks": "tests/benchmarks/",
     "ci": ".ci/",
     "door": "the order of all modules",
     "examples": "README.md and examples/",

@@ -210,7 +210,8 @@ def test_each_benchmark_is_told_of():
     table, _, _ = (BENCHMARKS / "README.md").read_text().partition("\n## ")
     told = re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)
     scripts = [file for file in BENCHMARKS.glob("[!_]*.py") if "__main__" in file.read_text()]
-    assert sorted(told) == sorted(file.stem for file in scripts)
+    folders = [file.parent for file in BENCHMARKS.glob("*/__main__.py")]
+    assert sorted(told) == sorted(path.stem for path in (*scripts, *folders))
 
 
 def test_the_figures_of_a_page_are_those_that_were_measured():

@@ -113,17 +113,23 @@ class Task:
 
     build_model: Callable[[Any], Any]  # takes what has Optuna's suggest methods
     data: dict[str, Any]  # as keyword arguments of Model.fit
-    objective: str  # the metric to maximise
+    objective: str  # the metric
     trials: int
     epochs: int
     folder: str  # where all files go
     seed: int = 1  # of the sampler
     callbacks: list[Any] = field(default_factory=list)  # of every trial
+    direction: str = "maximize"  # which our package finds out by itself
 
     @property
     def fit(self):
         """Return the keyword arguments of each training."""
         return {**self.data, "epochs": self.epochs, "verbose": 0}
+
+    @property
+    def best(self):
+        """Return the function that finds the best of several values."""
+        return max if self.direction == "maximize" else min
 
 
 def iris_task(folder, trials, epochs):
@@ -157,7 +163,7 @@ def create_optuna(folder, **options):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    options |= {"study_name": "plain", "direction": "maximize", "load_if_exists": True}
+    options = {"direction": "maximize", **options, "study_name": "plain", "load_if_exists": True}
     return optuna.create_study(storage=f"sqlite:///{folder}/study.db", **options)
 
 
@@ -167,9 +173,9 @@ def search_optuna(task, pruning=lambda trial: [], **options):
     def objective(trial):
         model = task.build_model(trial)
         history = model.fit(**task.fit, callbacks=[*task.callbacks, *pruning(trial)])
-        return max(history.history[task.objective])
+        return task.best(history.history[task.objective])
 
-    study = create_optuna(task.folder, **options)
+    study = create_optuna(task.folder, direction=task.direction, **options)
     study.optimize(objective, n_trials=task.trials)
     return study
 
@@ -179,7 +185,8 @@ def make_keras_tuner(task, kind, **options):
     import keras_tuner
 
     options |= {"seed": task.seed, "overwrite": True, "directory": task.folder}
-    options |= {"objective": keras_tuner.Objective(task.objective, "max"), "project_name": "peer"}
+    objective = keras_tuner.Objective(task.objective, task.direction[:3])
+    options |= {"objective": objective, "project_name": "peer"}
     return getattr(keras_tuner, kind)(lambda hp: task.build_model(as_trial(hp)), **options)
 
 
@@ -208,12 +215,12 @@ def with_error(values, digits=3):
     return f"{statistics.fmean(values):.{digits}f} ± {error:.{digits}f}"
 
 
-def search_ray(folder, trials, train, algorithm, scheduler=None, **options):
-    """Search with Ray Tune, two trials at a time, for the largest "value"; return its results."""
+def search_ray(folder, trials, train, algorithm, scheduler=None, mode="max", **options):
+    """Search with Ray Tune, two trials at a time, for the best "value"; return its results."""
     from ray import init, tune
 
     init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    goal = {"metric": "value", "mode": "max", "search_alg": algorithm, "scheduler": scheduler}
+    goal = {"metric": "value", "mode": mode, "search_alg": algorithm, "scheduler": scheduler}
     options["tune_config"] = tune.TuneConfig(**goal, num_samples=trials, max_concurrent_trials=2)
     options["run_config"] = tune.RunConfig(storage_path=folder, name="peer", verbose=0)
     return tune.Tuner(tune.with_resources(train, {"cpu": 1}), **options).fit()

@@ -54,16 +54,12 @@ def _cancer(seed):
 
 def _fashion(seed):
     """Return the network of the example, and images; which ones depends on the seed."""
-    import numpy as np
-
     sys.path.append(str(_sides.ROOT / "examples"))
-    from fashion_mnist import build_model, read_all
+    from fashion_mnist import build_model
 
-    images, labels, images_test, labels_test = (part for pair in read_all() for part in pair)
-    x, x_test = (part[..., None].astype("float32") / 255 for part in (images, images_test))
-    drawn = np.split(np.random.default_rng(seed).permutation(len(x))[:20_000], [10_000, 15_000])
-    parts = [(x[rows], labels[rows]) for rows in drawn]
-    return build_model, [*parts, (x_test, labels_test)], {"batch_size": 64}
+    from tests.benchmarks.jobs.fashion import load
+
+    return build_model, load(seed, (10_000, 5_000, 5_000)), {"batch_size": 64}
 
 
 TASKS = {"digits": (_digits, 30, 10), "cancer": (_cancer, 30, 10), "fashion": (_fashion, 20, 6)}

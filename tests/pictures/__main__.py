@@ -7,7 +7,6 @@ the folder and writes its files there; add one for what is new to show.
 import io
 import os
 import sys
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from kerastune_optuna import _report
 from tests.pictures.live import live_svg
-from tests.support.browser import launched
+from tests.support.browser import page
 from tests.support.replays import Recorded, replay
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pictures"
@@ -29,14 +28,6 @@ COLUMNS = 80
 def study():
     """Return the study that all pictures show."""
     return replay(100, Recorded().train)
-
-
-@contextmanager
-def page(width, height, scheme):
-    """Give a page of a browser."""
-    size = {"width": width, "height": height}
-    with launched() as browser:
-        yield browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)
 
 
 def report(folder):

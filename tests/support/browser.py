@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 
 def chromium() -> str | None:
@@ -25,3 +26,11 @@ def launched() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def page(width: int, height: int, scheme: Literal["light", "dark"]) -> Iterator[Page]:
+    """Give a page of that browser, of which pictures can be taken."""
+    size: ViewportSize = {"width": width, "height": height}
+    with launched() as browser:
+        yield browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)
