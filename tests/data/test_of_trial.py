@@ -10,7 +10,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, StudyMismatchError
-from tests.support.faults import kill_at, states
+from tests.support.faults import states
 from tests.support.models import build_eager
 
 EAGER = keras.backend.backend() == "tensorflow"  # which would take long to trace few steps
@@ -195,19 +195,6 @@ def test_a_changed_function_is_told(tune):
 
     with pytest.warns(UserWarning, match="data's functions has changed .*the code of others"):
         tune(fit={"x": others}, n_trials=2)
-
-
-@pytest.mark.nightly
-def test_a_killed_trial_goes_on_with_its_data(tune):
-    """Both workers die once; the retries have the windows of those that they go on with."""
-    fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill_at(2)]}
-    tuner = tune(fit=fit, backup_every=0, storage=None)
-    assert states(tuner).count("COMPLETE") == 2
-    retries = [one for one in tuner.study.trials if "retry_of" in one.user_attrs]
-    assert len(retries) == 2
-    for one in retries:
-        assert one.params == tuner.study.trials[one.user_attrs["retry_of"]].params
-        assert one.user_attrs["epochs_run"] == 4
 
 
 def test_a_fit_of_the_builders_own_gets_the_data(tune):

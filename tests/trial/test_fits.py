@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 import signal
@@ -10,15 +9,11 @@ from functools import partial
 
 import keras
 import numpy as np
-import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
-from rich.console import Console
 
 from kerastune_optuna import BuilderError, TooManyFailuresError
-from kerastune_optuna._report.display import Frame, Plan
-from kerastune_optuna._study.monitor import parse_objective
 from tests.support import falling
 from tests.support.falling import Falling, loss_of
 from tests.support.hosts import needs_posix
@@ -579,13 +574,3 @@ def test_each_training_of_a_trial_has_all_fits(made_up, data):
     rows = [(row["training"], row["epoch"]) for row in history(tuner, 0)]
     assert rows == list(itertools.product("01", "01234"))
     assert loss_of(tuner.best_model(), data) == pytest.approx(min(trial.user_attrs["values"]), 1e-5)
-
-
-def test_the_live_display_knows_no_epoch_beyond_the_last():
-    """While it cannot know what fits are to come, it tells of those that were."""
-    epochs = dict.fromkeys(range(5), 0.5)
-    trial = optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=epochs)
-    console = Console(width=100, file=io.StringIO())
-    plan = Plan("test", parse_objective("val_loss", "auto"), size=2, epochs=3)
-    console.print(Frame(plan, [trial], seconds=1.0))
-    assert "epoch 5/5" in console.file.getvalue()

@@ -358,6 +358,9 @@ ANIMALS = {
     "grain_map": of_table(partial(grain_rows, shuffled=True), grain_rows),
     "grain_iter": of_table(grain_read, build=small_unbuilt),
     "grain_loader": of_table(grain_loader),
+    "grain_many_steps": of_table(
+        partial(grain_rows, shuffled=True), grain_rows, fit={"epochs": 50}
+    ),
     "grain_endless": of_table(grain_endless, grain_rows, fit={"steps_per_epoch": 3}),
     "grain_function": of_table(later(grain_read), later(grain_loader)),
     "tensors": Animal(small, tensors),

@@ -8,7 +8,7 @@ from keras import layers as kl
 from keras import ops, optimizers
 
 from tests.zoo.animal import Animal, classifier, compiled, for_itself, on_targets, rate, sequential
-from tests.zoo.layers import images, series, table
+from tests.zoo.layers import SERIES, images, series, table
 
 
 class Subclassed(keras.Model):
@@ -399,4 +399,8 @@ ANIMALS = {
     "validation_split": Animal(plain, a_fraction, evaluates=False),
     "many_steps_a_call": Animal(residual, table, fit=LONG),
     "many_steps_dropout": Animal(of_kind(Subclassed), table, fit=LONG),
+    "many_steps_lstm": Animal(sequential(SERIES["lstm_dropout"], (12, 4)), series, fit=LONG),
+    "many_steps_sampling": Animal(
+        penalized, lambda: for_itself(table()), fit=LONG, evaluates=False
+    ),
 }
