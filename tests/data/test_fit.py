@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 
 import keras
 import numpy as np
 import pytest
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
@@ -18,12 +16,6 @@ from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
 from tests.support import falling
 from tests.support.models import PruneAt, Spy, build_eager, build_model
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
 
 
 def with_epochs(trial):

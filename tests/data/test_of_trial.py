@@ -7,7 +7,6 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
-from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, StudyMismatchError
 from tests.support.faults import states
@@ -40,12 +39,6 @@ def build_unbuilt(trial, *inputs):
 def build(trial):
     """Return a network that knows the width of the windows."""
     return build_unbuilt(trial, keras.Input((trial.suggest_int("window", 4, 12, step=4),)))
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_functions_load_data_once_in_each_worker(search, data, tmp_path):
         "y": lambda: noted("y", y),
         "validation_data": lambda: noted("validation_data", validation),
     }
-    tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fit})
+    tuner = search(n_trials=4, storage=None, fit={"n_workers": 2, "epochs": 1, **fit})
     cards = [one for name, one in tuner.study.user_attrs.items() if name.startswith("card:")]
     assert {card["data"]["x"] for card in cards} == {"float32(48, 4)"}
     loads = Counter(calls.read_text().split())

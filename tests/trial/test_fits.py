@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import signal
-from functools import partial
 
 import keras
 import numpy as np
 import pytest
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from kerastune_optuna import BuilderError, TooManyFailuresError
@@ -19,12 +17,6 @@ from tests.support.falling import Falling, loss_of
 from tests.support.hosts import needs_posix
 from tests.support.models import PruneAt, Spy, build_model, history
 from tests.support.noise import Noise
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Phases:

@@ -168,7 +168,7 @@ def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
     """One of two workers is killed: its trial goes on with the second execution, as if not."""
     log = tmp_path / "log"
     fit = {"callbacks": [EpochLog(log), kill_in_the_second]}
-    options = {"executions_per_trial": 2, "keep_best": 2}
+    options = {"executions_per_trial": 2, "keep_best": 2, "storage": None}
     tuner = search(build_eager, "val_loss", **options, fit={**fit, "n_workers": 2})
     died, *others = tuner.study.trials
     (retried,) = (trial for trial in others if TrialRecord(trial).retry_of is not None)

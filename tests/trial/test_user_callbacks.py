@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 
 import keras
 import pytest
-from optuna.storages import InMemoryStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kerastune_optuna import ArgumentTypeError
 from tests.support import falling
 from tests.support.models import PruneAt, Spy
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Counter(keras.callbacks.Callback):
