@@ -15,11 +15,11 @@ from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
 from tests.support import falling
+from tests.support.faults import interrupt_after
 from tests.support.models import PruneAt, Spy, build_eager, build_model
 
 
 def with_epochs(trial):
-    """Return a model and how long it trains."""
     return falling.build(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
 
 
@@ -55,15 +55,10 @@ def test_the_display_counts_the_epochs_of_each_trial(planned, own, told):
 @pytest.mark.slow
 def test_a_trial_of_its_own_length_is_resumed(search):
     """After Ctrl-C the retry goes on from its backup, up to the epochs of its builder."""
-    seen, interrupts = [], [2]
-
-    def interrupt(epoch, logs):
-        if epoch in interrupts:
-            interrupts.remove(epoch)
-            raise KeyboardInterrupt
+    seen, ended = [], []
 
     def build(trial):
-        callbacks = [Spy(seen), keras.callbacks.LambdaCallback(on_epoch_end=interrupt)]
+        callbacks = [Spy(seen), interrupt_after(3, ended)]
         return build_model(trial), {"epochs": 4, "callbacks": callbacks}
 
     with pytest.raises(KeyboardInterrupt):
@@ -100,7 +95,9 @@ def test_callbacks_are_tuned_and_added(search):
     tuner = search(build, n_trials=4, fit={"epochs": 9, "callbacks": [Spy(seen)]})
     assert {trial.params["patience"] for trial in tuner.study.trials} == {1, 2}
     for trial in tuner.study.trials:
-        assert trial.user_attrs["epochs_run"] == 1 + trial.params["patience"]
+        assert trial.state is TrialState.COMPLETE
+        assert trial.user_attrs["epochs_run"] == (epochs := 1 + trial.params["patience"])
+        assert trial.user_attrs["stop_reason"] == f"stopped at epoch {epochs}/9 by a callback"
     assert held == [True] * 4
     assert seen.count("begin") == 4
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -12,17 +10,11 @@ from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
 from tests.support.models import build_eager, build_model
+from tests.trial.test_trainings import trained
 
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
 Y = (ROWS[:, 0] > 1).astype("int64")
 TEXTS = np.array(["good", "not so good"] * 24, dtype=object)
-
-
-def plain_loss(build, trial, **arguments):
-    """Return the least validation loss of plain Keras with a trial's parameters and seed."""
-    keras.utils.set_random_seed(trial.user_attrs["seed"])
-    model = build(optuna.trial.FixedTrial(trial.params))
-    return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
 
 
 @pytest.mark.nightly
@@ -41,10 +33,11 @@ def test_a_distributed_dataset_is_taken(search, data):
         return strategy.experimental_distribute_dataset(batches)
 
     x, y, validation = data
-    given = {"x": distributed(x, y), "validation_data": distributed(*validation)}
-    tuner = search(build, "val_loss", fit={**given, "y": None})
-    for trial in tuner.study.trials:
-        assert trial.value == plain_loss(build, trial, shuffle=False, **given)
+    rows, held_out = distributed(x, y), distributed(*validation)
+    fit = {"x": rows, "y": None, "validation_data": held_out}
+    for trial in search(build, "val_loss", fit=fit).study.trials:
+        own = trial.user_attrs["seed"], rows, None, held_out
+        assert trial.value == min(trained(build, trial, *own, epochs=2, shuffle=False))
 
 
 def endless(x, y):
