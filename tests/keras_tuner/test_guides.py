@@ -79,7 +79,6 @@ def dense(units, activation):
 
 
 def build_model(hp):
-    """Tune the architecture."""
     model = Sequential([layers.Flatten()])
     for i in range(hp.Int("num_layers", 1, 3)):
         units = hp.Int(f"units_{i}", min_value=4, max_value=32, step=4)
