@@ -1,4 +1,4 @@
-"""Data travels to workers, and is the same there."""
+"""Data that functions load is loaded by workers."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ def numbers(texts):
     return np.array([[float(text)] * 4 for text in texts]) if texts.dtype == object else texts
 
 
+@pytest.mark.slow
 def test_a_layer_that_keras_never_builds_is_no_hindrance(search):
     """best_model() evaluates to the best value."""
 

@@ -32,15 +32,9 @@ from tests.support.noise import Noise
 from tests.support.untrained import Untrained, has_best_weights, run, tuner_in
 
 
-@pytest.fixture
-def made_up(search):
-    """Give a function that searches with made up trainings, for a study in memory."""
-    return partial(search, falling.build, "val_loss")
-
-
-def test_as_many_models_are_kept_as_are_asked_for(made_up, data):
+def test_as_many_models_are_kept_as_are_asked_for(search, data):
     """Each is there in one file, and evaluates to its trial's value."""
-    tuner = made_up(n_trials=5, keep_best=3, train_repeats=True)
+    tuner = search(falling.build, "val_loss", n_trials=5, keep_best=3, train_repeats=True)
     assert len(kept(tuner)) == 3
     best = sorted(trial.value for trial in tuner.study.trials)[:3]
     losses = [falling.loss_of(model, data) for model in tuner.best_models(3)]
@@ -85,9 +79,9 @@ def test_five_models_are_kept_unless_another_number_is_asked_for(tmp_path, monke
         assert len(kept(run(made))) == count
 
 
-def test_keep_best_zero_keeps_nothing(made_up):
+def test_keep_best_zero_keeps_nothing(search):
     """It writes no weights and no histories, and best_model() names the argument to pass."""
-    tuner = made_up(keep_best=0)
+    tuner = search(falling.build, "val_loss", keep_best=0)
     assert not (tuner._home.folder / "weights").exists()
     text = "n=1 is more than keep_best=0.* Pass keep_best=1 to the tuner before it searches"
     with pytest.raises(ArgumentError, match=text):

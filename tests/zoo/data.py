@@ -175,11 +175,11 @@ def loader(x, y, shuffle=False):
     return DataLoader(TensorDataset(torch.tensor(x), torch.tensor(y)), BATCH, shuffle)
 
 
-def grain_rows(x, y, shuffled=False):
+def grain_rows(x, y, shuffled=False, size=BATCH):
     import grain
 
     rows = grain.MapDataset.source(list(zip(x, y, strict=True)))
-    return (rows.shuffle(seed=3) if shuffled else rows).batch(BATCH)
+    return (rows.shuffle(seed=3) if shuffled else rows).batch(size)
 
 
 def grain_read(x, y):

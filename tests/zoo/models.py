@@ -327,6 +327,7 @@ KINDS = {
 }
 OPTIMIZERS = {
     "ema": lambda rate: optimizers.Adam(rate, use_ema=True, ema_overwrite_frequency=2),
+    "ema_apart": lambda rate: optimizers.Adam(rate, use_ema=True, ema_momentum=0.8),
     "schedule": lambda rate: optimizers.Adam(optimizers.schedules.CosineDecay(rate, 6)),
     "adamw_clipped": lambda rate: optimizers.AdamW(rate, clipnorm=0.5),
     "nesterov": lambda rate: optimizers.SGD(rate, momentum=0.9, nesterov=True),
@@ -358,7 +359,7 @@ ANIMALS = {
         of_kind(Denoiser, None, (), run_eagerly=True), lambda: for_itself(table())
     ),
     "lora": Animal(low_ranks, table),
-    "swap_ema": Animal(with_optimizer(OPTIMIZERS["ema"]), table, fit=SWAPPING),
+    "swap_ema": Animal(with_optimizer(OPTIMIZERS["ema_apart"]), table, fit=SWAPPING),
     "own_compute_loss": Animal(own_loss, table),
     "own_layer_add_loss": Animal(sequential(lambda: [OwnDense(8)], (8,)), table),
     "own_loss_and_metric": Animal(own_functions, table),
