@@ -34,7 +34,6 @@ def for_one(data, seed=1):
 
 
 def epochs(dataset, n=2):
-    """Return the rows of some epochs."""
     return [np.concatenate([batch.numpy() for batch in dataset]) for _ in range(n)]
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
@@ -17,48 +14,12 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
-from tests.data.test_kinds import plain_loss
 from tests.support import falling
+from tests.support.faults import interrupt_after
 from tests.support.models import PruneAt, Spy, build_eager, build_model
 
 
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
-
-
-def size_of(trial):
-    return trial.suggest_categorical("batch_size", [6, 8, 24])
-
-
-def batched(*arrays):
-    """Return a function of the trial that makes batches of the size that it suggests."""
-    rows = tf.data.Dataset.from_tensor_slices(arrays)
-    return lambda trial: rows.batch(size_of(trial))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["arrays", "datasets"])
-def test_batch_size_is_tuned(search, data, form):
-    """By what the builder returns beside its model, and by a function of the trial."""
-    x, y, validation = data
-    build, fit = lambda trial: (build_model(trial), {"batch_size": size_of(trial)}), {}
-    if form == "datasets":
-        build = build_model
-        fit = {"x": batched(x, y), "y": None, "validation_data": batched(*validation)}
-    tuner = search(build, "val_loss", n_trials=3, seed=4, fit={"shuffle": False, **fit})
-    given = {"x": x, "y": y, "validation_data": validation, "shuffle": False}
-    for trial in tuner.study.trials:
-        loss = plain_loss(build_model, trial, **given, batch_size=trial.params["batch_size"])
-        assert trial.value == pytest.approx(loss, abs=1e-6)
-    assert tuner.results()["params_batch_size"].nunique() > 1
-    loss, _ = tuner.best_model().evaluate(*validation, verbose=0)
-    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
-
-
 def with_epochs(trial):
-    """Return a model and how long it trains."""
     return falling.build(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
 
 
@@ -76,29 +37,28 @@ def test_epochs_are_tuned(search):
     assert saved_epochs(trials, 20) == epochs - 2
 
 
-def test_the_display_counts_the_epochs_of_each_trial():
+@pytest.mark.parametrize(
+    ("planned", "own", "told"),
+    [(20, {"epochs": 4}, ["epoch 2/4", "about 30 s left"]), (1, {}, ["epoch 2/2"])],
+    ids=["its own", "more than planned"],
+)
+def test_the_display_counts_the_epochs_of_each_trial(planned, own, told):
     """A running trial is shown out of its own epochs, and foretells the time by them."""
-    plan = Plan("test", parse_objective("val_accuracy", "auto"), 2, 20)
-    reports = {"intermediate_values": {0: 0.5, 1: 0.5}, "user_attrs": {"epochs": 4}}
+    plan = Plan("test", parse_objective("val_accuracy", "auto"), 2, planned)
+    reports = {"intermediate_values": {0: 0.5, 1: 0.5}, "user_attrs": own}
     running = create_trial(state=TrialState.RUNNING, **reports)
     console = Console(width=100, file=io.StringIO())
     console.print(Frame(plan, [running], 10.0))
-    assert "epoch 2/4" in console.file.getvalue()
-    assert "about 30 s left" in console.file.getvalue()  # half a trial took 10 seconds
+    assert [text for text in told if text in console.file.getvalue()] == told
 
 
 @pytest.mark.slow
 def test_a_trial_of_its_own_length_is_resumed(search):
     """After Ctrl-C the retry goes on from its backup, up to the epochs of its builder."""
-    seen, interrupts = [], [2]
-
-    def interrupt(epoch, logs):
-        if epoch in interrupts:
-            interrupts.remove(epoch)
-            raise KeyboardInterrupt
+    seen, ended = [], []
 
     def build(trial):
-        callbacks = [Spy(seen), keras.callbacks.LambdaCallback(on_epoch_end=interrupt)]
+        callbacks = [Spy(seen), interrupt_after(3, ended)]
         return build_model(trial), {"epochs": 4, "callbacks": callbacks}
 
     with pytest.raises(KeyboardInterrupt):
@@ -135,7 +95,9 @@ def test_callbacks_are_tuned_and_added(search):
     tuner = search(build, n_trials=4, fit={"epochs": 9, "callbacks": [Spy(seen)]})
     assert {trial.params["patience"] for trial in tuner.study.trials} == {1, 2}
     for trial in tuner.study.trials:
-        assert trial.user_attrs["epochs_run"] == 1 + trial.params["patience"]
+        assert trial.state is TrialState.COMPLETE
+        assert trial.user_attrs["epochs_run"] == (epochs := 1 + trial.params["patience"])
+        assert trial.user_attrs["stop_reason"] == f"stopped at epoch {epochs}/9 by a callback"
     assert held == [True] * 4
     assert seen.count("begin") == 4
 

@@ -17,7 +17,6 @@ from kerastune_optuna._data.folds import cross_validated, key_of_folds, of_fold
 
 
 def fit_of(x, y):
-    """Return the arguments of a search for these arrays."""
     return FitArguments(x, y, 1, None, 0.0)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -12,27 +10,11 @@ from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
 from tests.support.models import build_eager, build_model
-from tests.zoo.data import of_text, texts
+from tests.trial.test_trainings import trained
 
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
 Y = (ROWS[:, 0] > 1).astype("int64")
 TEXTS = np.array(["good", "not so good"] * 24, dtype=object)
-
-
-def plain_loss(build, trial, **arguments):
-    """Return the least validation loss of plain Keras with a trial's parameters and seed."""
-    keras.utils.set_random_seed(trial.user_attrs["seed"])
-    model = build(optuna.trial.FixedTrial(trial.params))
-    return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
-
-
-@pytest.mark.slow
-def test_a_trial_is_what_plain_keras_makes_of_the_same_texts(search):
-    """They train to the digits of Model.fit, and the best model evaluates to the value."""
-    tuner = search(of_text, "val_loss", n_trials=1, fit=texts())
-    assert tuner.best_value == plain_loss(of_text, tuner.best_trial, **texts())
-    logs = tuner.best_model().evaluate(*texts()["validation_data"], verbose=0, return_dict=True)
-    assert logs["loss"] == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 @pytest.mark.nightly
@@ -51,10 +33,11 @@ def test_a_distributed_dataset_is_taken(search, data):
         return strategy.experimental_distribute_dataset(batches)
 
     x, y, validation = data
-    given = {"x": distributed(x, y), "validation_data": distributed(*validation)}
-    tuner = search(build, "val_loss", fit={**given, "y": None})
-    for trial in tuner.study.trials:
-        assert trial.value == plain_loss(build, trial, shuffle=False, **given)
+    rows, held_out = distributed(x, y), distributed(*validation)
+    fit = {"x": rows, "y": None, "validation_data": held_out}
+    for trial in search(build, "val_loss", fit=fit).study.trials:
+        own = trial.user_attrs["seed"], rows, None, held_out
+        assert trial.value == min(trained(build, trial, *own, epochs=2, shuffle=False))
 
 
 def endless(x, y):
@@ -69,17 +52,10 @@ def endless(x, y):
 
 
 @pytest.mark.slow
-def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(
-    search, data, comes_again
-):
-    """Each trial and refit() train on the first batches, as plain Keras with the trial's seed."""
-    x, y, validation = data
-    train, steps = endless(x, y), {"steps_per_epoch": 2}
-    tuner = search(build_model, "val_loss", fit={"x": train, "y": None, **steps})
-    for trial in tuner.study.trials:
-        fresh = {"x": train(), "shuffle": False, "validation_data": validation, **steps}
-        assert trial.value == plain_loss(build_model, trial, **fresh)
-    assert comes_again(tuner, x=train, y=None, **steps)
+def test_a_function_that_returns_a_generator_begins_it_anew_for_refit(search, data, comes_again):
+    """It trains on the first batches again, as each trial does."""
+    given = {"x": endless(*data[:2]), "y": None, "steps_per_epoch": 2}
+    assert comes_again(search(fit=given), **given)
 
 
 REFUSED = {

@@ -7,13 +7,11 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
-from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, StudyMismatchError
-from tests.support.faults import kill_at, states
+from tests.support.faults import states
 from tests.support.models import build_eager
 
-EAGER = keras.backend.backend() == "tensorflow"  # which would take long to trace few steps
 SERIES = np.sin(np.arange(160) / 5).astype("float32")
 
 
@@ -33,19 +31,13 @@ def build_unbuilt(trial, *inputs):
     units = trial.suggest_int("units", 2, 3)
     layers = [keras.layers.Dense(units, "relu"), keras.layers.Dense(1)]
     model = keras.Sequential([*inputs, *layers])
-    model.compile("adam", "mse", run_eagerly=EAGER)
+    model.compile("adam", "mse", run_eagerly=True)
     return model
 
 
 def build(trial):
     """Return a network that knows the width of the windows."""
     return build_unbuilt(trial, keras.Input((trial.suggest_int("window", 4, 12, step=4),)))
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
 
 
 @pytest.fixture
@@ -195,19 +187,6 @@ def test_a_changed_function_is_told(tune):
 
     with pytest.warns(UserWarning, match="data's functions has changed .*the code of others"):
         tune(fit={"x": others}, n_trials=2)
-
-
-@pytest.mark.nightly
-def test_a_killed_trial_goes_on_with_its_data(tune):
-    """Both workers die once; the retries have the windows of those that they go on with."""
-    fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill_at(2)]}
-    tuner = tune(fit=fit, backup_every=0, storage=None)
-    assert states(tuner).count("COMPLETE") == 2
-    retries = [one for one in tuner.study.trials if "retry_of" in one.user_attrs]
-    assert len(retries) == 2
-    for one in retries:
-        assert one.params == tuner.study.trials[one.user_attrs["retry_of"]].params
-        assert one.user_attrs["epochs_run"] == 4
 
 
 def test_a_fit_of_the_builders_own_gets_the_data(tune):

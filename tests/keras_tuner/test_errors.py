@@ -26,7 +26,8 @@ class Raising(keras_tuner.HyperModel):
         super().__init__()
         self.where, self.error, self.calls = where, error, []
 
-    def _come_to(self, where):
+    def come_to(self, where):
+        """Raise the error here, unless it is too early or the place another."""
         self.calls.append(where)
         # The model of the defaults is built before the first trial, whose model is built twice.
         if where == self.where and self.calls.count(where) == (4 if where == "build" else 2):
@@ -34,37 +35,27 @@ class Raising(keras_tuner.HyperModel):
 
     def build(self, hp):
         """Return a model, or raise."""
-        self._come_to("build")
+        self.come_to("build")
         return Quick(hp.Int("units", 2, 40))
 
     def fit(self, hp, model, *args, **kwargs):
         """Train, or raise."""
-        self._come_to("fit")
+        self.come_to("fit")
         return model.fit(*args, **kwargs)
 
 
 @pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["build", "fit"])
+@pytest.mark.parametrize("where", ["build", "fit", "callback"])
 def test_a_fatal_error_ends_the_search(search, make_tuner, where, error):
     """Wherever it is raised, though a trial before it succeeded; its own trial is FAIL."""
+    raising = Raising(where, error)
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: raising.come_to("callback"))
+    fit = {"epochs": 1, "callbacks": [callback]}
     with pytest.raises(type(error), match="stop"):
-        search(from_keras_tuner(Raising(where, error)), n_trials=4, fit={"epochs": 1})
+        search(from_keras_tuner(raising), n_trials=4, fit=fit)
     done, failed, *later = states(make_tuner())
     assert (done, failed) == ("COMPLETE", "FAIL")
     assert set(later) <= {"WAITING"}
-
-
-@pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
-def test_a_fatal_error_of_a_callback_ends_the_search(search, make_tuner, error):
-    """The first trial alone has run."""
-
-    def fail(epoch, logs):
-        raise error
-
-    fit = {"epochs": 1, "callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=fail)]}
-    with pytest.raises(type(error), match="stop"):
-        search(from_keras_tuner(lambda hp: Quick(hp.Int("units", 2, 40))), n_trials=4, fit=fit)
-    assert states(make_tuner())[0] == "FAIL"
 
 
 @pytest.mark.parametrize("error", [FailedTrialError, keras_tuner.errors.FailedTrialError])

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 import keras_tuner
-import optuna
 import pytest
 from keras_tuner import oracles
 from keras_tuner.engine import trial
@@ -18,7 +17,6 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from kerastune_optuna import (
     ArgumentError,
     ArgumentTypeError,
-    HyperParameters,
     NoTrialsError,
     OptunaTuner,
     TunerError,
@@ -157,20 +155,16 @@ def test_what_the_table_names_is_there():
     assert called >= {"space", "top_trials", "best_models"}
 
 
-def test_the_best_trials_are_there_for_any_number(make_tuner):
-    """As get_best_hyperparameters(n) of KerasTuner, whatever weights are kept."""
-    tuner, space = make_tuner(), optuna.distributions.IntDistribution(1, 9)
-    for units, value in enumerate([0.5, 0.75, 0.25], start=1):
-        own = {"params": {"units": units}, "distributions": {"units": space}}
-        tuner.study.add_trial(optuna.trial.create_trial(value=value, **own))
-    best = [HyperParameters(trial).values for trial in tuner.top_trials(2)]
-    assert best == [{"units": 2}, {"units": 1}]
-    assert len(tuner.top_trials(4)) == 3
-    for objective, kind, text in (
+@pytest.mark.parametrize(
+    ("objective", "kind", "text"),
+    [
         ("val_loss", NoTrialsError, "has 0 COMPLETE trials"),
         (["val_loss", "n_params"], ArgumentError, "has several objectives"),
-    ):
-        other = make_tuner(objective=objective, study_name=text)
-        assert other.study.trials == []
-        with pytest.raises(kind, match=text):
-            other.top_trials(1)
+    ],
+)
+def test_the_best_trials_are_those_of_one_objective(make_tuner, objective, kind, text):
+    """One line says why there are none."""
+    tuner = make_tuner(objective=objective)
+    assert tuner.study.trials == []
+    with pytest.raises(kind, match=text):
+        tuner.top_trials(1)

@@ -7,7 +7,6 @@ import pytest
 
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._study import parse_objectives
-from tests.support.untrained import build, cheap, run, tuner_in
 
 BEST, LEAST = keras_tuner.Objective("my_score", "max"), keras_tuner.Objective("val_loss", "min")
 
@@ -41,10 +40,3 @@ def test_another_direction_is_refused(make_tuner):
     """In one line, which says what an Objective may have."""
     with pytest.raises(ArgumentError, match="the direction 'up' for 'my_score'"):
         make_tuner(objective=keras_tuner.Objective("my_score", "up"))
-
-
-def test_an_objective_is_searched_for(tmp_path):
-    """Its metric is that of the study, whose best trial is told by it."""
-    least = keras_tuner.Objective("val_mae", "min")
-    tuner = run(tuner_in(tmp_path, build, least, n_trials=2, **cheap()), epochs=1)
-    assert tuner.best_value == min(trial.value for trial in tuner.study.trials)

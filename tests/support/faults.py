@@ -53,7 +53,6 @@ def finished(tuner):
 
 
 def states(tuner):
-    """Return the states of all trials."""
     return [trial.state.name for trial in tuner.study.trials]
 
 
@@ -157,6 +156,17 @@ def killing_once(folder):
     killer.start()
     yield
     killer.join()
+
+
+def interrupt_after(epochs, ended, interrupt=signal.default_int_handler):
+    """Return a callback that notes which epochs end in any trial, and interrupts one of them."""
+
+    def note(epoch, logs):
+        ended.append(epoch)
+        if len(ended) == epochs:
+            interrupt(signal.SIGINT, None)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=note)
 
 
 def interrupt_at(epoch):

@@ -22,13 +22,7 @@ def compiled(*hidden, optimizer="adam"):
 
 
 class Quick(Untrained):
-    """A model whose training is made up, and which may be trained as KerasTuner's users do it.
-
-    Args:
-        units: Its width.
-        score: The value of its metric, and of its loss, in each epoch.
-        metric: The metric's name.
-    """
+    """A model whose metric and loss are made up, and which KerasTuner's users may train."""
 
     def __init__(self, units, score=0.5, metric="accuracy"):
         names = ("loss", metric, "val_loss", f"val_{metric}")
@@ -57,7 +51,6 @@ def plain(hp):
 
 
 def depths(hp):
-    """Ask for as many sizes as there are layers."""
     layers = range(hp.Int("layers", 1, 3))
     return compiled(*[keras.layers.Dense(hp.Int(f"units_{i}", 2, 9, step=3)) for i in layers])
 

@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import optuna
 import pytest
 
 from kerastune_optuna._study.retry import INTERRUPTED
-from tests.support.faults import ROOT, WATCHDOG
+from tests.support import searching
+from tests.support.faults import ROOT, WATCHDOG, wait_for_epochs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in reads /proc")
 _STAND_IN = str(Path(__file__).parent / "windows")
@@ -50,58 +50,37 @@ def _on_windows(folder, *arguments, **options):
     """Start a process of ours as on Windows; what it leaves in the temporary folder is seen."""
     path = os.pathsep.join([_STAND_IN, str(ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder)}
-    arguments = [sys.executable, "-c", *map(str, arguments)]
+    arguments = [sys.executable, *map(str, arguments)]
     return subprocess.Popen(arguments, env=env, cwd=folder, text=True, **options)
 
 
 def test_our_code_lacks_what_windows_lacks(tmp_path):
     """Names, signals, forks, /proc, and the right to delete an open file; psutil has them still."""
-    with _on_windows(tmp_path, TRY, json.dumps([*REFUSED]), stdout=subprocess.PIPE) as process:
+    command = [tmp_path, "-c", TRY, json.dumps([*REFUSED])]
+    with _on_windows(*command, stdout=subprocess.PIPE) as process:
         got = json.loads(process.stdout.read())
     assert dict(zip(REFUSED, got, strict=True)) == REFUSED
-
-
-SEARCH = """
-import sys, time
-from pathlib import Path
-import keras, numpy as np
-from kerastune_optuna import OptunaTuner
-from tests.support.models import build_model
-folder, workers = Path(sys.argv[1]), int(sys.argv[2])
-class Slow(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if not (folder / "may-be-fast").exists():
-            (folder / "begun").touch()
-            time.sleep(0.3)
-data = {"x": np.zeros((8, 4)), "y": np.zeros(8)}
-tuner = OptunaTuner(build_model, "val_loss", n_trials=2, seed=0, directory=folder / "tuning")
-options = {"epochs": 40, "verbose": 0, "callbacks": [lambda trial: Slow()]}
-tuner.search(**data, validation_data=tuple(data.values()), n_workers=workers, **options)
-assert tuner.best_model().evaluate(**data, verbose=0)[0] == tuner.best_value
-"""
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_is_interrupted_and_goes_on(tmp_path, workers):
     """Ctrl-C ends it in good order, with workers too, and the same call resumes what it ran."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    first = _on_windows(temporary, SEARCH, tmp_path, workers, stderr=subprocess.PIPE)
-    while not (tmp_path / "begun").exists():
-        assert first.poll() is None, first.stderr.read()
-        time.sleep(0.05)
+    (temporary := tmp_path / "temporary").mkdir()
+    (slow := tmp_path / "slow").touch()
+    command = [temporary, searching.__file__, tmp_path, workers, "", 2]
+    first = _on_windows(*command, stderr=subprocess.PIPE)
+    wait_for_epochs(tmp_path, workers)
     first.send_signal(signal.SIGINT)
     assert "with the same arguments to continue" in first.communicate(timeout=WATCHDOG)[1]
-    url = f"sqlite:///{tmp_path}/tuning/study.db"
-    trials = optuna.load_study(study_name="build_model", storage=url).trials
-    cut_off = [one.user_attrs["stop_reason"] for one in trials if one.state.name == "FAIL"]
-    assert cut_off
-    assert set(cut_off) == {INTERRUPTED}
-    (tmp_path / "may-be-fast").touch()
-    again = _on_windows(temporary, SEARCH, tmp_path, workers, stderr=subprocess.PIPE)
+    url = f"sqlite:///{tmp_path}/study.db"
+    trials = optuna.load_study(study_name="test", storage=url).trials
+    cut_off = {one.user_attrs["stop_reason"] for one in trials if one.state.name == "FAIL"}
+    assert cut_off == {INTERRUPTED}
+    slow.unlink()
+    again = _on_windows(*command, stderr=subprocess.PIPE)
     told = again.communicate(timeout=WATCHDOG)[1]
     assert again.returncode == 0, told
-    trials = optuna.load_study(study_name="build_model", storage=url).trials
+    trials = optuna.load_study(study_name="test", storage=url).trials
     assert [one.state.name for one in trials].count("COMPLETE") == 2
     assert not list(temporary.iterdir())

@@ -12,10 +12,12 @@ import pytest
 from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.archive import unpack
+from tests.support.faults import interrupt_after
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
-from tests.trial.test_variables import MINIMIZED, OF_ROWS, gan, of_tensorflow
+from tests.trial.test_variables import MINIMIZED, OF_ROWS, Part, gan, of_tensorflow
+from tests.zoo.models import Losses
 
 
 class Counter(keras.callbacks.Callback):
@@ -116,8 +118,7 @@ def built_gan(trial):
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Where its own steps have yet to build them, so that half a backup is not used."""
-    options = {**MINIMIZED, "fit": OF_ROWS}
-    seen, files, _ = resumed(search, make_tuner, built_gan, **options)
+    seen, files, _ = resumed(search, make_tuner, built_gan, **MINIMIZED, fit=OF_ROWS)
     assert files != []
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 0, 1, 2, 3]
 
@@ -142,6 +143,26 @@ def test_backup_every_says_how_often(tmp_path, every, backups):
     assert store.backups == backups
 
 
+def test_backups_change_no_digit(search, data):
+    """A training that is backed up after epochs that are worse than the best draws as without."""
+
+    def build(trial):
+        layers = [keras.layers.Dropout(0.3), keras.layers.Dense(3, "softmax")]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        adam = keras.optimizers.Adam(0.05)
+        model.compile(adam, "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    x, y = data[2]
+    fit = {"epochs": 4, "validation_data": (x, (y + 1) % 3)}
+    options = {"objective": "val_loss", "n_trials": 1, "fit": fit}
+    often, never = (
+        search(build, backup_every=every, study_name=str(every), **options) for every in (0, None)
+    )
+    assert history(often, 0) == history(never, 0)
+    assert often.best_trial.user_attrs["best_epoch"] < 3
+
+
 def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
     """What has a name that leads elsewhere is not unpacked."""
     (tmp_path / "folder").mkdir()
@@ -157,7 +178,6 @@ def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
 
 
 def lora(trial):
-    """Return a classifier of which low ranks are trained alone."""
     model = build_model(trial)
     for layer in model.layers:
         layer.enable_lora(2)
@@ -166,7 +186,6 @@ def lora(trial):
 
 
 def averaged(trial):
-    """Return a classifier whose optimizer averages its weights."""
     model = build_model(trial)
     model.optimizer.use_ema, model.optimizer.ema_momentum = True, 0.8
     return model
@@ -179,6 +198,21 @@ def scaled(trial):
     scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01))
     model.compile(scaling, "sparse_categorical_crossentropy")
     return model
+
+
+class Autoencoder(Losses):
+    """Encode and decode as keras.io's VAE does: with a step, and without a call."""
+
+    def __init__(self):
+        super().__init__("total_loss")
+        self.encoder, self.decoder = Part(4), Part(4)
+        self.seeds = keras.random.SeedGenerator(1337)
+
+    def losses_of(self, data):
+        """Return the error of what is decoded."""
+        code = self.encoder(data)
+        noise = keras.random.normal(keras.ops.shape(code), seed=self.seeds)
+        return (keras.ops.mean(keras.ops.square(data - self.decoder(code + noise))),)
 
 
 class Decaying(keras.Sequential):
@@ -202,6 +236,13 @@ class Decaying(keras.Sequential):
         return logs
 
 
+def autoencoder(trial):
+    """Return an autoencoder of parts that only its step builds."""
+    model = Autoencoder()
+    model.compile(keras.optimizers.Adam(trial.suggest_float("lr", 0.01, 0.1)))
+    return model
+
+
 def decaying(trial):
     """Return a regression whose step has three optimizers."""
     part = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -210,33 +251,32 @@ def decaying(trial):
     return model
 
 
+OWN_STEP = {**MINIMIZED, "fit": OF_ROWS}
+
+
 @pytest.mark.parametrize(
-    ("build", "callbacks"),
+    ("build", "callbacks", "options"),
     [
-        pytest.param(lora, [], marks=pytest.mark.slow),
-        pytest.param(scaled, [], marks=[of_tensorflow, pytest.mark.slow]),
-        pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], marks=pytest.mark.nightly),
-        pytest.param(decaying, [], marks=[of_tensorflow, pytest.mark.nightly]),
+        pytest.param(lora, [], {}, marks=pytest.mark.slow),
+        pytest.param(scaled, [], {}, marks=[of_tensorflow, pytest.mark.slow]),
+        pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], {}, marks=pytest.mark.nightly),
+        pytest.param(decaying, [], {}, marks=[of_tensorflow, pytest.mark.nightly]),
+        pytest.param(autoencoder, [], OWN_STEP, marks=[of_tensorflow, pytest.mark.slow]),
     ],
 )
-def test_a_training_that_was_interrupted_comes_to_the_same_digits(search, build, callbacks):
+def test_a_training_that_was_interrupted_comes_to_the_same_digits(
+    search, build, callbacks, options
+):
     """Its variables go on as they were, where a file of Keras holds sums, or averages serve."""
-    begun = []
-
-    def interrupt(epoch, logs):
-        begun.append(epoch)
-        if begun == [0, 1, 2]:
-            raise KeyboardInterrupt
-
-    stops = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
-    fit = {"epochs": 4, "callbacks": [*callbacks, lambda trial: stops]}
-    options = {"n_trials": 1, "backup_every": 0}
+    ended, given = [], {"epochs": 4, **options.get("fit", {})}
+    options = {"objective": "val_loss", "n_trials": 1, "backup_every": 0, **options}
+    options["fit"] = {**given, "callbacks": [*callbacks, interrupt_after(3, ended)]}
     with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", fit=fit, **options)
-    tuner = search(build, "val_loss", fit=fit, **options)
-    assert begun == [0, 1, 2, 2, 3]
-    fit = {"epochs": 4, "callbacks": callbacks}
-    unbroken = search(build, "val_loss", study_name="unbroken", fit=fit, **options)
+        search(build, **options)
+    tuner = search(build, **options)
+    assert ended == [0, 1, 2, 2, 3]
+    options["fit"] = {**given, "callbacks": callbacks}
+    unbroken = search(build, study_name="unbroken", **options)
     assert history(tuner, 1) == history(unbroken, 0)
     models = tuner.best_model(), unbroken.best_model()
     assert all(map(np.array_equal, *(model.get_weights() for model in models)))

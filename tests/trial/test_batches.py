@@ -28,7 +28,6 @@ VALIDATION = (X[:35], Y[:35])
 
 
 def told(part):
-    """Return the values of an array or a tensor, and their type."""
     return np.asarray(part).tolist(), np.asarray(part).dtype
 
 
@@ -98,7 +97,6 @@ FORMS = {
 
 
 def is_dataset(data):
-    """Whether data is a dataset of TensorFlow's."""
     return isinstance(data, tf.data.Dataset)
 
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import errno
-from functools import partial
 
 import keras
 import optuna
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial.history import save
 from tests.support import falling
 from tests.support.models import PruneAt, build_eager, history
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
 
 
 def test_each_trial_keeps_the_logs_of_its_epochs(search):

@@ -28,12 +28,10 @@ ELSEWHERE = "node3-0123456789ab:4711:5"  # the signature of a process that canno
 
 
 def build(trial):
-    """Return a model whose value is its parameter."""
     return Untrained(2, [{"val_mae": trial.suggest_int("level", 0, 1000)}])
 
 
 def tuner(folder, **options):
-    """Return a tuner of one objective."""
     return tuner_in(folder, build, "val_mae", **{"n_trials": 1, **options})
 
 
@@ -104,12 +102,6 @@ def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, m
     assert capsys.readouterr().err.count(waited) == 1
 
 
-def test_a_process_overwrites_what_it_made_itself(tmp_path):
-    """A cell of a notebook that is run again begins anew each time."""
-    run(tuner(tmp_path, overwrite=True, n_trials=2))
-    assert len(run(tuner(tmp_path, overwrite=True)).study.trials) == 1
-
-
 def test_trials_that_are_to_be_deleted_are_not_shown(tmp_path):
     """Until it searches, a tuner that overwrites has nothing to show, and deletes nothing."""
     run(tuner(tmp_path, n_trials=2))
@@ -130,7 +122,7 @@ def test_what_is_put_into_the_study_stays(tmp_path):
 
 
 def test_no_id_comes_back(tmp_path):
-    """SQLite gives neither the new study nor its trials an id of the old ones."""
+    """A process overwrites what it made itself, and SQLite gives all of it new ids."""
     old = run(tuner(tmp_path)).study
     ids = [one._trial_id for one in old.trials]
     new = run(tuner(tmp_path, n_trials=2, overwrite=True)).study

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import signal
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import OptunaTuner
 from kerastune_optuna._data.specs import specify
 from kerastune_optuna._trial.rehearsal import rehearse
-from tests.support import forks
 from tests.support.noise import Noise
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
@@ -40,7 +34,6 @@ class Subclassed(keras.Sequential):
 
 
 def compiled(*between, kind=keras.Sequential, first=BUILT):
-    """Return a classifier with some layers in it."""
     keras.utils.set_random_seed(0)
     softmax = keras.layers.Dense(3, activation="softmax")
     model = kind([*first, keras.layers.Dense(8, activation="relu"), *between, softmax])
@@ -49,7 +42,6 @@ def compiled(*between, kind=keras.Sequential, first=BUILT):
 
 
 def fit(model):
-    """Train a model, and return its losses."""
     options = {"validation_data": (X, Y), "epochs": 2, "shuffle": False, "verbose": 0}
     return model.fit(X, Y, **options).history
 
@@ -81,45 +73,22 @@ def test_a_rehearsal_saves_a_trace_and_changes_no_training(layer, first):
     assert losses == expected
 
 
+def mirrored():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        return compiled()
+
+
 @pytest.mark.parametrize(
     "make",
-    [lambda: compiled(kind=OwnStep), lambda: compiled(kind=Subclassed, first=UNBUILT)],
-    ids=["an own step", "a subclass without inputs"],
+    [lambda: compiled(kind=OwnStep), lambda: compiled(kind=Subclassed, first=UNBUILT), mirrored],
+    ids=["an own step", "a subclass without inputs", "a strategy"],
 )
 def test_what_could_show_is_left_alone(make):
-    """A model with a step of its own, or that only a call builds, stays as it is."""
+    """A model with a step of its own, that only a call builds, or of a strategy stays as it is."""
     model = make()
     rehearse(model, BATCH)
     assert not model.optimizer.built
     assert not model._compile_metrics.built
-
-
-def on_one_replica(folder):
-    """Return the losses of a trial whose model a strategy makes for one device, and of fit."""
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
-
-    def build(trial=None):
-        with strategy.scope():
-            return compiled()
-
-    tuner = OptunaTuner(build, "val_loss", n_trials=1, seed=0, directory=folder)
-    tuner.search(X, Y, validation_data=(X, Y), epochs=2, shuffle=False, verbose=0)
-    return list(tuner.best_trial.intermediate_values.values()), fit(build())["val_loss"]
-
-
-@pytest.mark.slow
-def test_a_model_of_one_replica_trains(tmp_path):
-    """A strategy for one device makes the optimizer's variables itself, under its scope."""
-    code = f"from {__name__} import *; print(on_one_replica({str(tmp_path)!r}))"
-    # In 1 of some 70 runs TensorFlow 2.21 dies of SIGSEGV where plain Model.fit drops an iterator
-    # of a strategy (keras/src/trainers/epoch_iterator.py, reset), and would take pytest with it.
-    for _ in range(3):
-        done = forks.run([sys.executable, "-c", code], capture_output=True, text=True)
-        if done.returncode != -signal.SIGSEGV:
-            break
-    assert done.returncode == 0, done.stderr
-    ours, plain = ast.literal_eval(done.stdout.splitlines()[-1])
-    assert ours == plain
 
 
 @pytest.mark.parametrize("batch_size", [None, 32])

@@ -11,8 +11,7 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._trial.steps import set_steps
 
-# What PyTorch and JAX train with is left as the builder made it.
-of_tensorflow = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow makes many steps in one call"
 )
 
@@ -25,13 +24,11 @@ Dense = keras.layers.Dense
 
 
 def compiled(model, **options):
-    """Return the model compiled."""
     model.compile("adam", "sparse_categorical_crossentropy", **options)
     return model
 
 
 def of_layers(*layers, shape=(8,), kind=keras.Sequential, **options):
-    """Return a compiled model with known inputs."""
     return compiled(kind([keras.Input(shape), *layers]), **options)
 
 
@@ -42,7 +39,6 @@ def build(trial=None, **options):
 
 
 def twice(x):
-    """Double."""
     return 2.0 * x
 
 
@@ -69,7 +65,6 @@ def steps_of(model, callbacks=(), x=X, y=Y, *, epochs=20, steps="auto", **others
     return model.steps_per_execution
 
 
-@of_tensorflow
 def test_an_epoch_is_one_call():
     """Arrays of 13 batches and datasets of 40 make whole epochs a call."""
     assert steps_of(build()) == 13
@@ -101,14 +96,12 @@ def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
     assert steps_of(model(), **arguments) == 1
 
 
-@of_tensorflow
 def test_callbacks_of_epochs_do_not_matter():
     """EarlyStopping and a checkpoint at each epoch act on no batch."""
     callbacks = [keras.callbacks.EarlyStopping(), keras.callbacks.ModelCheckpoint("a.keras")]
     assert steps_of(build(), callbacks) == 13
 
 
-@of_tensorflow
 def test_the_builder_decides_first():
     """What the builder set stays, and an explicit number of steps goes before it."""
     assert steps_of(build(steps_per_execution=5)) == 5
@@ -116,7 +109,6 @@ def test_the_builder_decides_first():
 
 
 @pytest.mark.slow
-@of_tensorflow
 @pytest.mark.parametrize(("given", "steps"), [({}, 13), ({"steps_per_execution": 1}, 1)])
 def test_search_takes_the_number_of_steps(tmp_path, given, steps):
     """A search of 260 steps makes an epoch a call, unless it is told to train step by step."""
@@ -136,7 +128,6 @@ def test_search_takes_the_number_of_steps(tmp_path, given, steps):
     assert seen == [steps]
 
 
-@of_tensorflow
 def test_a_counted_epoch_is_cut_into_even_calls():
     """Of an endless dataset no call takes more than its epoch, nor than its validation."""
     assert steps_of(build(), **ENDLESS, steps_per_epoch=60) == 60
@@ -149,7 +140,6 @@ def wide(units):
     return of_layers(*(Dense(units) for _ in range(4)))
 
 
-@of_tensorflow
 def test_heavy_steps_come_in_small_calls():
     """The more work a step is, the fewer steps a call makes, so that Ctrl-C is prompt."""
     assert 4 <= steps_of(wide(4096), batch_size=4) < 60
@@ -158,7 +148,6 @@ def test_heavy_steps_come_in_small_calls():
     assert steps_of(image, x=images, y=None) < 10
 
 
-@of_tensorflow
 def test_the_size_of_batches_is_read_from_the_pipeline():
     """A dataset's batches weigh what batch() was called with."""
     rows = tf.data.Dataset.from_tensor_slices(X).repeat(50)

@@ -112,7 +112,7 @@ def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_p
     interrupting = threading.Thread(target=_interrupt_soon, args=(tmp_path,))
     interrupting.start()
     store = SlowStore(tmp_path / "store", ".backup", seconds=4.5)
-    options = {"n_trials": 2, "artifact_store": store}
+    options = {"n_trials": 2, "artifact_store": store, "storage": None}
     slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.1))
     fit = {"n_workers": 2, "epochs": 1000, "callbacks": [EpochLog(tmp_path / "log"), slow]}
     with pytest.raises(KeyboardInterrupt):

@@ -49,7 +49,7 @@ def with_late_metrics(trial):
     return model
 
 
-WAYS = ["executions_per_trial", "cv", "confirm", "rates alone"]
+WAYS = ["cv", "confirm", "rates alone"]
 
 
 @pytest.mark.parametrize("way", mostly_nightly(WAYS, "cv", "rates alone"))
@@ -58,9 +58,8 @@ def test_metrics_that_make_their_variables_late_are_trained_again(make_tuner, da
     x, y, (x_val, y_val) = data
     fit = {"x": x, "y": np.eye(3)[y], "epochs": 1, "verbose": 0}
     fit |= {"cv": 2} if way == "cv" else {"validation_data": (x_val, np.eye(3)[y_val])}
-    options = {"executions_per_trial": 2} if way == "executions_per_trial" else {}
     n = 2 if way == "rates alone" else 1
-    tuner = make_tuner(with_late_metrics, "val_loss", n_trials=n, **options).search(**fit)
+    tuner = make_tuner(with_late_metrics, "val_loss", n_trials=n).search(**fit)
     assert [trial.state for trial in tuner.study.trials] == [TrialState.COMPLETE] * n
     if way == "confirm":
         assert len(tuner.confirm(1, 2, **fit).winner.values) == 2
@@ -168,7 +167,7 @@ def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
     """One of two workers is killed: its trial goes on with the second execution, as if not."""
     log = tmp_path / "log"
     fit = {"callbacks": [EpochLog(log), kill_in_the_second]}
-    options = {"executions_per_trial": 2, "keep_best": 2}
+    options = {"executions_per_trial": 2, "keep_best": 2, "storage": None}
     tuner = search(build_eager, "val_loss", **options, fit={**fit, "n_workers": 2})
     died, *others = tuner.study.trials
     (retried,) = (trial for trial in others if TrialRecord(trial).retry_of is not None)
@@ -215,17 +214,6 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
     assert "0.5000 ± 0.013 in trial 0" in console.export_text()
     page = tuner.report(tmp_path / "report.html").read_text()
     assert '<button type="button">std</button>' in page
-
-
-def test_refit_goes_by_the_best_training(search, data):
-    """The seed of the best execution, and its best epoch, give the weights that were kept."""
-    tuner = search(falling.build, "val_loss", executions_per_trial=2, n_trials=1)
-    attrs = tuner.best_trial.user_attrs
-    best = attrs["values"].index(min(attrs["values"]))
-    model, logs = tuner.refit(*data[:2], verbose=0)
-    assert attrs["best_epochs"][best] == attrs["best_epoch"] == logs.epoch[-1]
-    for again, kept in zip(model.get_weights(), tuner.best_model().get_weights(), strict=True):
-        assert again == pytest.approx(kept, abs=1e-6)
 
 
 def test_a_builders_own_fit_is_executed_more_than_once(search, data):

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import keras
 import pytest
-from optuna.storages import InMemoryStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kerastune_optuna import ArgumentTypeError
 from tests.support import falling
-from tests.support.models import PruneAt, Spy
-
-
-@pytest.fixture
-def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
-    return partial(make_tuner, storage=InMemoryStorage())
+from tests.support.models import PruneAt
 
 
 class Counter(keras.callbacks.Callback):
@@ -40,28 +31,6 @@ def test_each_trial_gets_copies(search):
     tuner = search(falling.build, "count", direction="maximize", fit=fit)
     assert [trial.value for trial in tuner.study.trials] == [2.0, 2.0]
     assert counter.epochs == 0
-
-
-def test_a_function_makes_a_callback_for_each_trial(search):
-    """A factory is called with each trial, and what it returns sees that training."""
-    seen = {}
-
-    def factory(trial):
-        return Spy(seen.setdefault(trial.number, []))
-
-    search(falling.build, "val_loss", fit={"callbacks": [factory]})
-    assert seen == {0: ["begin", 0, 1, "end"], 1: ["begin", 0, 1, "end"]}
-
-
-def test_early_stopping_ends_a_complete_trial(search):
-    """EarlyStopping's stop is no pruning: the trial is COMPLETE and says who stopped it."""
-    stopping = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=100)
-    fit = {"epochs": 9, "callbacks": [stopping]}
-    tuner = search(falling.build, "val_loss", fit=fit)
-    for trial in tuner.study.trials:
-        assert trial.state.name == "COMPLETE"
-        assert trial.user_attrs["epochs_run"] == 2
-        assert trial.user_attrs["stop_reason"] == "stopped at epoch 2/9 by a callback"
 
 
 @pytest.mark.slow

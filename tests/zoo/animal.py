@@ -93,7 +93,6 @@ def compiled(model, trial, loss=SPARSE, metrics=("accuracy",), optimizer=None, *
 
 
 def rate(trial):
-    """Return the trial's learning rate."""
     return trial.suggest_float("lr", 1e-3, 1e-1, log=True)
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 from keras import layers as kl
 from keras import ops
+from scipy.sparse import csr_matrix
 
 from tests.zoo.animal import (
     ROWS,
     Animal,
     classifier,
-    compiled,
     generator,
     on_inputs,
     on_targets,
@@ -21,7 +22,7 @@ from tests.zoo.animal import (
     split,
 )
 from tests.zoo.layers import images, table
-from tests.zoo.models import OwnDense, beside
+from tests.zoo.models import OwnDense, beside, of_kind
 
 BATCH = 16
 WORDS = ["good", "bad", "film", "not", "so", "very"]
@@ -55,6 +56,10 @@ small_unbuilt = sequential(lambda: [kl.Dense(8, activation="relu"), kl.Dropout(0
 imputing = sequential(lambda: [Imputer(), kl.Dense(8, "relu")], (8,))
 of_features = sequential(lambda: [kl.Dense(8, activation="relu")])
 of_ragged = sequential(lambda: [Padded(), kl.Embedding(40, 4), kl.GlobalAveragePooling1D()])
+forecasting = of_kind(
+    lambda: keras.Sequential([keras.Input((12, 1)), kl.LSTM(6), kl.Dense(1)]), "mse", ()
+)
+with_losses_alone = of_kind(lambda: keras.Sequential([keras.Input((8,)), OwnDense(4)]), None, ())
 of_pictures = sequential(lambda: [kl.Rescaling(1 / 255), kl.Conv2D(4, 3), kl.Flatten()], (8, 8, 3))
 of_text = sequential(
     lambda: [
@@ -73,24 +78,11 @@ def of_columns(trial):
 
 
 def of_lists(trial):
-    """Return a model that takes a list of two."""
     one, other = keras.Input((8,)), keras.Input((12, 4))
     return classifier(trial, [one, other], kl.Concatenate()([kl.Dense(6)(one), kl.GRU(6)(other)]))
 
 
-def forecasting(trial):
-    """Return a model that tells the next value of a series."""
-    layers = [keras.Input((12, 1)), kl.LSTM(6), kl.Dense(1)]
-    return compiled(keras.Sequential(layers), trial, "mse", ())
-
-
-def with_losses_alone(trial):
-    """Return a model that needs no targets."""
-    return compiled(keras.Sequential([keras.Input((8,)), OwnDense(4)]), trial, None, ())
-
-
 def as_dataset(x, y, shuffled=False):
-    """Return a tf.data.Dataset of batches."""
     import tensorflow as tf
 
     dataset = tf.data.Dataset.from_tensor_slices((x, y))
@@ -104,7 +96,6 @@ shuffled_dataset = partial(as_dataset, shuffled=True)
 
 
 def cached_dataset(x, y):
-    """Return a dataset that is mapped, cached, shuffled anew in each epoch and fetched ahead."""
     import tensorflow as tf
 
     keras.utils.set_random_seed(3)
@@ -133,18 +124,8 @@ def as_they_are(*rows):
     return rows
 
 
-def loaded():
-    """Return functions that load arrays."""
-    return {name: later(lambda value: value)(value) for name, value in table().items()}
-
-
 def in_datasets(data):
-    """Return data as datasets."""
     return each(as_dataset, as_dataset, data)
-
-
-def endless(x, y):
-    return as_dataset(x, y).repeat()
 
 
 def batches(x, y):
@@ -155,18 +136,14 @@ def batches(x, y):
 
 
 def batches_of_trial(x, y):
-    """Return a function of the trial that makes a generator."""
     return lambda trial: batches(trial.suggest_float("scale", 0.5, 2) * x, y)
 
 
 def columns_of_trial(x, y):
-    """Return a function of the trial that takes some columns."""
     return lambda trial: (x[:, : trial.suggest_int("features", 4, 8, step=4)], y)
 
 
 def dataset_of_trial(x, y, shuffled=False):
-    """Return a function of the trial that makes a dataset, which is mapped."""
-
     def made(trial):
         scale = trial.suggest_categorical("scale", [0.5, 2.0])
         return as_dataset(x, y, shuffled).map(lambda x, y: (x * scale, y))
@@ -192,19 +169,17 @@ class Batches(keras.utils.PyDataset):
 
 
 def loader(x, y, shuffle=False):
-    """Return a loader of PyTorch."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
     return DataLoader(TensorDataset(torch.tensor(x), torch.tensor(y)), BATCH, shuffle)
 
 
-def grain_rows(x, y, shuffled=False):
-    """Return a dataset of Grain, in batches."""
+def grain_rows(x, y, shuffled=False, size=BATCH):
     import grain
 
     rows = grain.MapDataset.source(list(zip(x, y, strict=True)))
-    return (rows.shuffle(seed=3) if shuffled else rows).batch(BATCH)
+    return (rows.shuffle(seed=3) if shuffled else rows).batch(size)
 
 
 def grain_read(x, y):
@@ -212,12 +187,7 @@ def grain_read(x, y):
     return grain_rows(x, y, shuffled=True).to_iter_dataset()
 
 
-def grain_endless(x, y):
-    return grain_rows(x, y, shuffled=True).repeat()
-
-
 def grain_loader(x, y):
-    """Return a loader of Grain."""
     import grain
 
     sampler = grain.samplers.IndexSampler(len(x), shuffle=True, seed=3, num_epochs=1)
@@ -225,14 +195,7 @@ def grain_loader(x, y):
     return grain.DataLoader(data_source=rows, sampler=sampler, operations=batch)
 
 
-def tensors():
-    return keras.tree.map_structure(ops.convert_to_tensor, table())
-
-
 def frames():
-    """Return data frames and series of pandas."""
-    import pandas as pd
-
     return on_targets(pd.Series, on_inputs(pd.DataFrame, table()))
 
 
@@ -251,7 +214,6 @@ def columns():
 
 
 def datasets_of_columns():
-    """Return datasets of dicts of columns."""
     x, y = columns()
     return in_datasets(split({name: column[:, None] for name, column in x.items()}, y))
 
@@ -269,13 +231,11 @@ def feature_space():
 
 
 def texts():
-    """Return sentences as arrays of objects."""
     places = generator().integers(0, len(SENTENCES), ROWS)
     return split(np.array(SENTENCES, dtype=object)[places], places % 3)
 
 
 def text_tensors():
-    """Return sentences as tensors of TensorFlow."""
     import tensorflow as tf
 
     return on_inputs(lambda x: tf.constant(x.tolist()), texts())
@@ -319,23 +279,6 @@ def image_folder():
     return {"x": read(subset="training"), "validation_data": read(subset="validation")}
 
 
-def bytes_of_pictures():
-    """Return pictures whose pixels are bytes."""
-    return on_inputs(lambda x: np.clip(x * 40 + 100, 0, 255).astype("uint8"), images())
-
-
-def sparse():
-    """Return the table as a sparse matrix of SciPy."""
-    from scipy.sparse import csr_matrix
-
-    return on_inputs(csr_matrix, table())
-
-
-def rows_alone():
-    """Return rows alone, for a model that has its loss within."""
-    return each(lambda x, y: x, lambda x, y: (x,))
-
-
 ANIMALS = {
     "tf_data": of_table(as_dataset),
     "tf_data_unbuilt": of_table(as_dataset, build=small_unbuilt),
@@ -343,8 +286,9 @@ ANIMALS = {
     "tf_data_cached_shuffled": of_table(cached_dataset, as_dataset),
     "tf_data_function": of_table(later(as_dataset)),
     "tf_data_function_shuffled": of_table(later(shuffled_dataset), later(as_dataset)),
-    "tf_data_endless": of_table(endless, as_dataset, fit={"steps_per_epoch": 3}),
-    "arrays_function": Animal(small, loaded),
+    "tf_data_endless": of_table(
+        lambda *rows: as_dataset(*rows).repeat(), as_dataset, fit={"steps_per_epoch": 3}
+    ),
     "generator_function": of_table(later(batches), as_they_are, fit={"steps_per_epoch": 4}),
     "arrays_of_trial": of_table(columns_of_trial, build=small_unbuilt, evaluates=False),
     "tf_data_of_trial": of_table(
@@ -358,9 +302,16 @@ ANIMALS = {
     "grain_map": of_table(partial(grain_rows, shuffled=True), grain_rows),
     "grain_iter": of_table(grain_read, build=small_unbuilt),
     "grain_loader": of_table(grain_loader),
-    "grain_endless": of_table(grain_endless, grain_rows, fit={"steps_per_epoch": 3}),
+    "grain_many_steps": of_table(
+        partial(grain_rows, shuffled=True), grain_rows, fit={"epochs": 50}
+    ),
+    "grain_endless": of_table(
+        lambda *rows: grain_rows(*rows, shuffled=True).repeat(),
+        grain_rows,
+        fit={"steps_per_epoch": 3},
+    ),
     "grain_function": of_table(later(grain_read), later(grain_loader)),
-    "tensors": Animal(small, tensors),
+    "tensors": Animal(small, lambda: keras.tree.map_structure(ops.convert_to_tensor, table())),
     "frames": Animal(small, frames),
     "frames_with_holes": Animal(imputing, with_holes),
     "tf_data_of_columns": Animal(of_columns, datasets_of_columns),
@@ -372,8 +323,11 @@ ANIMALS = {
     "ragged_tf_data": Animal(of_ragged, lambda: in_datasets(ragged())),
     "time_series_windows": Animal(forecasting, windows),
     "image_folder": Animal(of_pictures, image_folder),
-    "image_bytes": Animal(of_pictures, bytes_of_pictures),
+    "image_bytes": Animal(
+        of_pictures,
+        lambda: on_inputs(lambda x: np.clip(x * 40 + 100, 0, 255).astype("uint8"), images()),
+    ),
     "feature_space": Animal(of_features, feature_space),
-    "scipy_sparse": Animal(of_features, sparse),
-    "losses_alone": Animal(with_losses_alone, rows_alone),
+    "scipy_sparse": Animal(of_features, lambda: on_inputs(csr_matrix, table())),
+    "losses_alone": of_table(lambda x, y: x, lambda x, y: (x,), build=with_losses_alone),
 }

@@ -44,7 +44,6 @@ def normalized():
 
 
 def attention(trial):
-    """Return a block of a transformer."""
     inputs = keras.Input((12, 4))
     seen = kl.MultiHeadAttention(2, 4, dropout=0.2)(inputs, inputs)
     seen = kl.LayerNormalization()(kl.Add()([inputs, seen]))

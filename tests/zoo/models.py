@@ -8,7 +8,7 @@ from keras import layers as kl
 from keras import ops, optimizers
 
 from tests.zoo.animal import Animal, classifier, compiled, for_itself, on_targets, rate, sequential
-from tests.zoo.layers import images, series, table
+from tests.zoo.layers import SERIES, images, series, table
 
 
 class Subclassed(keras.Model):
@@ -33,8 +33,8 @@ class BuildSaysBuilt(Subclassed):
         self.built = True
 
 
-class OfDict(keras.Model):
-    """Join what two layers see of a dict."""
+class OfParts(keras.Model):
+    """Join what two layers see of a dict or of a list."""
 
     def __init__(self):
         super().__init__()
@@ -43,8 +43,9 @@ class OfDict(keras.Model):
 
     def call(self, inputs, training=False):
         """Call both."""
-        others = self.other(inputs["other"], training=training)
-        return self.last(ops.concatenate([self.one(inputs["one"]), others], axis=-1))
+        one, other = inputs.values() if isinstance(inputs, dict) else inputs
+        seen = self.one(one), self.other(other, training=training)
+        return self.last(ops.concatenate(seen, axis=-1))
 
 
 class Sampling(kl.Layer):
@@ -204,31 +205,27 @@ def plain(trial, *loss, **options):
     return compiled(keras.Sequential(layers), trial, *loss, **options)
 
 
-def of_kind(kind, *losses):
+def of_kind(kind, *losses, **options):
     """Return a builder of a model that a function without arguments makes."""
-    return lambda trial: compiled(kind(), trial, *losses)
+    return lambda trial: compiled(kind(), trial, *losses, **options)
 
 
 def said_to_be_built():
-    """Return a model that says that it is built before its layers are."""
     model = Subclassed()
     model.built = True
     return model
 
 
 def shaped(model):
-    """Return a model whose `build` was called with a shape alone."""
     model.build((None, 8))
     return model
 
 
 def with_optimizer(make):
-    """Return a builder with an optimizer that is made from the trial's learning rate."""
     return lambda trial: plain(trial, optimizer=make(rate(trial)))
 
 
 def two_inputs(trial):
-    """Return a model with two inputs and two outputs, each with a loss of its own."""
     inputs = {"one": keras.Input((8,), name="one"), "other": keras.Input((12, 4), name="other")}
     one = kl.Dense(6, activation="relu")(inputs["one"])
     seen = kl.Concatenate()([one, kl.GRU(6)(inputs["other"])])
@@ -247,17 +244,14 @@ def beside(join):
 
 
 def in_dicts():
-    """Return both as dicts, with a class for each row."""
     return beside(lambda one, other: {"one": one, "other": other})
 
 
 def with_sizes():
-    """Return both as dicts, with a class and a size for each row."""
     return on_targets(lambda y: {"kind": y, "size": y.astype("float32") / 2}, in_dicts())
 
 
 def autoencoder(trial):
-    """Return a convolutional autoencoder."""
     same = {"strides": 2, "padding": "same", "activation": "relu"}
     layers = [keras.Input((8, 8, 3)), kl.Conv2D(4, 3, **same), kl.Conv2DTranspose(4, 3, **same)]
     last = kl.Conv2D(3, 3, padding="same")
@@ -265,7 +259,6 @@ def autoencoder(trial):
 
 
 def residual(trial):
-    """Return a model with two nested ones, with batch normalization in each."""
     seen = inputs = keras.Input((8,))
     for name in ("first", "second"):
         layers = [keras.Input((8,)), kl.Dense(8), kl.BatchNormalization(), kl.ReLU()]
@@ -274,14 +267,12 @@ def residual(trial):
 
 
 def siamese(trial):
-    """Return a model that uses one layer twice."""
     inputs = keras.Input((8,))
     shared = kl.Dense(8, activation="tanh")
     return classifier(trial, inputs, kl.Concatenate()([shared(inputs), shared(-inputs)]))
 
 
 def half_frozen(trial):
-    """Return a model whose lower half stays as it was made."""
     base = keras.Sequential([keras.Input((8,)), kl.Dense(8), kl.BatchNormalization()], name="base")
     base.trainable = False
     return sequential(lambda: [base], (8,))(trial)
@@ -295,13 +286,7 @@ def penalized(trial):
     return compiled(keras.Model(inputs, kl.Dense(8)(code)), trial, "mse", ())
 
 
-def denoiser(trial):
-    """Return a model of diffusion, for a table."""
-    return compiled(Denoiser(), trial, None, ())
-
-
 def low_ranks(trial):
-    """Return a model of which low ranks alone are trained, as in fine-tuning."""
     model = plain(trial)
     for layer in model.layers:
         layer.enable_lora(trial.suggest_int("rank", 1, 3))
@@ -309,14 +294,11 @@ def low_ranks(trial):
 
 
 def own_loss(trial):
-    """Return a functional model with a loss of its own."""
     inputs = keras.Input((8,))
     return classifier(trial, inputs, kl.Dense(8, activation="relu")(inputs), OwnLoss)
 
 
 def own_functions(trial):
-    """Return a model whose loss and metric are a user's functions."""
-
     def loss(y, predicted):
         return keras.losses.sparse_categorical_crossentropy(y, predicted) + 0.1
 
@@ -327,27 +309,14 @@ def own_functions(trial):
 
 
 def many_metrics(trial):
-    """Return a model with metrics that hold states of their own."""
     names = (keras.metrics.AUC(name="auc"), keras.metrics.F1Score("macro", name="f1"), "accuracy")
     return plain(trial, "categorical_crossentropy", metrics=names)
 
 
-def with_batch_size(trial):
-    """Return a model and its batch size."""
-    return plain(trial), {"batch_size": trial.suggest_categorical("batch_size", [8, 16])}
-
-
 def weights_of_rows():
-    """Return the table with a weight for each row, in validation too."""
     data = table()
     held_out = (*data["validation_data"], np.linspace(0.5, 1.5, 32))
     return {**data, "sample_weight": np.linspace(0.2, 1.8, 64), "validation_data": held_out}
-
-
-def a_fraction():
-    """Return the table, of which `fit` holds out a fraction."""
-    data = table()
-    return {"x": data["x"], "y": data["y"], "validation_split": 0.25}
 
 
 KINDS = {
@@ -358,6 +327,7 @@ KINDS = {
 }
 OPTIMIZERS = {
     "ema": lambda rate: optimizers.Adam(rate, use_ema=True, ema_overwrite_frequency=2),
+    "ema_apart": lambda rate: optimizers.Adam(rate, use_ema=True, ema_momentum=0.8),
     "schedule": lambda rate: optimizers.Adam(optimizers.schedules.CosineDecay(rate, 6)),
     "adamw_clipped": lambda rate: optimizers.AdamW(rate, clipnorm=0.5),
     "nesterov": lambda rate: optimizers.SGD(rate, momentum=0.9, nesterov=True),
@@ -374,7 +344,8 @@ ANIMALS = {
     **{name: Animal(of_kind(kind), table) for name, kind in KINDS.items()},
     **{name: Animal(with_optimizer(make), table) for name, make in OPTIMIZERS.items()},
     "two_inputs_two_outputs": Animal(two_inputs, with_sizes),
-    "dict_subclassed": Animal(of_kind(OfDict), in_dicts),
+    "dict_subclassed": Animal(of_kind(OfParts), in_dicts),
+    "list_subclassed": Animal(of_kind(OfParts), partial(beside, lambda *both: [*both])),
     "autoencoder": Animal(autoencoder, lambda: for_itself(images())),
     "residual_batch_norm": Animal(residual, table),
     "shared_layer": Animal(siamese, table),
@@ -383,20 +354,32 @@ ANIMALS = {
     "two_phases_counted_anew": Animal(TwoPhases(counts_on=False), table),
     "vae": Animal(vae, lambda: {"x": table()["x"]}, "loss", evaluates=False),
     "vae_add_loss": Animal(penalized, lambda: for_itself(table())),
-    "diffusion": Animal(denoiser, lambda: for_itself(table())),
+    "diffusion": Animal(of_kind(Denoiser, None, ()), lambda: for_itself(table())),
+    "diffusion_eagerly": Animal(
+        of_kind(Denoiser, None, (), run_eagerly=True), lambda: for_itself(table())
+    ),
     "lora": Animal(low_ranks, table),
-    "swap_ema": Animal(with_optimizer(OPTIMIZERS["ema"]), table, fit=SWAPPING),
+    "swap_ema": Animal(with_optimizer(OPTIMIZERS["ema_apart"]), table, fit=SWAPPING),
     "own_compute_loss": Animal(own_loss, table),
     "own_layer_add_loss": Animal(sequential(lambda: [OwnDense(8)], (8,)), table),
     "own_loss_and_metric": Animal(own_functions, table),
     "auc_and_f1": Animal(many_metrics, lambda: on_targets(keras.utils.to_categorical, table())),
-    "batch_size": Animal(with_batch_size, table),
+    "batch_size": Animal(
+        lambda trial: (
+            plain(trial),
+            {"batch_size": trial.suggest_categorical("batch_size", [8, 16])},
+        ),
+        table,
+    ),
     "run_eagerly": Animal(partial(plain, run_eagerly=True), table),
     "steps_per_execution": Animal(partial(plain, steps_per_execution=2), table),
     "jit_compile": Animal(partial(plain, jit_compile=True), table),
     "sample_weight": Animal(plain, weights_of_rows),
     "class_weight": Animal(plain, lambda: {**table(), "class_weight": {0: 1.0, 1: 2.0, 2: 0.5}}),
-    "validation_split": Animal(plain, a_fraction, evaluates=False),
     "many_steps_a_call": Animal(residual, table, fit=LONG),
     "many_steps_dropout": Animal(of_kind(Subclassed), table, fit=LONG),
+    "many_steps_lstm": Animal(sequential(SERIES["lstm_dropout"], (12, 4)), series, fit=LONG),
+    "many_steps_sampling": Animal(
+        penalized, lambda: for_itself(table()), fit=LONG, evaluates=False
+    ),
 }
