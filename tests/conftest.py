@@ -4,8 +4,6 @@ What takes seconds to import is imported where it is used: xdist's controller, w
 reads this file too, and the processes that run tests start after that.
 """
 
-from __future__ import annotations
-
 import functools
 import gc
 import os

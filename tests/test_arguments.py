@@ -1,7 +1,5 @@
 """Bad input gets one line before any training: what came, why not, what to pass instead."""
 
-from __future__ import annotations
-
 import re
 import threading
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What we rely on of Keras's private API: a new version that differs fails here."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

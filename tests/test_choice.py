@@ -1,7 +1,5 @@
 """Choices of any kind: the study holds their names, the builder gets the objects."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import optuna

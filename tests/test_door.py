@@ -1,7 +1,5 @@
 """The package has one door, and its rooms stand in order."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import io

@@ -1,7 +1,5 @@
 """The examples run as a newcomer would run them, and pages tell of what there is."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

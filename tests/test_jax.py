@@ -1,7 +1,5 @@
 """JAX as the backend: its arrays, and loaders of PyTorch that Keras takes there too."""
 
-from __future__ import annotations
-
 import jax
 import keras
 import pytest

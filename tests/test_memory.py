@@ -1,7 +1,5 @@
 """A finished trial leaves nothing in the process, and what lived before it is left alone."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 

@@ -1,7 +1,5 @@
 """What we rely on of Optuna's private API, where a failed search would not tell what changed."""
 
-from __future__ import annotations
-
 import warnings
 
 import keras

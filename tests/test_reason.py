@@ -1,7 +1,5 @@
 """A failure says why in one line, and two of one cause end a search that has come to nothing."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import optuna

@@ -1,7 +1,5 @@
 """What a search writes beside its results: nobody else reads it, and nothing of it is left."""
 
-from __future__ import annotations
-
 import os
 import signal
 import stat

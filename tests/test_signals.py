@@ -1,7 +1,5 @@
 """Signals: Ctrl-C and others end a search in good order, in all its processes."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import signal

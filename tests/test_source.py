@@ -1,7 +1,5 @@
 """The digests of a builder's code and of what it reads."""
 
-from __future__ import annotations
-
 import functools
 import linecache
 import os

@@ -1,7 +1,5 @@
 """PyTorch as the backend: its DataLoaders and tensors, its threads, and what it cannot do."""
 
-from __future__ import annotations
-
 import os
 
 import keras

@@ -1,7 +1,5 @@
 """A search from the user's hands and back: trials, values, models, tables."""
 
-from __future__ import annotations
-
 import gc
 import os
 import random

@@ -1,7 +1,5 @@
 """Sentences on what a search can conclude, each on a study made for it, and silence elsewhere."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

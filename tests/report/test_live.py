@@ -1,7 +1,5 @@
 """What a search shows while it runs: in terminals, in notebooks, and where there is neither."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """Tables, figures and the page, the page in a real browser."""
 
-from __future__ import annotations
-
 import ast
 import html
 import json

@@ -1,7 +1,5 @@
 """What is printed reaches any standard output, whatever letters its encoding has."""
 
-from __future__ import annotations
-
 import io
 import sys
 from contextlib import contextmanager, redirect_stdout

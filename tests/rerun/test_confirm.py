@@ -1,7 +1,5 @@
 """Confirm a search: its best configurations again, their means, the winner, and the luck."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What a confirmation found: its intervals, ties, the luck of the search, and its table."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from optuna.distributions import IntDistribution

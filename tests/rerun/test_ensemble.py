@@ -1,7 +1,5 @@
 """ensemble(): which models it chooses, the one model it makes of them, and what it says of both."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from functools import cache

@@ -1,7 +1,5 @@
 """The models that a finished study hands out, to whoever opens it."""
 
-from __future__ import annotations
-
 import pickle
 from functools import partial
 

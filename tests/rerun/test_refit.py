@@ -1,7 +1,5 @@
 """refit(): the best configuration trained anew, on whatever data."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

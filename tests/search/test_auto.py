@@ -1,7 +1,5 @@
 """The sampler that a search has where the user names none."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

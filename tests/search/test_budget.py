@@ -1,7 +1,5 @@
 """Whose a trial is: claimed by one worker alone, and nobody's for ever."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

@@ -1,7 +1,5 @@
 """The Gaussian process: what it draws for numbers, categories, steps and branches."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A grid tries each configuration once, whatever happens, and then ends the search."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What samplers learn of trials that Optuna's own do not see, without any training."""
 
-from __future__ import annotations
-
 import math
 import time
 import warnings

@@ -1,7 +1,5 @@
 """A builder that asks for other parameters than the trials before: one line, and a way out."""
 
-from __future__ import annotations
-
 import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError

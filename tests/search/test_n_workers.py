@@ -1,7 +1,5 @@
 """What limits, ends or starts a search does so with several workers, whose trials are n_trials."""
 
-from __future__ import annotations
-
 import re
 import time
 

@@ -1,7 +1,5 @@
 """The default pruner compares curves, and says nothing where it cannot."""
 
-from __future__ import annotations
-
 import math
 import statistics
 

@@ -1,7 +1,5 @@
 """Configurations that the user enqueues go first, and are checked before."""
 
-from __future__ import annotations
-
 import warnings
 
 import keras

@@ -1,7 +1,5 @@
 """A configuration that comes again is not trained again, unless that is asked for."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 

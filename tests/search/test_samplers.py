@@ -1,7 +1,5 @@
 """Samplers by name: Optuna's, seeded, and on from where an earlier search was."""
 
-from __future__ import annotations
-
 import sys
 
 import optuna

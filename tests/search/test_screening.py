@@ -1,7 +1,5 @@
 """A search of many long trials begins with short ones, and trains the best beginning to its end."""
 
-from __future__ import annotations
-
 import numpy as np
 import optuna
 import pytest

@@ -1,7 +1,5 @@
 """What ends a search before its budget is spent: nothing left to try, and no gain expected."""
 
-from __future__ import annotations
-
 import pickle
 import warnings
 

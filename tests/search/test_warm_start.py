@@ -1,7 +1,5 @@
 """Trials of earlier studies give a search a start: its sampler sees them, or they go first."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 from optuna.samplers import RandomSampler

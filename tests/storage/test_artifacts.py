@@ -1,7 +1,5 @@
 """Stores of weights that stumble: an S3 server that stops, refuses, and ends keys."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import threading

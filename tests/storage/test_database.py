@@ -1,7 +1,5 @@
 """What a database is asked at once, and what is asked again where a connection is lost."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 import threading

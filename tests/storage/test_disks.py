@@ -1,7 +1,5 @@
 """Disks that are full, or on a network."""
 
-from __future__ import annotations
-
 import sqlite3
 import sys
 from contextlib import suppress

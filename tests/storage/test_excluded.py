@@ -1,7 +1,5 @@
 """Trials that the user excludes: no result, no lesson, and a mark; and those included again."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 

@@ -1,7 +1,5 @@
 """The journal file: whoever writes late, half or not at all takes nothing from the others."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

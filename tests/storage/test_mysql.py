@@ -1,7 +1,5 @@
 """MariaDB: a study whose name differs by capitals alone, and texts that have no room."""
 
-from __future__ import annotations
-
 import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TooManyFailuresError

@@ -1,7 +1,5 @@
 """A database or a store that goes away for a while is waited for, and costs no trial."""
 
-from __future__ import annotations
-
 import math
 import threading
 

@@ -1,7 +1,5 @@
 """URLs of databases are shown without what is secret in them, and name the driver they lack."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Constraints: what breaks one is not trained, counts, never ranks, and the sampler learns it."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import optuna

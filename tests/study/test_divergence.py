@@ -1,7 +1,5 @@
 """Trainings whose loss is not finite: a search without others says so, and where the data is."""
 
-from __future__ import annotations
-
 import math
 import tracemalloc
 

@@ -1,7 +1,5 @@
 """Who is alive is told by beats, and by what can be seen of a process."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 import threading

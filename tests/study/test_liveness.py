@@ -1,7 +1,5 @@
 """Whose trial it is and until when a search runs, where clocks step and the database stays away."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """The objective's direction and its name in the epoch logs."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Several objectives: the front, its weights, pruning on one metric, and what is measured."""
 
-from __future__ import annotations
-
 import io
 import math
 

@@ -1,7 +1,5 @@
 """Seeds and resumed studies: the same again, or on from where it stopped."""
 
-from __future__ import annotations
-
 import functools
 
 import optuna

@@ -1,7 +1,5 @@
 """A trial that runs out of memory has failed, and says what helps; the search goes on."""
 
-from __future__ import annotations
-
 import errno
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """Models, tables, the display and the command line agree on which trials are best."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

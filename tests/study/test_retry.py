@@ -1,7 +1,5 @@
 """A trial whose process dies is run again, from its backup, as often as that makes sense."""
 
-from __future__ import annotations
-
 import time
 
 import keras

@@ -1,7 +1,5 @@
 """The card of a search: what its trials ran with."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A study that goes on with other data, epochs or batches says so, and takes no old value over."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import keras

@@ -1,7 +1,5 @@
 """Models that train on several devices or hosts at once, by strategies of TensorFlow and Keras."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

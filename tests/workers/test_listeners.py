@@ -1,7 +1,5 @@
 """Functions that search() calls with each trial that ends."""
 
-from __future__ import annotations
-
 import os
 import time
 from contextlib import contextmanager

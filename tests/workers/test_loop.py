@@ -1,7 +1,5 @@
 """What a worker does: it joins its study, and takes, runs and tells trials until it may stop."""
 
-from __future__ import annotations
-
 import math
 import os
 import shutil

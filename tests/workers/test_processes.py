@@ -1,7 +1,5 @@
 """Worker processes: what they take with them, how they end, and who replaces one that died."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import signal

@@ -1,7 +1,5 @@
 """Tasks of an executor: a pool of processes, Dask, Ray; and with whom no search can begin."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import os
