@@ -14,7 +14,6 @@ ONLY_TENSORFLOW = pytest.mark.skipif(
 
 @pytest.fixture
 def model():
-    """Give a compiled model."""
     model = keras.Sequential([keras.Input((2, 3)), keras.layers.Dense(1)])
     model.compile(loss="mse", metrics=["mae"], weighted_metrics=[keras.metrics.MeanSquaredError()])
     return model

@@ -66,7 +66,6 @@ def imports(module: str) -> list[tuple[str, str]]:
 
 
 def imported(module: str) -> set[str]:
-    """Return the modules of ours that a module imports."""
     found = [(other, f"{other}.{name}".removeprefix(".")) for other, name in imports(module)]
     return {within if within in FILES else other for other, within in found}
 

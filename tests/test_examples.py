@@ -46,7 +46,6 @@ def blocks(page, language="python", start=""):
 
 
 def said(command, **options):
-    """Return what a program prints, which ends well."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

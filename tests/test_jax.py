@@ -13,7 +13,6 @@ from tests.workers.test_distribution import PARALLEL, SEARCH, came_to
 
 
 def noting(trial):
-    """Note which backend the process has."""
     trial.set_user_attr("backend", keras.backend.backend())
     return build_model(trial)
 

@@ -17,7 +17,6 @@ from kerastune_optuna import PruningCallback, _optuna
 
 @pytest.fixture
 def study():
-    """Give a study in memory."""
     return optuna.create_study(storage=InMemoryStorage())
 
 

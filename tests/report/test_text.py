@@ -22,7 +22,6 @@ def printed_in(encoding):
 
 
 def build_with_foreign_names(trial):
-    """Return a model with a parameter whose name and values few encodings can show."""
     trial.suggest_categorical("層", ["密度" * 40])
     return build(trial)
 

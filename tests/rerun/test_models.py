@@ -20,7 +20,6 @@ class Refusing:
 
 
 def look_at(tuner, folder):
-    """Read all that a study has."""
     tuner.summary()
     assert len(tuner.results()) == 2
     assert tuner.report(folder / "report.html").exists()
