@@ -35,7 +35,6 @@ def left():
 
 
 def budget_of(n_trials):
-    """Return a budget of so many trials."""
     return Budget(n_trials, StopConditions(train_repeats=True))
 
 

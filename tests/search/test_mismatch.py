@@ -11,12 +11,10 @@ FLAT = [{"val_mae": 0.5}]
 
 
 def plain(trial):
-    """Ask for the units alone."""
     return Untrained(trial.suggest_int("units", 2, 4), FLAT)
 
 
 def with_activation(trial):
-    """Ask for an activation as well."""
     trial.suggest_categorical("act", ["relu", "tanh"])
     return plain(trial)
 

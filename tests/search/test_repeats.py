@@ -10,7 +10,6 @@ from tests.support.untrained import Untrained, run, tuner_in
 
 
 def of_few(trial):
-    """Return a model of four configurations, two of which differ in a name alone."""
     units = trial.suggest_int("units", 2, 3)
     trial.suggest_categorical("name", ["a", "b"])
     return Untrained(units, [{"val_mae": 0.5 / (epoch + units)} for epoch in range(3)])
