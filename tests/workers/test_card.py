@@ -17,7 +17,6 @@ def cards_of(tuner):
 
 @pytest.fixture
 def search(quick):
-    """Give a function that searches with a model whose training is made up."""
     return lambda fit=None, **options: run(
         quick(**{"n_trials": 1, **options}), **{"epochs": 2, **(fit or {})}
     )
