@@ -4,8 +4,6 @@ What takes seconds to import is imported where it is used: xdist's controller, w
 reads this file too, and the processes that run tests start after that.
 """
 
-from __future__ import annotations
-
 import functools
 import gc
 import os
@@ -83,19 +81,12 @@ def make_tuner(tmp_path):
     """Give a maker of tuners that keep their study in the test's folder and never prune."""
     import optuna
 
-    from kerastune_optuna import OptunaTuner
     from tests.support.models import build_model
+    from tests.support.untrained import tuner_in
 
     def make(build=build_model, objective="val_accuracy", **options):
-        options = {
-            "n_trials": 2,
-            "seed": 0,
-            "directory": tmp_path / "tuning",
-            "study_name": "test",
-            "pruner": optuna.pruners.NopPruner(),
-            **options,
-        }
-        return OptunaTuner(build, objective, **options)
+        options = {"n_trials": 2, "pruner": optuna.pruners.NopPruner(), **options}
+        return tuner_in(tmp_path / "tuning", build, objective, **options)
 
     return make
 
@@ -144,7 +135,6 @@ def comes_again(data):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Give a Chromium."""
     from tests.support.browser import chromium, launched
 
     if chromium() is None:

@@ -1,7 +1,5 @@
 """What we rely on of Keras's private API: a new version that differs fails here."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ ONLY_TENSORFLOW = pytest.mark.skipif(
 
 @pytest.fixture
 def model():
-    """Give a compiled model."""
     model = keras.Sequential([keras.Input((2, 3)), keras.layers.Dense(1)])
     model.compile(loss="mse", metrics=["mae"], weighted_metrics=[keras.metrics.MeanSquaredError()])
     return model

@@ -1,7 +1,5 @@
 """What all tests lean on: the scripts of CI, and the limit of fast tests."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

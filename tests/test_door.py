@@ -1,7 +1,5 @@
 """The package has one door, and its rooms stand in order."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import io
@@ -69,7 +67,6 @@ def imports(module: str) -> list[tuple[str, str]]:
 
 
 def imported(module: str) -> set[str]:
-    """Return the modules of ours that a module imports."""
     found = [(other, f"{other}.{name}".removeprefix(".")) for other, name in imports(module)]
     return {within if within in FILES else other for other, within in found}
 

@@ -1,7 +1,5 @@
 """The examples run as a newcomer would run them, and pages tell of what there is."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
@@ -48,7 +46,6 @@ def blocks(page, language="python", start=""):
 
 
 def said(command, **options):
-    """Return what a program prints, which ends well."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

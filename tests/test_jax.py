@@ -1,7 +1,5 @@
 """JAX as the backend: its arrays, and loaders of PyTorch that Keras takes there too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import jax
@@ -18,7 +16,6 @@ from tests.workers.test_distribution import PARALLEL, SEARCH, came_to
 
 
 def noting(trial):
-    """Note which backend the process has."""
     trial.set_user_attr("backend", keras.backend.backend())
     return build_model(trial)
 

@@ -1,7 +1,5 @@
 """A finished trial leaves nothing in the process, and what lived before it is left alone."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 
@@ -30,18 +28,6 @@ def as_in_a_users_process():
     gc.freeze()
 
 
-@pytest.fixture
-def made():
-    """Give a function that returns the graphs of functions that were made since the test began."""
-    lived = weakref.WeakSet(graphs())
-
-    def since():
-        gc.collect()
-        return [graph for graph in graphs() if graph not in lived]
-
-    return since
-
-
 def graphs():
     return [thing for thing in gc.get_objects() if type(thing).__name__ == "FuncGraph"]
 
@@ -51,9 +37,14 @@ def custom_gradients():
 
 
 @pytest.mark.nightly
-def test_no_model_and_no_graph_outlives_a_search(search, made):
+def test_no_model_and_no_graph_outlives_a_search(search):
     """COMPLETE, PRUNED and FAIL trials leave no model and no gradient, and the next no graph."""
     gradients, models, counts = custom_gradients(), [], []
+    lived = weakref.WeakSet(graphs())
+
+    def made():
+        gc.collect()
+        return [graph for graph in graphs() if graph not in lived]
 
     def build_or_fail(trial):
         if isinstance(trial, optuna.Trial):  # not where the first model is built once again

@@ -1,7 +1,5 @@
 """What we rely on of Optuna's private API, where a failed search would not tell what changed."""
 
-from __future__ import annotations
-
 import warnings
 
 import keras
@@ -19,7 +17,6 @@ from kerastune_optuna import PruningCallback, _optuna
 
 @pytest.fixture
 def study():
-    """Give a study in memory."""
     return optuna.create_study(storage=InMemoryStorage())
 
 

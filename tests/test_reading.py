@@ -1,7 +1,5 @@
 """Who reads a study that is not there makes nothing, and who has one sees it at a glance."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """A failure says why in one line, and two of one cause end a search that has come to nothing."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import optuna
@@ -20,7 +18,6 @@ X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
 
 
 def caught(function, *arguments, **keywords):
-    """Return the error that a call raises."""
     with pytest.raises(Exception) as got:  # noqa: PT011 - of any kind
         function(*arguments, **keywords)
     return got.value
@@ -117,7 +114,6 @@ def test_what_no_trial_survives_ends_the_search(search, make_tuner, build, y, te
 
 
 def failed(study):
-    """Add a trial that failed as others do."""
     trial = study.ask()
     trial.set_user_attr("stop_reason", "ValueError: no such luck")
     study._storage.set_trial_system_attr(trial._trial_id, TrialRecord.sameness, "same")
@@ -126,7 +122,6 @@ def failed(study):
 
 @pytest.fixture
 def study():
-    """Give a study without trials."""
     return optuna.create_study()
 
 
@@ -170,22 +165,6 @@ def test_failures_of_their_own_are_counted_on(quick):
     assert [TrialRecord(one).was_cut_off for one in failures].count(False) == 5
 
 
-def test_a_success_between_failures_begins_the_count_anew(quick):
-    """Failures in a row are those since the last trial that ended well."""
-
-    def build_some(trial):
-        if trial.number % 3:
-            raise ValueError(f"no luck with {trial.number}")
-        return build(trial)
-
-    tuner = quick(build_some, max_failed_trials=3)
-    run(tuner, n_trials=3, epochs=1)
-    assert states(tuner) == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
-    tuner = quick(build_some, max_failed_trials=2)
-    with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
-        run(tuner, n_trials=9, epochs=1)
-
-
 def test_one_success_shows_that_it_can_work(quick):
     """Where another configuration works, it may go first, and others may fail the same way."""
 
@@ -202,17 +181,3 @@ def test_one_success_shows_that_it_can_work(quick):
     tuner.enqueue({"units": 6, "level": 0.5})
     with pytest.raises(TooManyFailuresError, match="4 trials failed in a row"):
         run(tuner)
-
-
-def test_a_study_does_not_grow_by_its_errors(quick):
-    """However long an error is, the study keeps a line of it."""
-
-    def build(trial):
-        raise ValueError(f"{trial.suggest_int('units', 2, 8)} units: {X.tolist() * 1000}")
-
-    tuner = quick(build, n_trials=2, max_failed_trials=2)
-    with pytest.raises(TooManyFailuresError) as got:
-        run(tuner, class_weight=dict.fromkeys(range(5000), 1.0))
-    assert len(str(got.value)) < 600
-    assert all(len(reason) <= 300 for reason in tuner.results()["stop_reason"])
-    assert len(str(tuner.study.user_attrs)) < 10_000

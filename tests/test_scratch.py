@@ -1,7 +1,5 @@
 """What a search writes beside its results: nobody else reads it, and nothing of it is left."""
 
-from __future__ import annotations
-
 import os
 import signal
 import stat
@@ -44,13 +42,8 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     """Arrays for workers, which nobody else may read, and backups do not outlive their search."""
     study, temporary = tmp_path / "tuning", tmp_path / "tmp"
     temporary.mkdir()
-    leader = forks.start(
-        [sys.executable, "-c", KILLED, study],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    command, env = [sys.executable, "-c", KILLED, study], {**os.environ, "TMPDIR": str(temporary)}
+    leader = forks.start(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, start_new_session=True)
     while len(list(study.glob("begun-*"))) < 2:
         assert leader.poll() is None, leader.stderr.read()
         time.sleep(0.05)
@@ -65,14 +58,6 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     run(tuner_in(study, n_trials=2), x=DATA)
     assert list(study.glob("**/*.npy")) == list(temporary.iterdir()) == []
     assert _left(study) == []
-
-
-def test_a_folder_in_use_stays(tmp_path):
-    """Who sweeps takes none from a living process, not from itself either."""
-    with scratch(tmp_path) as folder:
-        sweep(tmp_path)
-        assert folder.exists()
-    assert _left(tmp_path) == []
 
 
 def _die_as_a_parent(folder, child):

@@ -1,7 +1,5 @@
 """Signals: Ctrl-C and others end a search in good order, in all its processes."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import signal
@@ -26,6 +24,7 @@ from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
 
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 _HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -179,14 +178,9 @@ def test_an_interrupted_search_is_resumed(search, make_tuner, tmp_path, n_worker
     directory = tmp_path / "tuning"
     directory.mkdir()
     (directory / "slow").touch()
-    interrupted = forks.start(
-        [sys.executable, searching.__file__, str(directory), str(n_workers), "", "4"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, searching.__file__, str(directory), str(n_workers), "", "4"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    interrupted = forks.start(command, env=env, start_new_session=True, **PIPES)
     wait_for_epochs(directory, n_workers)
     processes = psutil.Process(interrupted.pid).children(recursive=True)
     os.killpg(interrupted.pid, sent)
@@ -229,13 +223,8 @@ run(tuner, x=x, y=y, validation_data=(x, y), callbacks=[hanging])
 @pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
 def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
-    search = forks.start(
-        [sys.executable, "-c", STUBBORN, str(tmp_path), str(grace)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", STUBBORN, str(tmp_path), str(grace)]
+    search = forks.start(command, cwd=ROOT, **PIPES)
     assert search.stdout.readline() == "slow\n"
     search.send_signal(signal.SIGINT)
     assert search.stdout.readline() == "asked\n"

@@ -1,7 +1,5 @@
 """The digests of a builder's code and of what it reads."""
 
-from __future__ import annotations
-
 import functools
 import linecache
 import os
@@ -98,14 +96,9 @@ def test_a_list_that_a_builder_fills_does_not_belong_to_it():
 def test_another_process_comes_to_the_same(hashes):
     """No digest holds an address or an order of chance, as that of a set of texts is."""
     script = "from tests.test_source import *; print(*map(fingerprint, map(digests, BUILDERS)))"
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONHASHSEED": hashes},
-    )
-    assert run.stdout.split() == list(map(fingerprint, map(digests, BUILDERS)))
+    command, env = [sys.executable, "-c", script], {**os.environ, "PYTHONHASHSEED": hashes}
+    told = subprocess.check_output(command, text=True, env=env)
+    assert told.split() == list(map(fingerprint, map(digests, BUILDERS)))
 
 
 def test_without_source_nothing_is_told():

@@ -1,7 +1,5 @@
 """PyTorch as the backend: its DataLoaders and tensors, its threads, and what it cannot do."""
 
-from __future__ import annotations
-
 import os
 
 import keras
@@ -16,7 +14,6 @@ from tests.test_examples import BEST, run
 
 
 def loaded(data):
-    """Return the data as loaders, and the arguments of search() that are no longer needed."""
     x, y, validation = data
     training = TensorDataset(torch.tensor(x), torch.tensor(y))
     validation = TensorDataset(*map(torch.tensor, validation))
@@ -28,7 +25,6 @@ def loaded(data):
 
 
 def noting(trial):
-    """Note which backend the process has, and how many threads."""
     trial.set_user_attr("backend", keras.backend.backend())
     trial.set_user_attr("threads", torch.get_num_threads())
     return build_model(trial)

@@ -81,7 +81,7 @@ class Host:
         self.boots += 1
         (self.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
         (self.disk / "tmp").mkdir(exist_ok=True)
-        environment = {
+        env = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "PYTHONFAULTHANDLER": "1",  # whoever hangs can be asked where
@@ -96,9 +96,7 @@ class Host:
         with open(self.folder / "log", "ab") as log:
             files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             command = [*_ENTER, "bash", "-c", _INIT]
-            self._process = subprocess.Popen(
-                command, env=environment, start_new_session=True, **files
-            )
+            self._process = subprocess.Popen(command, env=env, start_new_session=True, **files)
 
     def kill(self):
         """End all of its processes at once, as a power cut does; its disk stays."""

@@ -1,7 +1,5 @@
 """The faults of the storm, and the order in which they come."""
 
-from __future__ import annotations
-
 import random
 import signal
 import threading

@@ -8,6 +8,7 @@ see. All models are tested on further rows. `--only` names the tasks.
 import statistics
 import sys
 import tempfile
+from functools import partial
 
 from tests.benchmarks import _sides
 
@@ -34,22 +35,15 @@ def _rows(x, y, seed):
 
 
 def _table(load, seed):
-    """Return rows of a table, scaled by those for training."""
     parts = _rows(*load(return_X_y=True), seed)
     mean, spread = parts[0][0].mean(axis=0), parts[0][0].std(axis=0) + 1e-9
     return [((x - mean) / spread, y) for x, y in parts]
 
 
-def _digits(seed):
-    from sklearn.datasets import load_digits
+def _of_sklearn(name, seed):
+    from sklearn import datasets
 
-    return _dense, _table(load_digits, seed), {}
-
-
-def _cancer(seed):
-    from sklearn.datasets import load_breast_cancer
-
-    return _dense, _table(load_breast_cancer, seed), {}
+    return _dense, _table(getattr(datasets, name), seed), {}
 
 
 def _fashion(seed):
@@ -62,11 +56,14 @@ def _fashion(seed):
     return build_model, load(seed, (10_000, 5_000, 5_000)), {"batch_size": 64}
 
 
-TASKS = {"digits": (_digits, 30, 10), "cancer": (_cancer, 30, 10), "fashion": (_fashion, 20, 6)}
+TASKS = {
+    "digits": (partial(_of_sklearn, "load_digits"), 30, 10),
+    "cancer": (partial(_of_sklearn, "load_breast_cancer"), 30, 10),
+    "fashion": (_fashion, 20, 6),
+}
 
 
 def _dense(trial):
-    """Return a network for a table."""
     import keras
 
     layers = [

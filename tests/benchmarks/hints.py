@@ -42,7 +42,6 @@ def beyond(rng):
 
 
 def study(truth, sampler, n_trials, *, is_pruned):
-    """Return a study of so many trials."""
     rng = np.random.default_rng(n_trials)
     pruner = Chooser(pruner="wilcoxon" if is_pruned else "none").pruner_for(EPOCHS - 1)
     made = optuna.create_study(sampler=sampler, pruner=pruner)
@@ -69,7 +68,6 @@ def train(trial, value, rng):
 
 
 def count(name, n_trials, kind, repetitions):
-    """Return a row of the table."""
     said = []
     for seed in range(repetitions):
         sampler = optuna.samplers.RandomSampler(seed=seed)

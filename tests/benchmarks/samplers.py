@@ -66,33 +66,25 @@ def named(sampler, pruner=None):
     return prepare
 
 
-def _wilcoxon(epochs):
-    return WilcoxonPruner()
-
-
 def _halving(epochs):
     return pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
-
-
-def _none(epochs):
-    return pruners.NopPruner()
 
 
 _TPE = samplers.TPESampler
 _GP = partial(samplers.GPSampler, warn_independent_sampling=False)
 ROWS = {
     "auto (our default)": named(None),
-    "TPE, Wilcoxon 0.2 (our default before)": plain(_TPE, _wilcoxon),
-    "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", _wilcoxon),
-    "GP shown pruned trials, Wilcoxon 0.2": named(None, _wilcoxon),
+    "TPE, Wilcoxon 0.2 (our default before)": plain(_TPE, lambda epochs: WilcoxonPruner()),
+    "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", lambda epochs: WilcoxonPruner()),
+    "GP shown pruned trials, Wilcoxon 0.2": named(None, lambda epochs: WilcoxonPruner()),
     "GP shown pruned trials, halving 3 from 3": named(None, _halving),
     "GP, halving 3 from 3": plain(_GP, _halving),
     "TPE, halving 3 from 3": plain(_TPE, _halving),
     "TPE, Hyperband 3": plain(_TPE, lambda epochs: pruners.HyperbandPruner(1, epochs, 3)),
     "TPE, Median (Optuna's default)": plain(_TPE, lambda epochs: pruners.MedianPruner()),
-    "TPE, no pruner": plain(_TPE, _none),
-    "GP of Optuna, no pruner": plain(_GP, _none),
-    "our GP, no pruner": named("gp", _none),
+    "TPE, no pruner": plain(_TPE, lambda epochs: pruners.NopPruner()),
+    "GP of Optuna, no pruner": plain(_GP, lambda epochs: pruners.NopPruner()),
+    "our GP, no pruner": named("gp", lambda epochs: pruners.NopPruner()),
     "KerasTuner BayesianOptimization": None,  # which no study describes
 }
 
@@ -217,7 +209,6 @@ def task_of(folder, name):
 
 
 def run(folder, n_workers, budgets, cell):
-    """Run the search of a row, a task and a seed."""
     be_quiet()
     row, name, seed = cell
     if ROWS[row] is None:

@@ -26,7 +26,6 @@ COLUMNS = 80
 
 @cache
 def study():
-    """Return the study that all pictures show."""
     return replay(100, Recorded().train)
 
 
@@ -43,19 +42,16 @@ def report(folder):
 
 
 def summary(folder):
-    """Show the summary as a terminal of 80 columns does."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(_report.summary(study(), 5)))
     photograph(console.export_svg(title="tuner.summary(5)"), folder / "summary.png")
 
 
 def live(folder):
-    """Show the live display of a search that four workers are in the middle of."""
     photograph(live_svg(), folder / "live.png")
 
 
 def photograph(svg, path):
-    """Write a picture of an SVG image, as a browser shows it."""
     with page(1300, 700, "light") as shown:
         shown.set_content(svg)
         shown.locator("svg").first.screenshot(path=path)

@@ -27,20 +27,14 @@ def accuracy(number, epoch):
 
 
 def add_trial(study, number, state, epochs):
-    """Add a trial that has run so many epochs."""
     values = {epoch: accuracy(number, epoch) for epoch in range(epochs)}
     best, kind = max(values.values()), ("relu", "sigmoid")[number % 3 == 0]
     chosen = (16 + number * 11 % 49, 4 + number * 5 % 13, kind, 0.001 + number * 0.00137 % 0.009)
     ran = {"best_value": best, "best_epoch": epochs - 1, "epochs_run": epochs}
-    trial = create_trial(
-        state=state,
-        value=best if state is TrialState.COMPLETE else None,
-        params=dict(zip(SPACE, chosen, strict=True)),
-        distributions=SPACE,
-        intermediate_values=values,
-        user_attrs=ran if state.is_finished() else {},
-    )
-    study.add_trial(trial)
+    own = {"params": dict(zip(SPACE, chosen, strict=True)), "distributions": SPACE}
+    own |= {"intermediate_values": values, "user_attrs": ran if state.is_finished() else {}}
+    value = best if state is TrialState.COMPLETE else None
+    study.add_trial(create_trial(state=state, value=value, **own))
 
 
 def study_of_the_middle(running=4):

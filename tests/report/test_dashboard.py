@@ -1,7 +1,5 @@
 """Optuna's dashboard, as the guide looking.md starts it, shows a study with its files."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

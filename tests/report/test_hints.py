@@ -1,7 +1,5 @@
 """Sentences on what a search can conclude, each on a study made for it, and silence elsewhere."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -22,12 +20,7 @@ STEPS = (0.6180339887, 0.7548776662)  # whose multiples fill a range evenly
 
 
 def study_of(value, **distributions):
-    """Return a study whose trials are spread over their ranges, and have the value of a function.
-
-    Args:
-        value: Takes where the parameters stand on their ranges, and returns the value.
-        **distributions: Those of the parameters.
-    """
+    """Return a study of trials all over their ranges, whose values follow from their places."""
     study = optuna.create_study(study_name="made")
     for number in range(1, 61):
         steps = zip(distributions, STEPS, strict=False)
@@ -38,7 +31,6 @@ def study_of(value, **distributions):
 
 
 def placed(distribution, place):
-    """Return the value at a place of a range."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(place * len(distribution.choices))]
     low, high = distribution.low, distribution.high
@@ -49,12 +41,10 @@ def placed(distribution, place):
 
 
 def said(study, part):
-    """Return the sentences on a study that have a text in them."""
     return [sentence for sentence in hints(Facts(study)) if part in sentence]
 
 
 def with_values(*values, **attrs):
-    """Return a study of COMPLETE trials without parameters, the first with attributes."""
     study = optuna.create_study(study_name="made", direction="maximize")
     for number, value in enumerate(values):
         study.add_trial(create_trial(value=value, user_attrs={} if number else attrs))

@@ -1,7 +1,5 @@
 """What a search shows while it runs: in terminals, in notebooks, and where there is neither."""
 
-from __future__ import annotations
-
 import io
 import os
 import re
@@ -53,7 +51,6 @@ WANTED = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def rows_of(written):
-    """Return the rows that are used on a terminal once a text was written on it."""
     rows, at = [""], 0
     for code, text in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|\n)|([^\x1b\r\n]+)", written):
         if code == "\n":
@@ -77,13 +74,11 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Give a terminal, which knows codes."""
     monkeypatch.setenv("TERM", "xterm")
     return Terminal()
 
 
 def progress(study):
-    """Return what shows the search of a study."""
     return progress_for("auto", study, study._storage, frame(study).plan, 30)
 
 
@@ -251,7 +246,6 @@ def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
 
 
 def printed(study, width, height=40, **options):
-    """Return the rows of a picture on a console of that size."""
     console = Console(file=io.StringIO(), width=width, height=height)
     console.print(frame(study, **options))
     return console.file.getvalue().splitlines()

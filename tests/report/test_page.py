@@ -1,7 +1,5 @@
 """Tables, figures and the page, the page in a real browser."""
 
-from __future__ import annotations
-
 import ast
 import html
 import json
@@ -40,7 +38,6 @@ def by_hand(**options):
 
 
 def study_of(*trials, name=NASTY):
-    """Return a study of such trials."""
     study = optuna.create_study(study_name=name, direction="maximize")
     study.add_trials(trials)
     return study
@@ -99,7 +96,6 @@ def study():
 
 @pytest.fixture(scope="module")
 def report(study, tmp_path_factory):
-    """Give its page."""
     return _report.write_page(study, tmp_path_factory.mktemp("report") / "report.html")
 
 

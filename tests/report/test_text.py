@@ -1,7 +1,5 @@
 """What is printed reaches any standard output, whatever letters its encoding has."""
 
-from __future__ import annotations
-
 import io
 import sys
 from contextlib import contextmanager, redirect_stdout
@@ -24,7 +22,6 @@ def printed_in(encoding):
 
 
 def build_with_foreign_names(trial):
-    """Return a model with a parameter whose name and values few encodings can show."""
     trial.suggest_categorical("層", ["密度" * 40])
     return build(trial)
 

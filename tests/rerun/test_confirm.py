@@ -1,7 +1,5 @@
 """Confirm a search: its best configurations again, their means, the winner, and the luck."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -18,7 +16,6 @@ from kerastune_optuna import (
     ArgumentTypeError,
     BuilderError,
     NoTrialsError,
-    OptunaTuner,
     TooManyFailuresError,
     WeightsError,
 )
@@ -28,7 +25,7 @@ from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import ROOT, meet
 from tests.support.models import build_eager, in_classes
-from tests.support.untrained import Noisy, run
+from tests.support.untrained import Noisy, run, tuner_in
 from tests.support.untrained import X as ROWS
 
 DATA = (ROWS, ROWS, (ROWS, ROWS))
@@ -36,12 +33,7 @@ TWO = {"a": 0.1, "b": 0.2}
 
 
 def noisy(means, again=lambda trial, model: None):
-    """Return a builder of models that come to the mean of their kind and noise, untrained.
-
-    Args:
-        means: By their kinds.
-        again: Called with each execution and its model.
-    """
+    """Return a builder of models that come to the mean of their kind and noise, untrained."""
 
     def build(trial):
         model = Noisy(means[trial.suggest_categorical("kind", list(means))], 0.01)
@@ -76,27 +68,20 @@ def trained(request, tmp_path_factory):
 
     Its pruner would end each training before its third epoch, which the search does not reach.
     """
-    tuner = OptunaTuner(
-        request.param,
-        "val_loss",
-        n_trials=3,
-        seed=0,
-        directory=tmp_path_factory.mktemp("trained"),
-        pruner=optuna.pruners.ThresholdPruner(upper=0, n_warmup_steps=2),
-    )
+    folder = tmp_path_factory.mktemp("trained")
+    pruner = optuna.pruners.ThresholdPruner(upper=0, n_warmup_steps=2)
+    tuner = tuner_in(folder, request.param, "val_loss", n_trials=3, pruner=pruner)
     tuner.search(X[:48], Y[:48], validation_data=VALIDATION, epochs=2, verbose=0)
     tuner.confirm(2, 2, X[:48], Y[:48], HELD_OUT, epochs=3, verbose=0)
     return tuner
 
 
 def executions(tuner):
-    """Return the trials of the last confirmation's study."""
     name = tuner.study.user_attrs["kerastune_optuna:confirmation"]["study"]
     return optuna.load_study(study_name=name, storage=tuner.study._storage).trials
 
 
 def completed(tuner):
-    """Return how often each execution was completed, by its configuration and seed."""
     return Counter(
         (one.user_attrs["confirms"], one.user_attrs["seed"])
         for one in executions(tuner)

@@ -1,8 +1,5 @@
 """What a confirmation found: its intervals, ties, the luck of the search, and its table."""
 
-from __future__ import annotations
-
-import numpy as np
 import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
@@ -10,13 +7,10 @@ from optuna.trial import create_trial
 from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
 from kerastune_optuna._study.monitor import Objective
 
-TRIALS, TOP, EXECUTIONS = 30, 3, 5
-EXPECTED = 2.04  # standard deviations, by which the largest of 30 normal numbers is above the mean
 ACCURACY = Objective("val_accuracy", "maximize")
 
 
 def row(number, values, searched=0.9, **options):
-    """Return a configuration with the values of its executions."""
     space = {"units": IntDistribution(0, 9)}
     trial = create_trial(value=searched, params={"units": number}, distributions=space)
     trial.number = number
@@ -24,7 +18,6 @@ def row(number, values, searched=0.9, **options):
 
 
 def ranked(*rows):
-    """Return a confirmation of configurations, the best first."""
     return Confirmation("test-confirm", ACCURACY, rows)
 
 
@@ -67,22 +60,3 @@ def test_the_table_holds_what_was_found():
     assert "1 4 0.945 0.8815 to 1.009 2 0.9 units=4".split() in lines
     assert "2 2 0.905 0.8415 to 0.9685 2, 1 failed 0.03 0.9 units=2".split() in lines
     assert "<pre> Study &#x27;test-confirm&#x27;: maximize" in found._repr_html_()
-
-
-def simulated(rng, noise):
-    """Return the confirmation of a search in which all configurations are as good as 0.9."""
-    searched = sorted(0.9 + noise * rng.normal(size=TRIALS), reverse=True)[:TOP]
-    values = (list(0.9 + noise * rng.normal(size=EXECUTIONS)) for _ in searched)
-    rows = map(row, range(TOP), values, searched)
-    return ranked(*sorted(rows, key=lambda one: -one.mean))
-
-
-def test_intervals_cover_and_luck_is_what_theory_says():
-    """Of 100 intervals 90 or more cover the truth, and the naive best is as lucky as expected."""
-    noise, rng = 0.02, np.random.default_rng(1)
-    found = [simulated(rng, noise) for _ in range(100)]
-    lucky = [next(row for row in one.ranking if row.number == 0) for one in found]
-    assert sum(low <= 0.9 <= high for low, high in (row.interval for row in lucky)) >= 90
-    # The luck of one search spreads by 0.65 standard deviations, and that of 100 by a tenth of it.
-    assert np.mean([one.luck for one in found]) / noise == pytest.approx(EXPECTED, abs=0.2)
-    assert sum(one.is_clear for one in found) <= 5

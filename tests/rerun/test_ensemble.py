@@ -1,7 +1,5 @@
 """ensemble(): which models it chooses, the one model it makes of them, and what it says of both."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from functools import cache
@@ -15,6 +13,7 @@ from kerastune_optuna import ArgumentError, ArgumentTypeError, BuilderError, Wei
 from kerastune_optuna._rerun import greedy
 from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Untrained, run, tuner_in
+from tests.zoo.data import Batches
 
 X, Y = in_classes(96)
 HELD = X[72:], Y[72:]
@@ -40,7 +39,6 @@ def hidden(trial, inputs):
 
 
 def of_logits(trial):
-    """Return a classifier without a softmax."""
     inputs = keras.Input((4,), name="numbers")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = keras.Model(inputs, layers.Dense(3)(hidden(trial, inputs)))
@@ -48,8 +46,6 @@ def of_logits(trial):
 
 
 def of_two_classes(trial):
-    """Return a classifier that gives the logit of one class, and is no graph."""
-
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
@@ -63,13 +59,11 @@ def of_two_classes(trial):
 
 
 def of_values(trial):
-    """Return a regressor whose layers are not built."""
     model = keras.Sequential([layers.Dense(trial.suggest_int("units", 2, 9)), layers.Dense(1)])
     return compiled(model, loss="mse", metrics=["mae"])
 
 
 def of_two_outputs(trial):
-    """Return a model with named outputs, each with a loss of its own."""
     inputs = keras.Input((4,))
     x = hidden(trial, inputs)
     outputs = {"kind": layers.Dense(3, "softmax")(x), "size": layers.Dense(1)(x)}
@@ -101,12 +95,10 @@ KINDS = {
 
 
 def part(targets, rows):
-    """Return rows of the targets that a model has."""
     return keras.tree.map_structure(lambda name: TARGETS[name][rows], targets)
 
 
 def searched(search, build, objective, targets="classes", **options):
-    """Search three trials, and keep the models of all of them."""
     x, y = X[:48], part(targets, slice(48))
     fit = {"x": x, "y": y, "validation_data": (X[48:72], part(targets, slice(48, 72)))}
     return search(build, objective, **{"n_trials": 3, "keep_best": 3, **options}, fit=fit)
@@ -143,7 +135,6 @@ def constant(trial):
 
 
 def constants(folder, *levels, **options):
-    """Return a tuner whose trials predict these values."""
     options = {"n_trials": len(levels), "pruner": "none", "keep_best": 5, **options}
     tuner = tuner_in(folder, constant, "val_mae", **options)
     for level in levels:
@@ -179,22 +170,11 @@ def batches():
     return tf.data.Dataset.from_tensor_slices(HELD).shuffle(24).batch(7)
 
 
-class Batches(keras.utils.PyDataset):
-    """Give the held-out rows in batches."""
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, number):
-        rows = slice(7 * number, 7 * number + 7)
-        return HELD[0][rows], HELD[1][rows]
-
-
 @pytest.mark.slow
 def test_batches_give_what_arrays_give(search):
     """Whatever brings the rows, and in whatever order, the weights and the value are the same."""
     tuner = searched(search, build_eager, "val_loss")
-    of_arrays, *others = (tuner.ensemble(*data) for data in (HELD, [batches()], [Batches()]))
+    of_arrays, *others = (tuner.ensemble(*data) for data in (HELD, [batches()], [Batches(*HELD)]))
     for found in others:
         assert [one.weight for one in found.members] == [one.weight for one in of_arrays.members]
         assert found.value == pytest.approx(of_arrays.value, abs=1e-6)
@@ -288,14 +268,11 @@ def test_models_that_cannot_be_joined_are_named(search):
 def test_a_model_that_is_not_compiled_is_refused(search):
     """Nothing says what its predictions are worth."""
 
-    class Own:
-        def __call__(self, trial):
-            return keras.Sequential([keras.Input((4,)), layers.Dense(trial.suggest_int("n", 1, 9))])
+    def own(trial):
+        return keras.Sequential([keras.Input((4,)), layers.Dense(trial.suggest_int("n", 1, 9))])
 
-        def fit(self, trial, model, **_):
-            return float(model.count_params())
-
+    own.fit = lambda trial, model, **_: float(model.count_params())
     options = {"direction": "maximize", "n_trials": 2, "keep_best": 2}
-    tuner = search(Own(), "score", **options)
+    tuner = search(own, "score", **options)
     with pytest.raises(BuilderError, match="not compiled, so that nothing says"):
         tuner.ensemble(X, Y)

@@ -1,7 +1,5 @@
 """The models that a finished study hands out, to whoever opens it."""
 
-from __future__ import annotations
-
 import pickle
 from functools import partial
 
@@ -22,7 +20,6 @@ class Refusing:
 
 
 def look_at(tuner, folder):
-    """Read all that a study has."""
     tuner.summary()
     assert len(tuner.results()) == 2
     assert tuner.report(folder / "report.html").exists()

@@ -1,7 +1,5 @@
 """The sampler that a search has where the user names none."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -50,14 +48,9 @@ print([(trial.params, trial.state.name) for trial in tuner.study.trials])
 @pytest.mark.nightly
 def test_a_seed_fixes_the_trials_in_a_fresh_process(tmp_path):
     """Two searches with the same seed, each in a process of its own, draw the same trials."""
-    told = [
-        subprocess.run(  # not by tests/support/forks.py: a fresh interpreter hashes texts anew
-            [sys.executable, "-c", SEEDED, str(tmp_path / name)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()[-1]
-        for name in ("one", "two")
-    ]
+    command = [sys.executable, "-c", SEEDED]
+    # Not by tests/support/forks.py: a fresh interpreter hashes texts anew.
+    said = [subprocess.check_output([*command, tmp_path / name], text=True) for name in "ab"]
+    told = [one.splitlines()[-1] for one in said]
     assert told[0].startswith("[({")
     assert told[0] == told[1]

@@ -1,7 +1,5 @@
 """Whose a trial is: claimed by one worker alone, and nobody's for ever."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time
@@ -37,7 +35,6 @@ def left():
 
 
 def budget_of(n_trials):
-    """Return a budget of so many trials."""
     return Budget(n_trials, StopConditions(train_repeats=True))
 
 

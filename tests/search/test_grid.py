@@ -1,7 +1,5 @@
 """A grid tries each configuration once, whatever happens, and then ends the search."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -9,16 +7,7 @@ import sys
 import pytest
 
 from kerastune_optuna import ArgumentError, from_keras_tuner
-from tests.support import forks
-from tests.support.faults import (
-    ROOT,
-    EpochLog,
-    finished,
-    logged,
-    run_to_the_end,
-    states,
-    wait_until,
-)
+from tests.support import faults, forks
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 FLAT = [{"val_mae": 0.5}]
@@ -43,7 +32,6 @@ def of_four(trial):
 
 
 def points_of(trials):
-    """Return the configurations of trials."""
     return [tuple(sorted(trial.params.items())) for trial in trials]
 
 
@@ -69,22 +57,21 @@ def test_four_workers_that_are_killed_lose_no_point(tmp_path):
     """Of 24 configurations each has one result after all processes were killed in one each."""
     log = tmp_path / "log"
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    process = forks.start(command, cwd=ROOT, start_new_session=True)
-    wait_until(lambda: [what for _, what, *_ in logged(log)].count("0") == 8)
+    process = forks.start(command, cwd=faults.ROOT, start_new_session=True)
+    faults.wait_until(lambda: [what for _, what, *_ in faults.logged(log)].count("0") == 8)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     tuner = tuner_in(tmp_path, conditional, "val_mae", sampler="grid", n_trials=30)
-    assert [states(tuner).count(state) for state in ("COMPLETE", "RUNNING")] == [4, 4]
-    run(tuner, callbacks=[EpochLog(log)])
-    points = points_of(finished(tuner))
+    assert [faults.states(tuner).count(state) for state in ("COMPLETE", "RUNNING")] == [4, 4]
+    run(tuner, callbacks=[faults.EpochLog(log)])
+    points = points_of(faults.finished(tuner))
     assert len(points) == len(set(points)) == 24
-    ends = run_to_the_end(log)
-    assert all(ends[trial.number] == 1 for trial in finished(tuner))
-    assert "WAITING" not in states(tuner)
+    ends = faults.run_to_the_end(log)
+    assert all(ends[trial.number] == 1 for trial in faults.finished(tuner))
+    assert "WAITING" not in faults.states(tuner)
 
 
 def in_a_grid(folder, build, **options):
-    """Search a builder's grid, and return the tuner."""
     tuner = tuner_in(folder, build, "val_mae", sampler="grid", **options)
     return run(tuner, verbose=2)
 
@@ -94,7 +81,7 @@ def test_a_grid_ends_the_search(tmp_path, capsys, n_trials):
     """Conditions count, n_trials may be larger, and one that is over adds nothing."""
     options = {"n_trials": n_trials, **cheap()}
     tuner = in_a_grid(tmp_path, of_four, **options)
-    points = points_of(finished(tuner))
+    points = points_of(faults.finished(tuner))
     assert len(points) == len(set(points)) == len(tuner.study.trials) == 4
     end = "All 4 configurations were tried: nothing is left"
     assert capsys.readouterr().out.splitlines()[-1] == end
@@ -120,16 +107,6 @@ def test_a_grid_goes_on_where_n_trials_ended_it(tmp_path):
     assert len(points) == len(set(points)) == 4
 
 
-@pytest.mark.slow
-def test_workers_share_a_grid(tmp_path):
-    """No two of them train one configuration, also where they begin at once; none waits."""
-    tuner = tuner_in(tmp_path, conditional, "val_mae", sampler="grid", n_trials=30)
-    run(tuner, n_workers=2)
-    points = points_of(finished(tuner))
-    assert len(points) == len(set(points)) == len(tuner.study.trials) == 24
-    assert not any("repeat_of" in trial.user_attrs for trial in tuner.study.trials)
-
-
 def test_a_point_that_fails_is_not_tried_again(tmp_path):
     """A builder that raises for some configurations has the others tried."""
 
@@ -140,7 +117,7 @@ def test_a_point_that_fails_is_not_tried_again(tmp_path):
         return model
 
     tuner = in_a_grid(tmp_path, build, n_trials=None, **cheap())
-    assert sorted(states(tuner)) == ["COMPLETE"] * 3 + ["FAIL"]
+    assert sorted(faults.states(tuner)) == ["COMPLETE"] * 3 + ["FAIL"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What samplers learn of trials that Optuna's own do not see, without any training."""
 
-from __future__ import annotations
-
 import math
 import time
 import warnings
@@ -22,6 +20,7 @@ from kerastune_optuna._study.record import DIED
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+QUIET_GP = partial(GPSampler, warn_independent_sampling=False)
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -48,11 +47,7 @@ def broken(sampler, trials):
     ("make", "trials"),
     [
         (lambda: CmaEsSampler(seed=2, warn_independent_sampling=False), 60),
-        pytest.param(
-            lambda: GPSampler(seed=2, warn_independent_sampling=False),
-            18,
-            marks=[needs_torch, pytest.mark.slow],
-        ),
+        pytest.param(lambda: QUIET_GP(seed=2), 18, marks=[needs_torch, pytest.mark.slow]),
     ],
     ids=["cmaes", "gp"],
 )
@@ -74,15 +69,10 @@ class Spy(GPSampler):
 
 
 def ended(state, *reports, value=None, names=("x",), **attrs):
-    """Return a trial that ended in a state after these reports."""
-    return create_trial(
-        state=state,
-        value=value,
-        params=dict.fromkeys(names, 0.5),
-        distributions=dict.fromkeys(names, FloatDistribution(0.0, 1.0)),
-        intermediate_values=dict(enumerate(reports)),
-        user_attrs=attrs,
-    )
+    ranges = dict.fromkeys(names, FloatDistribution(0.0, 1.0))
+    own = {"params": dict.fromkeys(names, 0.5), "distributions": ranges, "user_attrs": attrs}
+    curve = dict(enumerate(reports))
+    return create_trial(state=state, value=value, intermediate_values=curve, **own)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +97,7 @@ def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
 
 
 @pytest.mark.parametrize(
-    "make",
-    [
-        GaussianProcessSampler,
-        pytest.param(partial(GPSampler, warn_independent_sampling=False), marks=needs_torch),
-    ],
-    ids=["ours", "optunas"],
+    "make", [GaussianProcessSampler, pytest.param(QUIET_GP, marks=needs_torch)], ids=["ours", "gp"]
 )
 def test_a_broken_trial_of_another_branch_is_no_obstacle_to_a_gp(make):
     """The first trial broke a constraint, in a branch that lacks a parameter of all others."""
@@ -130,7 +115,6 @@ def test_a_broken_trial_of_another_branch_is_no_obstacle_to_a_gp(make):
 
 
 def taught(sampler, **options):
-    """Return a sampler that repeats nothing."""
     return LearningSampler(sampler, ERROR, constrained=False, may_repeat=False, **options)
 
 

@@ -1,7 +1,5 @@
 """A builder that asks for other parameters than the trials before: one line, and a way out."""
 
-from __future__ import annotations
-
 import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError
@@ -13,12 +11,10 @@ FLAT = [{"val_mae": 0.5}]
 
 
 def plain(trial):
-    """Ask for the units alone."""
     return Untrained(trial.suggest_int("units", 2, 4), FLAT)
 
 
 def with_activation(trial):
-    """Ask for an activation as well."""
     trial.suggest_categorical("act", ["relu", "tanh"])
     return plain(trial)
 

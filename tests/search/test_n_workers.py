@@ -1,8 +1,5 @@
 """What limits, ends or starts a search does so with several workers, whose trials are n_trials."""
 
-from __future__ import annotations
-
-import re
 import time
 
 import keras
@@ -14,7 +11,7 @@ from optuna.trial import TrialState
 
 from tests.support.faults import meet
 from tests.support.models import PruneAt, build_model
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.untrained import build, run, tuner_in
 
 pytestmark = pytest.mark.slow
 
@@ -45,14 +42,7 @@ def together(folder, build):
     return build_together
 
 
-def leveled(trial):
-    """Return a model whose error stands still."""
-    level, units = trial.suggest_float("level", 0.0, 1.0), trial.suggest_int("units", 1, 1000)
-    return Untrained(units, [{"val_mae": level}] * 5)
-
-
 def make_slow(trial):
-    """Let the first epoch of the worst trials take seconds."""
     seconds = 6 if trial.params["level"] == 1.0 else 0
     return keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: time.sleep(0 if epoch else seconds)
@@ -62,19 +52,11 @@ def make_slow(trial):
 def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     """What is too large, too slow or pruned ends so, and counts; each sampler knows the start."""
     notes, options = tmp_path / "notes", {"study_name": "earlier", "pruner": "none"}
-    earlier = run(tuner_in(tmp_path, leveled, "val_mae", n_trials=4, **options))
-    tuner = tuner_in(
-        tmp_path,
-        together(tmp_path, leveled),
-        "val_mae",
-        n_trials=14,
-        sampler=Noting(notes),
-        warm_start=earlier.study,
-        pruner=PruneAt(range(0, 14, 2)),
-        max_params=2000,
-        constraints=[lambda trial, model: 5 - trial.params["units"]],
-        max_seconds_per_trial=5,
-    )
+    earlier = run(tuner_in(tmp_path, build, "val_mae", n_trials=4, **options))
+    options = {"sampler": Noting(notes), "warm_start": earlier.study, "n_trials": 14}
+    options |= {"pruner": PruneAt(range(0, 14, 2)), "max_params": 2000, "max_seconds_per_trial": 5}
+    options["constraints"] = [lambda trial, model: 5 - trial.params["units"]]
+    tuner = tuner_in(tmp_path, together(tmp_path, build), "val_mae", **options)
     for units in (1, 5, 900):
         tuner.enqueue({"level": 1.0, "units": units})
     run(tuner, n_workers=2, callbacks=[make_slow])
@@ -99,35 +81,18 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
         assert trial.state is (TrialState.COMPLETE if epochs == 5 else TrialState.PRUNED)
         came.setdefault(why, []).append(trial.params["level"])
     assert len(came) == 5
-    assert tuner.best_value == min(came[""])
+    assert tuner.best_value == pytest.approx(min(came[""]) + 0.02)
     shown = [list(map(int, line.split())) for line in notes.read_text().splitlines()]
     assert {number for number, _ in shown} == set(range(3, 14))
     assert all(count >= 4 for _, count in shown)
-
-
-def falling(trial):
-    """Return a model whose error is lower from trial 4 on."""
-    trial.suggest_float("x", 0.0, 1.0)
-    return Untrained(2, [{"val_mae": 0.5 if trial.number < 4 else 0.25}])
-
-
-def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd):
-    """Where one worker finds the end, the other one begins no further trial."""
-    tuner = tuner_in(tmp_path, together(tmp_path, falling), "val_mae", n_trials=40, terminator=6)
-    run(tuner, n_workers=2, verbose=2)
-    ended = [trial for trial in tuner.study.trials if trial.state.is_finished()]
-    assert 11 <= len(ended) <= 13
-    assert len({trial.user_attrs["worker"] for trial in ended}) == 2
-    told = capfd.readouterr().out.splitlines()[-1]  # the other worker may have ended one more
-    assert re.search("[678] trials brought no better value", told)
 
 
 def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
     """Trials that are cross-validated in two processes come to the digits of those in one."""
     x, y, _ = data
     values = []
-    for workers, build in ((1, build_model), (2, together(tmp_path, build_model))):
-        tuner = make_tuner(build, "val_loss", study_name=f"{workers}", keep_best=0)
+    for workers, builder in ((1, build_model), (2, together(tmp_path, build_model))):
+        tuner = make_tuner(builder, "val_loss", study_name=f"{workers}", keep_best=0)
         for units in (3, 4):
             tuner.enqueue({"units": units, "lr": 0.01})
         tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)

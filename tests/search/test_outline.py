@@ -1,7 +1,5 @@
 """The space of a builder is printed before anything is trained."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Priors: the first trials and the draws lie near what is expected, and a wrong one is left."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 

@@ -1,7 +1,5 @@
 """Configurations that the user enqueues go first, and are checked before."""
 
-from __future__ import annotations
-
 import warnings
 
 import keras
@@ -13,13 +11,11 @@ from tests.support.untrained import Untrained, run
 
 
 def of_two_ranges(trial):
-    """Return a model with a width and a learning rate, of which it makes nothing."""
     level = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
     return Untrained(trial.suggest_int("units", 2, 8), [{"val_mae": level}])
 
 
 def of_two(**params):
-    """Return a configuration of the builder with two ranges."""
     return {"units": 3, "lr": 0.01, **params}
 
 
@@ -34,7 +30,6 @@ def of_layers(trial):
 
 
 def params_of(tuner):
-    """Return the parameters of all trials in their order."""
     return [trial.params for trial in tuner.study.trials]
 
 

@@ -1,7 +1,5 @@
 """A configuration that comes again is not trained again, unless that is asked for."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 
@@ -12,7 +10,6 @@ from tests.support.untrained import Untrained, run, tuner_in
 
 
 def of_few(trial):
-    """Return a model of four configurations, two of which differ in a name alone."""
     units = trial.suggest_int("units", 2, 3)
     trial.suggest_categorical("name", ["a", "b"])
     return Untrained(units, [{"val_mae": 0.5 / (epoch + units)} for epoch in range(3)])

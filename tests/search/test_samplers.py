@@ -1,7 +1,5 @@
 """Samplers by name: Optuna's, seeded, and on from where an earlier search was."""
 
-from __future__ import annotations
-
 import sys
 
 import optuna
@@ -14,17 +12,11 @@ from kerastune_optuna._search.samplers import Chooser
 from kerastune_optuna._study.monitor import Objective
 from tests.support.untrained import run
 
+KINDS = {"cmaes": CmaEsSampler, "gp": GaussianProcessSampler, "qmc": QMCSampler}
+KINDS |= {"random": RandomSampler, "tpe": TPESampler}
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("cmaes", CmaEsSampler),
-        ("gp", GaussianProcessSampler),
-        ("qmc", QMCSampler),
-        ("random", RandomSampler),
-        ("tpe", TPESampler),
-    ],
-)
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_a_sampler_has_a_name(quick, name, kind):
     """A name makes a sampler, and the argument stays what it was."""
     tuner = run(quick(sampler=name, n_trials=1))
@@ -55,7 +47,7 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
         assert values[1:] == drawn(name, seed, 5)[1:]
 
 
-@pytest.mark.parametrize("name", ["cmaes", "gp", "qmc", "random", "tpe"])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_name_is_seeded(name):
     """The tuner's seed decides what the sampler draws, and another seed gives other values."""
     assert drawn(name, 3, 12) == drawn(name, 3, 12)

@@ -1,7 +1,5 @@
 """A search of many long trials begins with short ones, and trains the best beginning to its end."""
 
-from __future__ import annotations
-
 import numpy as np
 import optuna
 import pytest
@@ -17,7 +15,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 
 def new_study(direction="maximize", epochs=20, n_trials=15):
-    """Return an empty study, whose pruner screens trials of so many epochs."""
     pruner = AutoPruner(n_trials, epochs)
     return optuna.create_study(direction=direction, pruner=pruner)
 
@@ -163,7 +160,6 @@ def test_trials_that_run_are_compared_as_far_as_they_came():
 
 
 def of_two_ranges(trial):
-    """Return a model whose error stands still at a level of its own."""
     level = trial.suggest_float("level", 1e-3, 1e-1, log=True)
     return Untrained(trial.suggest_int("units", 2, 8), [{"val_mae": level}] * 20)
 
@@ -199,19 +195,11 @@ def test_a_long_search_begins_with_short_trials(long_search, capsys):
     assert "Pruner:" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"n_trials": 14},
-        {"n_trials": None, "timeout": 600},
-        {"timeout": 600},
-        {"epochs": 11},
-        {"terminator": 1},
-        {"sampler": "tpe"},
-        {"pruner": "wilcoxon"},
-    ],
-    ids=str,
-)
+OTHERS = [{"n_trials": 14}, {"n_trials": None, "timeout": 600}, {"timeout": 600}, {"epochs": 11}]
+OTHERS += [{"terminator": 1}, {"sampler": "tpe"}, {"pruner": "wilcoxon"}]
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=str)
 def test_other_searches_train_the_first_trial_to_its_end(long_search, options):
     """Those are short ones, those that may end before, and those whose user chose otherwise."""
     tuner = long_search(stop_at=1.0, **options)

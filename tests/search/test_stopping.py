@@ -1,7 +1,5 @@
 """What ends a search before its budget is spent: nothing left to try, and no gain expected."""
 
-from __future__ import annotations
-
 import pickle
 import warnings
 
@@ -30,7 +28,6 @@ class AfterTwo:
 
 
 def stagnation():
-    """Return Optuna's terminator for a value that stagnates."""
     # Optuna 5 means to drop its terminators, and marks the evaluators as experimental.
     with warnings.catch_warnings(action="ignore"):
         return Terminator(BestValueStagnationEvaluator(0), min_n_trials=1)
@@ -43,13 +40,11 @@ def that_learns_nothing(trial):
 
 
 def of_four(trial):
-    """Return a model of which there are four configurations."""
     trial.suggest_categorical("name", ["a", "b"])
     return Untrained(trial.suggest_int("units", 2, 3), [{"val_mae": 0.5}])
 
 
 def of_one(trial):
-    """Return a model of which there is one configuration."""
     return Untrained(trial.suggest_categorical("units", [2]), [{"val_mae": 0.5}])
 
 
@@ -146,23 +141,19 @@ def test_another_worker_lays_out_the_next_slot_after_a_while(pace, patience, sec
     assert getattr(claimed, "number", None) == number
 
 
-@pytest.mark.parametrize(
-    ("terminator", "line"),
-    [
-        (1, "Stopped: 1 trial brought no better value"),
-        (AfterTwo(), "Stopped: AfterTwo expects no gain"),
-        (stagnation(), "Stopped: Terminator expects no gain"),
-    ],
-    ids=["number", "object", "optuna"],
-)
-def test_a_terminator_ends_the_search(quick, capsys, terminator, line):
+ENDS = {"1 trial brought no better value": 1, "AfterTwo expects no gain": AfterTwo()}
+ENDS["Terminator expects no gain"] = stagnation()
+
+
+@pytest.mark.parametrize(("why", "terminator"), ENDS.items(), ids=ENDS)
+def test_a_terminator_ends_the_search(quick, capsys, terminator, why):
     """A number of trials without gain, or an object that is asked, ends it and is named."""
     tuner = run(quick(that_learns_nothing, terminator=terminator, n_trials=10), verbose=2)
     assert len(finished(tuner)) == 2
-    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert capsys.readouterr().out.splitlines()[-1] == f"Stopped: {why}"
     tuner.summary()
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"The search ended after 2 trials. {line}." in printed
+    assert f"The search ended after 2 trials. Stopped: {why}." in printed
 
 
 def test_who_ends_a_search_ends_it_for_all_workers():

@@ -1,7 +1,5 @@
 """Trials of earlier studies give a search a start: its sampler sees them, or they go first."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
@@ -30,7 +28,6 @@ class Spy(RandomSampler):
 
 
 def build_model(trial):
-    """Return a model with a width, and a rate that is its error."""
     level = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
     return Untrained(trial.suggest_int("units", 2, 80), [{"val_mae": level}] * 6)
 
@@ -43,7 +40,6 @@ def dropping(trial):
 
 
 def searched(folder, **options):
-    """Search three trials, of which the last is pruned; return the tuner."""
     options |= {"study_name": "earlier", "pruner": PruneAt([2], step=1), **cheap()}
     return run(tuner_in(folder, build_model, "val_mae", n_trials=3, **options))
 
@@ -90,12 +86,6 @@ def test_trials_of_other_data_go_first(search, earlier, capsys):
     assert spy.seen[0] == [trial.value for trial in tuner.study.trials[:3]]
     line = "Warm start: the best 3 configurations of 3 other trials go first"
     assert line in capsys.readouterr().out.splitlines()
-
-
-def test_trials_of_other_epochs_go_first(search, earlier):
-    """Values after more epochs do not compare."""
-    tuner = search(warm_start=earlier.study, n_trials=1, fit=MORE)
-    assert tuner.study.trials[0].params == best_of(earlier)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Stores of weights that stumble: an S3 server that stops, refuses, and ends keys."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import threading
@@ -22,7 +20,6 @@ from tests.support.untrained import Untrained, build, has_best_weights, run, tun
 
 @pytest.fixture(scope="module")
 def s3_running():
-    """Give an S3 server that runs."""
     with s3_server() as given:
         yield given
 
@@ -47,13 +44,11 @@ def improving(numbers=(), act=lambda: None):
 
 
 def acting(acts):
-    """Return callbacks that do at the end of an epoch what is for it."""
     act = lambda epoch, logs: acts.get(epoch, lambda: None)()  # noqa: E731
     return [lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=act)]
 
 
 def tuner_with(tmp_path, store, build_model=build, **options):
-    """Return a tuner of one objective that keeps the weights of its best trial in a store."""
     options |= {"artifact_store": store, "keep_best": 1}
     return tuner_in(tmp_path, build_model, "val_mae", **options)
 
@@ -162,24 +157,27 @@ def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd):
 
 
 def interrupt():
-    """Press Ctrl-C."""
     signal.raise_signal(signal.SIGINT)
 
 
-def interrupt_without(s3):
-    """Press Ctrl-C while the store is away."""
-    s3.order("stop")
-    s3.order_soon("start")
-    interrupt()
+def interrupted(s3, tmp_path, epoch):
+    """Return a tuner whose first trial was interrupted in an epoch, while the store was away."""
+
+    def interrupt_without():
+        s3.order("stop")
+        s3.order_soon("start")
+        interrupt()
+
+    tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(tuner, callbacks=acting({epoch: interrupt_without}))
+    return tuner
 
 
 @pytest.mark.slow
 def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried):
     """The first Ctrl-C costs neither the trial that just ended nor its weights."""
-    tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=2)
-    acts = {4: lambda: interrupt_without(s3)}
-    with pytest.raises(KeyboardInterrupt):
-        run(tuner, callbacks=acting(acts))
+    tuner = interrupted(s3, tmp_path, 4)
     assert states(tuner)[0] == "COMPLETE"
     assert has_best_weights(tuner)
 
@@ -187,12 +185,9 @@ def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried)
 @pytest.mark.slow
 def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path, unhurried):
     """The backup from which it goes on is in the store once that is back."""
-    tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1)
-    acts = {2: lambda: interrupt_without(s3)}
-    with pytest.raises(KeyboardInterrupt):
-        run(tuner, callbacks=acting(acts))
-    assert tuner.study.trials[0].user_attrs["stop_reason"] == INTERRUPTED
-    assert s3.keys == {TrialRecord(tuner.study.trials[0]).backup["id"]}
+    (trial, _) = interrupted(s3, tmp_path, 2).study.trials
+    assert trial.user_attrs["stop_reason"] == INTERRUPTED
+    assert s3.keys == {TrialRecord(trial).backup["id"]}
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """What a database is asked at once, and what is asked again where a connection is lost."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 import threading
@@ -33,7 +31,6 @@ needs_escapes = pytest.mark.skipif(
 
 @pytest.fixture(params=["postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
 def proxy(request):
-    """Give a proxy in front of an empty database."""
     with database(request.param) as url, CuttingProxy(url) as proxy:
         yield proxy
 
@@ -260,7 +257,6 @@ def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
 
 
 def build_perfect(trial):
-    """Return a model that is better than all of `build`'s."""
     return Untrained(2, [{"val_mae": -trial.suggest_float("level", 0.0, 1.0)}])
 
 
@@ -270,11 +266,8 @@ def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
     options = {"objective": "val_mae", "pruner": "none"}
     first = run(tuner_in(tmp_path, n_trials=2, **options))
     options["storage"] = f"sqlite:///{tmp_path}/other.db"
-    optuna.copy_study(
-        from_study_name="test",
-        from_storage=f"sqlite:///{tmp_path}/study.db",
-        to_storage=options["storage"],
-    )
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.copy_study(from_study_name="test", from_storage=url, to_storage=options["storage"])
     with warnings.catch_warnings(action="ignore"):
         better = run(tuner_in(tmp_path, build_perfect, n_trials=4, **options))
     assert better.best_trial.number > 1

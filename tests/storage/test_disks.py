@@ -1,7 +1,5 @@
 """Disks that are full, or on a network."""
 
-from __future__ import annotations
-
 import sqlite3
 import sys
 from contextlib import suppress
@@ -71,7 +69,6 @@ def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
 
 
 def journal_mode(folder):
-    """Return how SQLite keeps the study of a folder."""
     with sqlite3.connect(folder / "study.db") as connection:
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
 

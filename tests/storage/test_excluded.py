@@ -1,7 +1,5 @@
 """Trials that the user excludes: no result, no lesson, and a mark; and those included again."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 
@@ -28,7 +26,6 @@ def leaking(trial):
 
 @pytest.fixture
 def tuner(tmp_path):
-    """Give a tuner whose second of three trials is excluded."""
     options = {"n_trials": 3, "pruner": "none", "keep_best": 3}
     tuner = run(tuner_in(tmp_path, leaking, "val_mae", **options))
     assert tuner.best_trial.number == 1

@@ -1,7 +1,5 @@
 """What trials note and report in a search reaches the database soon, together and in order."""
 
-from __future__ import annotations
-
 import optuna
 import pytest
 import sqlalchemy

@@ -1,7 +1,5 @@
 """The journal file: whoever writes late, half or not at all takes nothing from the others."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
@@ -49,7 +47,7 @@ finally:
 
 
 @contextmanager
-def stopped(path, lock, before, room=10_000):
+def stopped(path, lock, before, room):
     """Stop a process before a call of the file's, which may grow by `room` bytes; let it go on."""
     command = [sys.executable, "-c", WRITER, path, lock.__name__, before, str(room)]
     with forks.start(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
@@ -64,39 +62,34 @@ def stopped(path, lock, before, room=10_000):
 
 
 def opened(path, lock=None):
-    """Return the storage of a journal file as the tuner opens it."""
     return connect(optuna.storages.JournalStorage(JournalFileBackend(str(path), lock)))
 
 
 def as_optuna_reads(path):
-    """Return what Optuna's own storage reads of the study."""
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     return optuna.load_study(study_name="test", storage=storage)
 
 
+WHOLE = ["acknowledged", "late", "later"]
+PAUSES = {
+    "symlink": (JournalFileSymlinkLock, "write", 10_000, WHOLE),
+    "open": (JournalFileOpenLock, "write", 10_000, WHOLE),
+    "half a line": (JournalFileSymlinkLock, "tell", 100, ["acknowledged", "later"]),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")  # a test waits less
-@pytest.mark.parametrize("lock", [JournalFileSymlinkLock, JournalFileOpenLock])
-def test_who_pauses_with_the_lock_writes_over_nothing(tmp_path, lock):
+@pytest.mark.parametrize(("lock", "before", "room", "there"), PAUSES.values(), ids=PAUSES)
+def test_who_pauses_with_the_lock_takes_nothing_from_others(tmp_path, lock, before, room, there):
     """What others wrote while a process was stopped stays, and so does what it writes then."""
     path = str(tmp_path / "journal.log")
     study = optuna.create_study(study_name="test", storage=opened(path, lock(path, 0.1)))
-    with stopped(path, lock, "write") as writer:
+    with stopped(path, lock, before, room) as writer:
         study.set_user_attr("acknowledged", 1)  # once the lock has been taken over
-    assert writer.returncode == 0, writer.told
-    assert list(as_optuna_reads(path).user_attrs) == ["acknowledged", "late", "later"]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The value of `grace_period`")
-def test_who_cuts_off_half_a_line_cuts_no_other(tmp_path):
-    """A process that was stopped after half a line of its own removes nothing of others."""
-    path, lock = str(tmp_path / "journal.log"), JournalFileSymlinkLock
-    study = optuna.create_study(study_name="test", storage=opened(path, lock(path, 0.1)))
-    with stopped(path, lock, "tell", room=100) as writer:
-        study.set_user_attr("acknowledged", 1)
-    assert "only a part of a line could be written" in writer.told
-    assert list(as_optuna_reads(path).user_attrs) == ["acknowledged", "later"]
+    assert (writer.returncode == 0) == (there is WHOLE), writer.told
+    assert ("only a part of a line could be written" in writer.told) == (there is not WHOLE)
+    assert list(as_optuna_reads(path).user_attrs) == there
 
 
 def test_half_a_line_of_a_killed_process_ruins_no_other(tmp_path):

@@ -1,18 +1,15 @@
 """MariaDB: a study whose name differs by capitals alone, and texts that have no room."""
 
-from __future__ import annotations
-
 import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TooManyFailuresError
 from tests.support.faults import states
 from tests.support.servers import database
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 
 @pytest.fixture(scope="module")
 def url():
-    """Give the URL of an empty database of MariaDB."""
     with database("mariadb") as found:
         yield found
 
@@ -32,17 +29,12 @@ def make(url, tmp_path, request):
         one._home.storage.remove_session()
 
 
-def build(trial):
-    """Return a model whose value is its parameter."""
-    return Untrained(2, [{"val_mae": trial.suggest_float("lr", 0, 1)}])
-
-
 def test_a_study_of_another_name_is_not_taken_for_ours(make):
     """A study whose name differs by capitals is named, and not gone on with."""
     other = make(build, study_name="Iris").study
     told = "Study 'iris' cannot be created, since study 'Iris' exists"
     with pytest.raises(StudyMismatchError, match=told):
-        make(build, study_name="iris").enqueue({"lr": 0.5})
+        make(build, study_name="iris").enqueue({"level": 0.5})
     assert not other.trials
 
 
@@ -56,7 +48,7 @@ def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
             trial.set_user_attr("notes", "x" * size)
         return build(trial)
 
-    tuner = run(make(noting, n_trials=3))
+    tuner = run(make(noting, n_trials=3, pruner="none"))
     assert states(tuner) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     reason = tuner.study.trials[1].user_attrs["stop_reason"]
     assert f"to be stored as 'notes' has {size + 2:,} bytes" in reason

@@ -1,7 +1,5 @@
 """URLs of databases are shown without what is secret in them, and name the driver they lack."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -102,14 +100,10 @@ def test_the_password_is_nowhere(tmp_path):
         try:
             given = sqlalchemy.make_url(url).set(username=role, password=password)
             (tmp_path / "slow").touch()
-            search = subprocess.Popen(
-                [sys.executable, searching.__file__, str(tmp_path), "2", "-", "3"],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            command = [sys.executable, searching.__file__, str(tmp_path), "2", "-", "3"]
+            env = {**os.environ, "PYTHONPATH": str(ROOT)}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            search = subprocess.Popen(command, env=env, stderr=subprocess.STDOUT, **pipes)
             search.stdin.write(given.render_as_string(hide_password=False) + "\n")
             search.stdin.close()
             wait_for_epochs(tmp_path, 2)

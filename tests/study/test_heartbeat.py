@@ -1,7 +1,5 @@
 """Who is alive is told by beats, and by what can be seen of a process."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 import threading
@@ -118,10 +116,8 @@ def test_processes_that_reap_at_once_keep_each_retry(tmp_path):
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]
     assert sorted(TrialRecord(trial).retry_of for trial in waiting) == list(range(12))
-    assert all(
-        trial.system_attrs["fixed_params"] == trials[TrialRecord(trial).retry_of].params
-        for trial in waiting
-    )
+    params = [trials[TrialRecord(trial).retry_of].params for trial in waiting]
+    assert [trial.system_attrs["fixed_params"] for trial in waiting] == params
 
 
 def test_two_searches_in_one_process_leave_each_other_alone(tmp_path):

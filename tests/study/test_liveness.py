@@ -1,7 +1,5 @@
 """Whose trial it is and until when a search runs, where clocks step and the database stays away."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil
@@ -38,7 +36,6 @@ import pickle, sys
 import optuna
 from kerastune_optuna._storage.database import connect
 from kerastune_optuna._study.heartbeat import Watch
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 print([Watch().is_dead(trial) for trial in study.trials])
 print(pickle.loads(bytes.fromhex(sys.argv[2])).ending.is_over())
@@ -54,7 +51,6 @@ exec "$@"
 
 @pytest.fixture
 def tuner(tmp_path):
-    """Give a tuner that trains nothing."""
     return tuner_in(tmp_path, n_trials=3)
 
 
@@ -78,7 +74,6 @@ def said(*command):
 
 @pytest.fixture
 def look(tuner, tmp_path):
-    """Give a command that tells which trials are dead, and if ten minutes are over."""
     budget = pickle.dumps(budget_of(tuner, 9, 600)).hex()
     return [sys.executable, "-c", LOOK, f"sqlite:///{tmp_path}/study.db", budget]
 
@@ -143,7 +138,6 @@ def test_a_clock_that_is_ahead_takes_no_slot_for_left(tuner, look):
 
 
 def add(study, state, moment, values=None):
-    """Add a trial as a machine does whose clock shows that moment."""
     trial = create_trial(state=state, values=values)
     trial.datetime_start = moment
     trial.datetime_complete = moment if state.is_finished() else None
@@ -232,8 +226,6 @@ def test_who_returns_first_after_an_outage_fails_nobody(tuner, tmp_path, reap):
 
 
 def until_beaten(study, trial):
-    """Wait for the next beat of a trial."""
-
     def beats():
         return TrialRecord(study._storage.get_trial(trial._trial_id)).beat
 

@@ -1,14 +1,12 @@
 """The objective's direction and its name in the epoch logs."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._study.monitor import Objective, parse_objective
-from tests import conftest
+from tests.support import untrained
 
 SMALLER = "loss val_loss val_mean_absolute_error val_digit_loss val_iou_loss val_dice_loss".split()
 LARGER = (
@@ -45,7 +43,7 @@ def test_a_direction_to_the_worst_warns(make_tuner, objective, direction):
     """The wrong way round is asked for on purpose, if ever: the tuner says so, and does it."""
     with pytest.warns(UserWarning, match="searches for the worst '.*'. Pass direction") as got:
         make_tuner(objective=objective, direction=direction)
-    assert [warning.filename for warning in got] == [conftest.__file__]
+    assert [warning.filename for warning in got] == [untrained.__file__]
 
 
 @pytest.mark.parametrize(
@@ -65,17 +63,12 @@ def test_the_metric_is_found_where_one_name_can_be_meant(objective, logged, foun
     assert parse_objective(objective, "auto").find(logged) == found
 
 
-@pytest.mark.parametrize(
-    ("direction", "value", "than", "better"),
-    [
-        ("minimize", 1.0, 2.0, True),
-        ("minimize", 2.0, 2.0, False),
-        ("maximize", 2.0, 1.0, True),
-        ("maximize", 1.0, None, True),
-        ("maximize", math.inf, 1.0, False),
-        ("minimize", math.nan, None, False),
-    ],
-)
-def test_better_means_further_in_the_direction(direction, value, than, better):
+BETTER = [("minimize", 1.0, 2.0), ("maximize", 2.0, 1.0), ("maximize", 1.0, None)]
+OTHERS = [("minimize", 2.0, 2.0), ("maximize", math.inf, 1.0), ("minimize", math.nan, None)]
+
+
+@pytest.mark.parametrize(("direction", "value", "than"), [*BETTER, *OTHERS])
+def test_better_means_further_in_the_direction(direction, value, than):
     """A value is better when it is finite and strictly further in the direction."""
-    assert Objective("metric", direction).is_better(value, than=than) is better
+    is_better = Objective("metric", direction).is_better(value, than=than)
+    assert is_better is ((direction, value, than) in BETTER)

@@ -1,7 +1,5 @@
 """Seeds and resumed studies: the same again, or on from where it stopped."""
 
-from __future__ import annotations
-
 import functools
 
 import optuna
@@ -9,7 +7,7 @@ import pytest
 
 from kerastune_optuna import MetricNotFoundError, StudyMismatchError
 from tests.support.models import PruneAt, build_model, kept
-from tests.support.untrained import build, run, tuner_in
+from tests.support.untrained import run, tuner_in
 
 
 @pytest.fixture
@@ -22,12 +20,9 @@ def make_tuner(quick):
 def test_one_seed_gives_one_table(search, tmp_path):
     """Two searches with one seed that really train agree in every column but times."""
     options = {"seed": 7, "n_trials": 3, "pruner": PruneAt([1]), "storage": None}
-    tables = [
-        search(build_model, "val_loss", directory=tmp_path / name, **options)
-        .results()
-        .drop(columns=["seconds", "worker"])
-        for name in ("one", "two")
-    ]
+    folders = tmp_path / "one", tmp_path / "two"
+    tuners = [search(build_model, "val_loss", directory=one, **options) for one in folders]
+    tables = [one.results().drop(columns=["seconds", "worker"]) for one in tuners]
     assert tables[0].equals(tables[1])
     assert list(tables[0]["state"]) == ["COMPLETE", "PRUNED", "COMPLETE"]
 
@@ -43,12 +38,6 @@ def test_a_stopped_search_goes_on_to_n_trials(make_tuner, capsys):
     assert len(tuner.study.trials) == 5
     told = "Study 'test' has 5 of 5 trials done: pass a larger n_trials to continue\n"
     assert capsys.readouterr().out == told
-
-
-def test_n_trials_of_search_is_the_size_of_the_study(make_tuner):
-    """search(n_trials=3) after two trials runs one more."""
-    tuner = run(run(make_tuner()), n_trials=3)
-    assert len(tuner.study.trials) == 3
 
 
 def test_each_trial_trains_under_a_seed_of_its_own(make_tuner):
@@ -90,29 +79,6 @@ def test_a_study_without_results_takes_another_objective(make_tuner):
         run(wrong)
     (trial,) = run(make_tuner(n_trials=1, executions_per_trial=2)).study.trials
     assert trial.params == {"units": 1, "level": 0.5}
-
-
-def test_a_second_study_in_the_directory_is_another(tmp_path):
-    """Studies of one directory share the database and nothing else."""
-    for name in ("test", "other"):
-        tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, study_name=name)
-        assert len(run(tuner).study.trials) == 1
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["other", "test"]
-
-
-def test_interrupted_trials_do_not_count(make_tuner):
-    """Ctrl-C leaves a FAIL trial behind, and the resumed search makes up for it."""
-
-    def interrupted(trial):
-        if trial.number == 1:
-            raise KeyboardInterrupt
-        return build(trial)
-
-    with pytest.raises(KeyboardInterrupt):
-        run(make_tuner(interrupted, n_trials=3))
-    tuner = run(make_tuner(interrupted, n_trials=3))
-    assert list(tuner.results()["state"]) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert tuner.results()["stop_reason"][1] == "interrupted"
 
 
 def test_the_default_name_is_the_builders(make_tuner):

@@ -1,7 +1,5 @@
 """A trial that runs out of memory has failed, and says what helps; the search goes on."""
 
-from __future__ import annotations
-
 import errno
 import importlib.util
 import os
@@ -26,7 +24,6 @@ HUGE = (1 << 22, 1 << 22)
 
 
 def resource_exhausted(text):
-    """Return TensorFlow's own error."""
     return tf.errors.ResourceExhaustedError(None, None, text)
 
 
@@ -135,12 +132,9 @@ def test_a_process_whose_memory_is_limited(tmp_path, backend):
     """A model for which the system has no memory fails; the search goes on."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} {LATER}")
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    env = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]

@@ -1,7 +1,5 @@
 """Models, tables, the display and the command line agree on which trials are best."""
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -18,14 +16,9 @@ from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._study import ranking
 from kerastune_optuna._study.monitor import Objective
 from kerastune_optuna._study.record import TrialRecord
-from tests.support.untrained import Untrained, tuner_in
+from tests.support.untrained import build, tuner_in
 
 INF = math.inf
-
-
-def build(trial):
-    """Return a model that is never trained here."""
-    return Untrained(2, [{"val_mae": trial.suggest_int("units", 0, 99)}])
 
 
 def with_trials(folder, values, objective="val_score", repeats=(), **options):
@@ -33,29 +26,21 @@ def with_trials(folder, values, objective="val_score", repeats=(), **options):
     tuner = tuner_in(folder, build, objective, **options)
     distribution = optuna.distributions.IntDistribution(0, 99)
     for number, value in enumerate(values):
-        tuner.study.add_trial(
-            create_trial(
-                values=list(value) if isinstance(value, tuple) else [value],
-                params={"units": number},
-                distributions={"units": distribution},
-                user_attrs={TrialRecord.repeat_of: 0} if number in repeats else {},
-            )
-        )
+        own = {"params": {"units": number}, "distributions": {"units": distribution}}
+        own["user_attrs"] = {TrialRecord.repeat_of: 0} if number in repeats else {}
+        values = list(value) if isinstance(value, tuple) else [value]
+        tuner.study.add_trial(create_trial(values=values, **own))
     tuner.study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={0: -9.0}))
     return tuner
 
 
+VALUES = {"ties": ([0.5, 0.25, 0.25, 0.75], ()), "repeats": ([0.5, 0.25, 0.5, 0.25, 0.5], (2, 4))}
+VALUES["infinite"] = [INF, 0.5, -INF, INF, -INF], ()
+VALUES["infinite repeats"] = [-INF, INF, 0.0, -0.0, INF], (4,)
+
+
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-@pytest.mark.parametrize(
-    ("values", "repeats"),
-    [
-        ([0.5, 0.25, 0.25, 0.75], ()),
-        ([0.5, 0.25, 0.5, 0.25, 0.5], (2, 4)),
-        ([INF, 0.5, -INF, INF, -INF], ()),
-        ([-INF, INF, 0.0, -0.0, INF], (4,)),
-    ],
-    ids=["ties", "repeats", "infinite", "infinite-repeats"],
-)
+@pytest.mark.parametrize(("values", "repeats"), VALUES.values(), ids=VALUES)
 def test_all_agree_on_one_objective(tmp_path, capsys, direction, values, repeats):
     """Repeats have no rank, the earlier of equals leads, and infinite values have their place."""
     tuner = with_trials(tmp_path, values, repeats=repeats, direction=direction)

@@ -1,7 +1,5 @@
 """A trial whose process dies is run again, from its backup, as often as that makes sense."""
 
-from __future__ import annotations
-
 import time
 
 import keras
@@ -10,15 +8,7 @@ import pytest
 
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
-from tests.support.faults import (
-    EpochLog,
-    Killer,
-    evaluated,
-    finished,
-    kill_at,
-    logged,
-    run_to_the_end,
-)
+from tests.support import faults
 from tests.support.models import build_model, history, kept
 from tests.support.storages import empty, opened
 
@@ -31,21 +21,22 @@ from tests.support.storages import empty, opened
 def test_kills_cost_no_trial(search, data, tmp_path, kind, kills, size):
     """Three workers are killed at random moments: all trials end, none runs to its end twice."""
     log, killed = tmp_path / "log", tmp_path / "killed"
-    killer = Killer(kills, log, killed)
+    killer = faults.Killer(kills, log, killed)
 
     def last_until_then(epoch, logs):
         time.sleep(0 if killed.exists() else 0.3)
 
     slow = keras.callbacks.LambdaCallback(on_epoch_end=last_until_then)
-    fit = {"n_workers": 3, "epochs": 6, "callbacks": [EpochLog(log), lambda trial: slow]}
+    fit = {"n_workers": 3, "epochs": 6, "callbacks": [faults.EpochLog(log), lambda trial: slow]}
     options = {"n_trials": size, "max_failed_trials": 40, "backup_every": 0.2, "keep_best": 1}
     with empty(kind, tmp_path) as storage, killer:
         tuner = search(storage=opened(storage), fit=fit, **options)
         assert len(killer.killed) == kills
-        assert len(finished(tuner)) == size
-        assert set(run_to_the_end(log).values()) == {1}
-        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
-        assert all(len(trial.intermediate_values) == 6 for trial in finished(tuner))
+        assert len(faults.finished(tuner)) == size
+        assert set(faults.run_to_the_end(log).values()) == {1}
+        accuracy = faults.evaluated(tuner.best_model(), data)
+        assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+        assert all(len(trial.intermediate_values) == 6 for trial in faults.finished(tuner))
         assert len(kept(tuner)) == 1, "one trial's weights and no backup are left"
 
 
@@ -62,15 +53,10 @@ def unbuilt_builder(trial):
 def test_a_killed_trial_goes_on_from_its_backup(search, data, tmp_path):
     """Of 20 epochs 15 are done when the process is killed; the curve is one line of 20 reports."""
     log = tmp_path / "log"
-    tuner = search(
-        unbuilt_builder,
-        "val_loss",
-        n_trials=1,
-        backup_every=0,
-        fit={"n_workers": 2, "epochs": 20, "callbacks": [EpochLog(log), kill_at(15)]},
-    )
+    fit = {"n_workers": 2, "epochs": 20, "callbacks": [faults.EpochLog(log), faults.kill_at(15)]}
+    tuner = search(unbuilt_builder, "val_loss", n_trials=1, backup_every=0, fit=fit)
     died, retried = tuner.study.trials
-    epochs = [number for number, what, *_ in logged(log) if what.isdigit()]
+    epochs = [number for number, what, *_ in faults.logged(log) if what.isdigit()]
     assert epochs.count(0) == len(died.intermediate_values) == 15
     assert epochs.count(1) <= 6
     assert died.user_attrs["stop_reason"] == DIED

@@ -1,7 +1,5 @@
 """The card of a search: what its trials ran with."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np
@@ -19,7 +17,6 @@ def cards_of(tuner):
 
 @pytest.fixture
 def search(quick):
-    """Give a function that searches with a model whose training is made up."""
     return lambda fit=None, **options: run(
         quick(**{"n_trials": 1, **options}), **{"epochs": 2, **(fit or {})}
     )

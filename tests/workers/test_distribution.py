@@ -1,7 +1,5 @@
 """Models that train on several devices or hosts at once, by strategies of TensorFlow and Keras."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -85,7 +83,6 @@ print(json.dumps([values, losses, [devices(model) for model in best]]))
 
 
 def came_to(program, folder, backend, **variables):
-    """Run a program with a backend in a folder, and return what its last line says."""
     lines = printed("-c", program, cwd=folder, KERAS_BACKEND=backend, **variables)
     return json.loads(lines[-1])
 
@@ -116,13 +113,9 @@ def test_a_member_that_dies_fails_its_trial_once(tmp_path, rank):
     """Two processes train each trial; one is killed: that trial is FAIL, and two others end."""
     pytest.importorskip("jax", reason="JAX is not installed; .ci/nightly installs it")
     killed = []
-    with subprocess.Popen(
-        [sys.executable, str(INDEX.parent / "several_hosts.py")],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as script:
+    command = [sys.executable, str(INDEX.parent / "several_hosts.py")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as script:
         killer = threading.Thread(target=kill_one, args=(script, rank, killed))
         killer.start()
         printed, _ = script.communicate(timeout=900)

@@ -1,10 +1,8 @@
 """Functions that search() calls with each trial that ends."""
 
-from __future__ import annotations
-
 import os
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import optuna
 import pytest
@@ -12,9 +10,10 @@ from optuna.samplers import BruteForceSampler
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _study
+from tests.search.test_stopping import of_four
 from tests.support.faults import meet, states
 from tests.support.models import PruneAt
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import build, run, tuner_in
 from tests.workers.test_runners import process_pool
 
 
@@ -37,29 +36,17 @@ class Listener:
 
 
 def broken(study):
-    """Fail as a function of the user's may."""
     raise RuntimeError("the disk of the tracker is full")
 
 
 def fails_once(trial):
-    """Return a model, but for the second trial."""
     if trial.number == 1:
         raise ValueError("no such model")
     return build(trial)
 
 
-SPACE = {"units": [2, 8], "level": [0.25, 0.75]}
-
-
-def build_of_four(trial):
-    """Return a model of one of four configurations."""
-    units, level = (trial.suggest_categorical(name, given) for name, given in SPACE.items())
-    return Untrained(units, [{"val_mae": level}])
-
-
 @pytest.fixture
 def make(tmp_path):
-    """Give a maker of tuners of one objective, which never prune where no other is asked for."""
     cheap = {"pruner": "none", "keep_best": 0}
     return lambda builder=build, **options: tuner_in(
         tmp_path, builder, "val_mae", **{**cheap, **options}
@@ -78,20 +65,22 @@ def test_each_trial_that_ends_is_told_once(make):
     assert later.numbers == [4]
 
 
-def test_an_error_of_a_function_ends_the_search(make):
-    """It comes out as it is; the trial is kept, and the next search goes on."""
-    tuner = make(n_trials=3)
+@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_error_of_a_function_ends_the_search(make, n_workers):
+    """It comes out as it is, no worker goes on, and the next search finishes the study."""
+    tuner = make(n_trials=8)
     with pytest.raises(RuntimeError, match="tracker is full"):
-        run(tuner, on_trial_end=[Listener(2, broken)])
-    assert states(tuner)[:2] == ["COMPLETE"] * 2
+        run(tuner, n_workers=n_workers, on_trial_end=[Listener(1, broken)])
+    assert states(tuner)[0] == "COMPLETE"
+    assert "RUNNING" not in states(tuner)
     run(tuner)
-    assert len(tuner.study.trials) == 3
+    assert states(tuner).count("COMPLETE") == 8
 
 
 def test_a_function_may_stop_the_search(make, capsys):
     """study.stop() ends it after the trial, says so, and does not end the next search."""
     stop = Listener(2, lambda study: study.stop())
-    tuner = run(make(build_of_four, n_trials=4, sampler="random"), on_trial_end=stop, verbose=2)
+    tuner = run(make(of_four, n_trials=4, sampler="random"), on_trial_end=stop, verbose=2)
     assert stop.numbers == [0, 1]
     assert "Stopped by study.stop() in on_trial_end" in capsys.readouterr().out
     assert states(run(tuner)).count("COMPLETE") == 4
@@ -103,7 +92,7 @@ def test_a_builder_may_stop_the_search(make, capsys):
     def stopping(trial):
         if trial.number == 1:
             trial.study.stop()
-        return build_of_four(trial)
+        return of_four(trial)
 
     tuner = run(make(stopping, n_trials=4, sampler="random"), verbose=2)
     assert states(tuner).count("COMPLETE") == 2
@@ -114,29 +103,19 @@ def test_a_builder_may_stop_the_search(make, capsys):
 def test_a_sampler_stops_no_search(make, capsys):
     """One of Optuna's calls study.stop() once it takes its space for spent, as nobody did."""
     sampler = BruteForceSampler(seed=0)
-    tuner = run(make(build_of_four, n_trials=10, sampler=sampler), verbose=2)
+    tuner = run(make(of_four, n_trials=10, sampler=sampler), verbose=2)
     assert states(tuner).count("COMPLETE") == 4
     assert "study.stop()" not in capsys.readouterr().out
     assert _study.StudyRecord(tuner.study).ended is None
 
 
-@contextmanager
-def processes():
-    yield {"n_workers": 2}
-
-
-@contextmanager
-def pool():
-    with process_pool(1) as executor:
-        yield {"executor": executor}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [processes, pool])
-def test_a_function_may_stop_workers(make, workers):
+@pytest.mark.parametrize("is_pool", [False, True], ids=["processes", "pool"])
+def test_a_function_may_stop_workers(make, is_pool):
     """After study.stop() they begin no other trial; those that end are told here, in that order."""
     stop = Listener(2, lambda study: study.stop())
-    with workers() as where:
+    with process_pool(1) if is_pool else nullcontext() as pool:
+        where = {"executor": pool} if is_pool else {"n_workers": 2}
         tuner = run(make(lasting, n_trials=200), **where, on_trial_end=stop)
     ended = sorted(
         (trial for trial in tuner.study.trials if trial.state.is_finished()),
@@ -152,17 +131,6 @@ def lasting(trial):
     """Return a model after a while, so that a word to stop comes before all trials are done."""
     time.sleep(0.2)
     return build(trial)
-
-
-@pytest.mark.slow
-def test_an_error_of_a_function_ends_the_workers(make):
-    """No worker goes on, and the next search finishes the study."""
-    tuner = make(n_trials=8)
-    with pytest.raises(RuntimeError, match="tracker is full"):
-        run(tuner, n_workers=2, on_trial_end=Listener(1, broken))
-    assert "RUNNING" not in states(tuner)
-    run(tuner)
-    assert states(tuner).count("COMPLETE") == 8
 
 
 @pytest.mark.slow

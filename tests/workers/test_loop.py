@@ -1,14 +1,10 @@
 """What a worker does: it joins its study, and takes, runs and tells trials until it may stop."""
 
-from __future__ import annotations
-
-import math
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import optuna
@@ -19,7 +15,6 @@ from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, finished, meet, states
 from tests.support.hosts import mount_empty, new_host
 from tests.support.marks import mostly_nightly
-from tests.support.models import build_eager
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
 from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
@@ -58,37 +53,6 @@ def test_workers_run_each_trial_once(tmp_path, capfd, kind):
         assert sorted(told) == sorted(f"{number}:" for number in range(16))
         assert "Traceback" not in err
         assert "Error" not in err
-
-
-POPPER = """
-import sys
-from pathlib import Path
-import optuna
-from kerastune_optuna._storage.database import connect
-from tests.support.faults import meet
-study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-meet(Path(sys.argv[2]), 4)
-while (trial := study.ask()).number < 100:
-    print(trial.number)
-    study.tell(trial, 0.0)
-"""
-
-
-@pytest.mark.slow
-def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
-    """Four processes pop 100 waiting trials of our SQLite: none twice, no exception."""
-    study = make_tuner().study
-    study.add_trials([optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)] * 100)
-    url = f"sqlite:///{tmp_path}/tuning/study.db"
-    command = [sys.executable, "-c", POPPER, url, str(tmp_path)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    poppers = [forks.start(command, cwd=ROOT, **pipes) for _ in range(4)]
-    outputs = [popper.communicate() for popper in poppers]
-    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], outputs
-    assert not any("Error" in err for _, err in outputs), outputs
-    popped = [int(number) for out, _ in outputs for number in out.split()]
-    assert sorted(popped) == list(range(100))
 
 
 COPY = """
@@ -135,44 +99,6 @@ def test_the_grpc_proxy_serves_workers(tmp_path, behind):
         storage.close()
 
 
-@pytest.mark.slow
-def test_a_timeout_ends_the_search_of_workers(search):
-    """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
-    seconds = 20  # a worker on a busy machine needs more than eight to begin a trial
-    over = time.monotonic() + seconds
-
-    def build(trial):
-        time.sleep(max(0, over - time.monotonic()) + 0.5)
-        return build_eager(trial)
-
-    tuner = search(build, n_trials=None, timeout=seconds, fit={"n_workers": 2, "epochs": 1})
-    assert states(tuner) in [["COMPLETE"], ["COMPLETE"] * 2]
-
-
-def fails_for_half(trial):
-    """Return a model that trains well, or one whose loss becomes NaN, or fail."""
-    level = trial.suggest_float("level", 0, 1)
-    if trial.number % 4 == 1:
-        raise RuntimeError("an odd number of units")
-    last = math.nan if trial.number % 4 == 2 else level
-    return Untrained(2, [{"loss": value, "val_mae": value} for value in (1.0, last, last)])
-
-
-def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
-    """Each has a reason and a line; a loss that is NaN ends its trial with the epoch."""
-    tuner = tuner_in(tmp_path, fails_for_half, "val_mae", n_trials=3, keep_best=0, pruner="none")
-    run(tuner, verbose=2, epochs=3)
-    trials = tuner.study.trials
-    assert states(tuner) == ["COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
-    assert trials[1].user_attrs["stop_reason"] == "RuntimeError: an odd number of units"
-    assert trials[2].user_attrs["stop_reason"] == "diverged at epoch 2/3: the loss is nan"
-    assert sorted(trials[2].intermediate_values) == [0, 1]
-    told = capsys.readouterr().out.splitlines()
-    for trial in trials[1:3]:
-        (line,) = (line for line in told if line.startswith(f"Trial {trial.number}: "))
-        assert trial.user_attrs["stop_reason"] in line
-
-
 def test_what_failed_is_not_suggested_again(tmp_path):
     """Of three choices the one that fails is drawn once, and the study has the user's sampler."""
 
@@ -192,7 +118,6 @@ def test_what_failed_is_not_suggested_again(tmp_path):
 
 @pytest.fixture(scope="module")
 def host():
-    """Give another host."""
     with new_host() as host:
         yield host
 
@@ -214,7 +139,6 @@ def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path, file)
 
 
 def copy_of(source, folder):
-    """Let another disk be at a folder, with a copy of a file."""
     mount_empty(folder)
     shutil.copy(source, folder / "study.db")
 

@@ -1,7 +1,5 @@
 """Worker processes: what they take with them, how they end, and who replaces one that died."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import signal
@@ -145,7 +143,6 @@ def test_an_error_that_was_not_written_whole_is_told(tmp_path, written):
 
 @contextmanager
 def policy(name):
-    """Let a dtype policy hold for all models meanwhile."""
     keras.config.set_dtype_policy(name)
     try:
         yield
@@ -168,7 +165,6 @@ def noting(folder):
 
 
 def locked_store(folder):
-    """Return a store of artifacts that cannot be pickled."""
     store = optuna.artifacts.FileSystemArtifactStore(folder)
     store.lock = threading.Lock()
     return store
@@ -214,7 +210,6 @@ def test_arrays_travel_to_workers(by_two):
 @pytest.mark.slow
 def test_a_database_object_is_made_safe(by_two):
     """SQLite opened by the user serves several workers as ours does."""
-    assert len(by_two.tuner.study.trials) == len(finished(by_two.tuner)) == 6
     with by_two.storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
@@ -256,14 +251,9 @@ def test_workers_share_cores_and_gpus():
 
 
 def printed(*command, cwd, **variables):
-    """Return the lines that a command of Python prints in a folder, where it has to end well."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, *command]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

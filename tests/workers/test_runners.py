@@ -1,7 +1,5 @@
 """Tasks of an executor: a pool of processes, Dask, Ray; and with whom no search can begin."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import os
@@ -23,31 +21,19 @@ from kerastune_optuna import ArgumentError, WorkerError
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._workers.loop import Payload
-from tests.support.faults import (
-    WATCHDOG,
-    EpochLog,
-    builder_to_kill,
-    finished,
-    killing_once,
-    wait_for_epochs,
-)
+from tests.support import faults
 from tests.support.hosts import Inline, needs_posix
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
-from tests.support.untrained import run, tuner_in
 from tests.test_examples import INDEX
 
 
-@contextmanager
 def process_pool(workers):
-    """Give an executor of processes of this machine."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 @contextmanager
 def dask(workers):
-    """Give the executor of a Dask cluster on this machine."""
     distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is missing")
     options = {"threads_per_worker": 1, "dashboard_address": ":0"}
     with (
@@ -75,10 +61,10 @@ def ray(workers):
 @pytest.mark.parametrize("cluster", [dask, ray])
 def test_a_worker_of_a_cluster_that_is_killed_costs_no_trial(search, tmp_path, cluster):
     """One of two workers is killed in mid-search: the study has exactly 8 trials."""
-    with killing_once(tmp_path), cluster(2) as executor:
+    with faults.killing_once(tmp_path), cluster(2) as executor:
         fit = {"executor": executor, "n_workers": 2, "epochs": 1}
-        tuner = search(builder_to_kill(tmp_path, 2), n_trials=8, fit=fit)
-    assert len(finished(tuner)) == 8
+        tuner = search(faults.builder_to_kill(tmp_path, 2), n_trials=8, fit=fit)
+    assert len(faults.finished(tuner)) == 8
     assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [2]
 
 
@@ -103,18 +89,18 @@ def test_the_tasks_of_an_executor_are_told_to_stop(
     """Ctrl-C ends the task of a search in an executor, and the next search resumes its trial."""
 
     def interrupt():
-        wait_for_epochs(tmp_path)
+        faults.wait_for_epochs(tmp_path)
         os.kill(os.getpid(), signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
-    fit = {"n_workers": 1, "epochs": 100_000, "callbacks": [EpochLog(tmp_path / "log")]}
+    fit = {"n_workers": 1, "epochs": 100_000, "callbacks": [faults.EpochLog(tmp_path / "log")]}
     with cluster(1) as executor:
         with pytest.raises(KeyboardInterrupt):
             search(n_trials=None, fit={"executor": executor, **fit})
         interrupting.join()
         # The only process of the executor takes this once the search's task has ended.
-        executor.submit(os.getpid).result(timeout=WATCHDOG)
+        executor.submit(os.getpid).result(timeout=faults.WATCHDOG)
     interrupted, again = make_tuner().study.trials
     assert interrupted.user_attrs["stop_reason"] == INTERRUPTED
     assert (again.state.name, TrialRecord(again).retry_of) == ("WAITING", 0)
@@ -153,13 +139,6 @@ def test_what_workers_cannot_share_is_refused(search, options, fit, told):
     """One line says so before any of them starts, and what to pass instead."""
     with pytest.raises(ArgumentError, match=told):
         search(fit={"n_workers": 2, **fit}, **options())
-
-
-def test_a_full_study_starts_no_worker(tmp_path, capsys):
-    """A search that has nothing to do returns at once."""
-    tuner = run(tuner_in(tmp_path, n_trials=2))
-    run(tuner, n_workers=2, verbose=2)
-    assert capsys.readouterr().out.startswith("Study 'test' has 2 of 2 trials done")
 
 
 def test_an_executor_with_another_backend_is_refused(search):
