@@ -143,6 +143,7 @@ def test_backup_every_says_how_often(tmp_path, every, backups):
     assert store.backups == backups
 
 
+@pytest.mark.slow
 def test_backups_change_no_digit(search, data):
     """A training that is backed up after epochs that are worse than the best draws as without."""
 
