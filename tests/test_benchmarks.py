@@ -1,7 +1,5 @@
 """The jobs of tests/benchmarks are such that their figures mean something."""
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 

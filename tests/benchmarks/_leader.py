@@ -1,7 +1,5 @@
 """What a host of the storm runs: a search with two workers, and a diary of what they trained."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

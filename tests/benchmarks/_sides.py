@@ -1,7 +1,5 @@
 """What the benchmarks share: processes that are timed, one search in three libraries, tables."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

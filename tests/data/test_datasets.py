@@ -1,7 +1,5 @@
 """A dataset is kept in memory where that shows nowhere but in the time that reading takes."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

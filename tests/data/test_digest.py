@@ -1,7 +1,5 @@
 """Digests tell data apart, and are the same in any process."""
 
-from __future__ import annotations
-
 import functools
 
 import keras

@@ -1,7 +1,5 @@
 """The text that says what data is, in a card."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

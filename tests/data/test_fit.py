@@ -1,7 +1,5 @@
 """What is tuned besides the model: a builder returns arguments of fit, each trial has its own."""
 
-from __future__ import annotations
-
 import io
 
 import keras

@@ -1,7 +1,5 @@
 """Folds for cross-validation: which rows each has, of data of any kind."""
 
-from __future__ import annotations
-
 import tempfile
 
 import keras

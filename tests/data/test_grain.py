@@ -1,7 +1,5 @@
 """Data of Grain that cannot be trained on; the zoo has that which Model.fit takes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

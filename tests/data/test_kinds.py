@@ -1,7 +1,5 @@
 """What Model.fit takes, a search takes: the zoo, which .ci/nightly runs, has the other forms."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

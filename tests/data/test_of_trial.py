@@ -1,7 +1,5 @@
 """Functions of the trial make the data, and what they ask for is tuned with the network."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import keras

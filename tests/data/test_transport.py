@@ -1,7 +1,5 @@
 """Data that functions load is loaded by workers."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Builders that were written for KerasTuner run unchanged, with the values that it would give."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The errors by which KerasTuner's users end a search, or one trial."""
 
-from __future__ import annotations
-
 import keras
 import keras_tuner
 import pytest

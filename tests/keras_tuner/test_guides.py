@@ -4,8 +4,6 @@ https://keras.io/keras_tuner/guides/getting_started has it, here for small data.
 and nothing is shuffled, so that two trainings of one configuration come to one value.
 """
 
-from __future__ import annotations
-
 import keras
 import keras_tuner
 import numpy as np

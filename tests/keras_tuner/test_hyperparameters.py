@@ -1,7 +1,5 @@
 """HyperParameters: what is known, active and recorded, as in KerasTuner."""
 
-from __future__ import annotations
-
 import keras_tuner
 import optuna
 import pytest

@@ -1,7 +1,5 @@
 """Whoever uses a name of KerasTuner's on a tuner of ours is told ours in one line."""
 
-from __future__ import annotations
-
 import copy
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """KerasTuner's Objective, alone and in lists, says what a search is for."""
 
-from __future__ import annotations
-
 import keras_tuner
 import pytest
 

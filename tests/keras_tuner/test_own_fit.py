@@ -1,7 +1,5 @@
 """What search() is given goes to a HyperModel's own fit as it came."""
 
-from __future__ import annotations
-
 import re
 import signal
 

@@ -1,7 +1,5 @@
 """The guide's lines read what KerasTuner has searched."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

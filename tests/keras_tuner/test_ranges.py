@@ -1,7 +1,5 @@
 """The ranges of hyperparameters have the values that KerasTuner would give, and its defaults."""
 
-from __future__ import annotations
-
 import keras_tuner
 import optuna
 import pytest

@@ -355,10 +355,6 @@ class CuttingProxy(threading.Thread):
         """Cut everybody off until somebody calls pass_on()."""
         self.cuts_here = itertools.repeat(True)
 
-    def cut_every(self, messages):
-        """Cut at each message of that number."""
-        self.cuts_here = itertools.cycle([False] * (messages - 1) + [True])
-
     def cut_at_random(self, cuts, chance=0.03, seed=0):
         """Cut so often, at messages that are drawn at random."""
         drawn = random.Random(seed)

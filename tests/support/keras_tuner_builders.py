@@ -1,7 +1,5 @@
 """Builders in KerasTuner's vocabulary, as its users write them."""
 
-from __future__ import annotations
-
 import keras
 import keras_tuner
 import numpy as np

@@ -1,7 +1,5 @@
 """A layer that samples."""
 
-from __future__ import annotations
-
 import keras
 
 

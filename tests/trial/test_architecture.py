@@ -1,7 +1,5 @@
 """A builder whose model computes something else is told from the one that was trained."""
 
-from __future__ import annotations
-
 import sys
 
 import keras

@@ -1,7 +1,5 @@
 """Backups of running trials: how often, what a retry goes on with, and what begins anew."""
 
-from __future__ import annotations
-
 import zipfile
 from uuid import UUID
 

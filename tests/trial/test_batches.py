@@ -1,7 +1,5 @@
 """Small arrays are trained on from batches that are made once, to the digits of plain Model.fit."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 

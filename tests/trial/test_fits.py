@@ -1,7 +1,5 @@
 """Several fits of one training, as a builder's own fit makes them: one curve, best and model."""
 
-from __future__ import annotations
-
 import re
 import signal
 

@@ -1,7 +1,5 @@
 """FLOPs: tools count what a formula gives, and what they would leave out is an error."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import keras

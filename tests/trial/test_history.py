@@ -1,7 +1,5 @@
 """The history of each trial: the logs of its epochs, as a table among its artifacts."""
 
-from __future__ import annotations
-
 import errno
 
 import keras

@@ -1,7 +1,5 @@
 """overwrite=True: never under a process that searches, and with new ids."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

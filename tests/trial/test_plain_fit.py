@@ -3,8 +3,6 @@
 `python -m tests.benchmarks.zoo`, which .ci/nightly runs, trains models of all kinds so.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from tests.benchmarks import zoo

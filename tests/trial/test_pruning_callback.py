@@ -1,7 +1,5 @@
 """PruningCallback, alone in a plain Optuna objective."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import optuna

@@ -1,7 +1,5 @@
 """Variables made before the training save a trace, and change nothing else."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

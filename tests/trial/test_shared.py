@@ -1,7 +1,5 @@
 """A base that was there before the builder: refused where trials would train it, else it serves."""
 
-from __future__ import annotations
-
 import functools
 
 import keras

@@ -1,7 +1,5 @@
 """Many steps a call change nothing that a user sees, and are made only where they pay."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

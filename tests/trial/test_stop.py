@@ -1,7 +1,5 @@
 """An interrupt waits for what is worth it, and loses nothing."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

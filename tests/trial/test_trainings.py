@@ -1,7 +1,5 @@
 """Executions and folds: a trial is several trainings, and their mean counts."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import os

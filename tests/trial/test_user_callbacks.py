@@ -1,7 +1,5 @@
 """The user's callbacks: one list, copies for each trial, folders of their own."""
 
-from __future__ import annotations
-
 import keras
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -3,8 +3,6 @@
 The zoo of .ci/nightly has more kinds of them, and opens their studies in other processes.
 """
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

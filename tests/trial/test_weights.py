@@ -1,7 +1,5 @@
 """Weights: the best trials keep theirs, in whole files, whatever happens."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

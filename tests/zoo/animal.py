@@ -1,7 +1,5 @@
 """What an animal of the zoo is, and how plain Keras trains it."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Callable
