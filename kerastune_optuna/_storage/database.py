@@ -240,7 +240,7 @@ def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
         storage: What connect() returned. A storage that is no database writes at once.
     """
     database = _database(storage)
-    return nullcontext() if database is None else holding(storage, Held(database))
+    return nullcontext() if database is None else holding(storage, Held(database, is_away))
 
 
 def check_shared(storage: str | BaseStorage) -> None:

@@ -1,4 +1,4 @@
-"""A storage that waits for a database that does not answer; no write is lost or repeated."""
+"""A storage that waits for a database that does not answer, and loses or repeats no write."""
 
 from __future__ import annotations
 
@@ -167,33 +167,40 @@ class _Patient(BaseStorage):
         self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
         self._held: Held | None = None  # what is to be written soon; None if all is written at once
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: a copy writes at once."""
+        return {**vars(self), "_held": None}
+
     @contextmanager
     def holding(self, held: Held) -> Iterator[None]:
         """Write what trials note and report in a block a moment later, and together."""
+        if self._held is not None:  # another thread searches with this storage
+            yield
+            return
         self._held = held
         try:
             yield
-            self._write(held)
+            self._insist(lambda: None)
         finally:
             self._held = None
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attr, soon or at once."""
-        if self._held is None or not self._held.note(trial_id, key, value):
+        held = self._held
+        if held is None or not held.note(trial_id, key, value):
             self._call("set_trial_user_attr", trial_id, key, value)
-        elif self._held.is_due():
-            self._write(self._held, trial_id)
+        elif held.is_due():
+            self._insist(lambda: None, of=trial_id)
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         """Report a value, soon or at once."""
-        if self._held is None:
+        held = self._held
+        if held is None or not held.report(trial_id, step, intermediate_value):
             self._call("set_trial_intermediate_value", trial_id, step, intermediate_value)
-            return
-        self._held.report(trial_id, step, intermediate_value)
-        if self._held.is_due():
-            self._write(self._held, trial_id)
+        elif held.is_due():
+            self._insist(lambda: None, of=trial_id)
 
     def get_all_trials(
         self,
@@ -254,18 +261,18 @@ class _Patient(BaseStorage):
         """Call any other method of the storage."""
         return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
 
-    def _write(self, held: Held, of: int | None = None) -> None:
-        def write() -> None:
-            self._check()
-            held.write(of)
+    def _insist(
+        self,
+        call: Callable[[], _T],
+        done: Callable[[], _T | None] = lambda: None,
+        of: int | None = None,
+    ) -> _T:
+        """Write what is held and call, until both work; `of` is the trial of the caller, if any."""
 
-        self._patience.insist(write)
-
-    def _insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
         def checked() -> _T:
             self._check()
-            if self._held is not None:
-                self._held.write()
+            if (held := self._held) is not None:
+                held.write(of)
             return call()
 
         return self._patience.insist(checked, done)

@@ -1,5 +1,6 @@
 """What trials note and report in a search reaches the database soon, together and in order."""
 
+import cloudpickle
 import optuna
 import pytest
 import sqlalchemy
@@ -85,7 +86,7 @@ def test_others_see_all_once_the_trial_has_ended(study, url):
 
 
 def test_what_others_have_ended_takes_nothing_more(study, url):
-    """The rest of its trial is dropped, its own call says so, and other trials get theirs."""
+    """Whatever asks next drops the rest, the trial's own next call says so, others get theirs."""
     trial, other = study.ask(), study.ask()
     with in_few(study):
         trial.set_user_attr("before", 1)
@@ -93,18 +94,52 @@ def test_what_others_have_ended_takes_nothing_more(study, url):
         trial.report(1.0, 0)
         other.report(2.0, 0)
         assert [one.intermediate_values for one in study.trials] == [{}, {0: 2.0}]
-    with in_few(study), pytest.raises(UpdateFinishedTrialError):
-        trial.set_user_attr("after", 2)  # is due, as the block has just begun
+        with pytest.raises(UpdateFinishedTrialError):
+            trial.report(1.0, 1)
 
 
-def test_a_long_text_is_written_at_once(study, url):
-    """The database may refuse it, which its own call must say; what came before is there first."""
+@pytest.mark.parametrize(("key", "value"), [("long", "x" * 600), ("ü", 1), ("y" * 501, 1)])
+def test_what_the_database_might_refuse_is_written_at_once(study, url, key, value):
+    """Its own call raises the error; what came before is there first."""
     trial = study.ask()
     with in_few(study):
         trial.set_user_attr("first", 0)
         trial.set_user_attr("short", 1)
-        trial.set_user_attr("long", "x" * 2000)
-        assert set(seen(study, url)[0].user_attrs) == {"first", "short", "long"}
+        trial.set_user_attr(key, value)
+        assert set(seen(study, url)[0].user_attrs) == {"first", "short", key}
+
+
+def test_what_fails_is_not_tried_again(study):
+    """A report that no database takes raises its error once, and the search goes on."""
+    trial = study.ask()
+    with in_few(study):
+        trial.set_user_attr("first", 0)
+        study._storage._held._trials[trial._trial_id].reports[0] = "no number"
+        with pytest.raises(Exception, match="number"):
+            study.get_trials()
+        trial.set_user_attr("second", 1)
+    assert study.trials[0].user_attrs == {"first": 0, "second": 1}
+
+
+def test_keys_that_a_database_takes_for_one_are_both_told(study):
+    """MariaDB overwrites the first by the second, as it does outside of a search."""
+    trial, losses = study.ask(), [2]
+    with in_few(study):
+        trial.set_user_attr("Loss", 1)
+        trial.set_user_attr("loss", losses)
+        losses.append(3)  # does not change what was set
+    assert list(study.trials[0].user_attrs.values()) in ([1, [2]], [[2]])
+
+
+def test_another_search_and_a_copy_hold_nothing_of_their_own(study):
+    """A second thread's block ends before the first, and a pickled trial writes at once."""
+    trial = study.ask()
+    with in_few(study):
+        trial.set_user_attr("a", 1)
+        with in_few(study):
+            trial.set_user_attr("a", 2)
+        cloudpickle.loads(cloudpickle.dumps(trial)).set_user_attr("b", 3)
+    assert study.trials[0].user_attrs == {"a": 2, "b": 3}
 
 
 def test_a_slow_epoch_is_reported_at_once(study, url, monkeypatch):
