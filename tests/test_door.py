@@ -40,7 +40,7 @@ OF_NO_MODULE = {
     "trial/plain_fit": "a trial beside Model.fit, through all modules",
     "workers/distribution": "keras.distribution and tf.distribute, through several modules",
     "report/dashboard": "Optuna's own, which a guide starts",
-    "study/out_of_memory": "the memory of a process or a GPU, which several modules look at",
+    "trial/out_of_memory": "the memory of a process or a GPU, which several modules look at",
 }
 
 

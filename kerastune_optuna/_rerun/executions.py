@@ -15,8 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, StopConditions, defaults_of
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import Constraints, Objective, TrialRecord, retry
+from kerastune_optuna._study import Constraints, Objective, TrialRecord, derive, retry
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 

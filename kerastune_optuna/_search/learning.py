@@ -21,8 +21,7 @@ from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.repeats import asking, may_come_again
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import Objective, TrialRecord, liveness, ranking
+from kerastune_optuna._study import Objective, TrialRecord, derive, liveness, ranking
 
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same

@@ -35,7 +35,7 @@ from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.queue import check_priors
 from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._search.space import Builder
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import derive
 
 # These samplers leave conditional parameters to another sampler, and Optuna would warn about that
 # with each trial, although the user need not do anything.

@@ -12,7 +12,6 @@ from kerastune_optuna._study.finding import parts_of as parts_of
 from kerastune_optuna._study.heartbeat import Watch as Watch
 from kerastune_optuna._study.home import Home as Home
 from kerastune_optuna._study.monitor import Objective as Objective
-from kerastune_optuna._study.monitor import objective_of as objective_of
 from kerastune_optuna._study.monitor import sign_of as sign_of
 from kerastune_optuna._study.objectives import MEASURED as MEASURED
 from kerastune_optuna._study.objectives import Objectives as Objectives
@@ -20,3 +19,4 @@ from kerastune_optuna._study.objectives import names_of as names_of
 from kerastune_optuna._study.objectives import parse_objectives as parse_objectives
 from kerastune_optuna._study.record import StudyRecord as StudyRecord
 from kerastune_optuna._study.record import TrialRecord as TrialRecord
+from kerastune_optuna._study.seeds import derive as derive

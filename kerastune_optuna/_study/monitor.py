@@ -57,6 +57,13 @@ class Objective:
     direction: Direction
     place: int = 0
 
+    @classmethod
+    def of(cls, trial: BaseTrial, monitor: object, direction: str) -> Objective:
+        """Return what a trial reports, with the direction of its study if it has a study."""
+        study = getattr(trial, "study", None)
+        direction = direction if study is None else _direction_of(study, direction)
+        return parse_objective(monitor, direction, "monitor")
+
     @property
     def looks_for_the_worst(self) -> bool:
         """Whether a metric of this name certainly improves in the other direction."""
@@ -176,13 +183,6 @@ def _accuracies(name: str) -> tuple[str, ...]:
 def _is_named(name: str, known: Iterable[str]) -> bool:
     """Whether a name is, or ends in, a known name: with several outputs, it is `output_metric`."""
     return any(name == metric or name.endswith(f"_{metric}") for metric in known)
-
-
-def objective_of(trial: BaseTrial, monitor: object, direction: str) -> Objective:
-    """Return the objective that a trial reports, with its study's direction if it has a study."""
-    study = getattr(trial, "study", None)
-    direction = direction if study is None else _direction_of(study, direction)
-    return parse_objective(monitor, direction, "monitor")
 
 
 def _direction_of(study: Study, direction: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar, overload
 from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._seeds import derive
 from kerastune_optuna._storage import EXCLUDED, WORKER
+from kerastune_optuna._study.seeds import derive
 
 T = TypeVar("T")
 

@@ -1,5 +1,6 @@
 """One trial: build its model, train it, score it, and keep it."""
 
+from kerastune_optuna._trial import failure as failure
 from kerastune_optuna._trial import user_callbacks as user_callbacks
 from kerastune_optuna._trial.again import Until as Until
 from kerastune_optuna._trial.again import train_again as train_again

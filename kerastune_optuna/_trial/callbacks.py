@@ -16,7 +16,7 @@ from optuna_integration import KerasPruningCallback
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import TrialRecord, objective_of
+from kerastune_optuna._study import Objective, TrialRecord
 from kerastune_optuna._trial.state import State, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
@@ -81,7 +81,7 @@ class PruningCallback(KerasPruningCallback):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
         self.trial, self.interval = trial, interval
-        self.objective = objective_of(trial, monitor, direction)
+        self.objective = Objective.of(trial, monitor, direction)
         self._series = Series(self.objective)
         self.on_train_begin()
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna import _reason
 from kerastune_optuna._backend import seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._trial import failure
 
 # TensorFlow has no count for many operations. Most of them take no time, but not these.
 _HEAVY = re.compile(r"Conv|MatMul|Dot|Einsum|RNN|FFT|PyFunc|Xla|^(Stateless)?(While|If|Case)$")
@@ -37,9 +37,9 @@ def count(model: keras.Model, batch: Callable[[], Any]) -> int:
         with seeds_kept():
             return int(counted(model, _row(model, batch)))
     except Exception as error:  # layers of the user may raise anything
-        if _reason.is_of_memory(error):
+        if failure.is_of_memory(error):
             raise
-        why = error if isinstance(error, NotImplementedError) else _reason.told(error)
+        why = error if isinstance(error, NotImplementedError) else failure.told(error)
         raise ArgumentError(
             f"The FLOPs of the model {model.name!r} cannot be counted with {backend}: {why}. Pass "
             '"n_params" as an objective and max_params= instead of "flops" and max_flops=.'

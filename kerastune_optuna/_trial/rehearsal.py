@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna import _reason
 from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
 from kerastune_optuna._data import FitArguments
+from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own, is_usual
 from kerastune_optuna._trial.variables import (
     build_optimizer,
@@ -49,7 +49,7 @@ def rehearse(model: keras.Model, batch: Any) -> None:
 
 def _raise_if_of_memory(error: Exception) -> None:
     """Raise an error about memory, which a half-built model could hide from fit()."""
-    if _reason.is_of_memory(error):
+    if failure.is_of_memory(error):
         raise error
 
 

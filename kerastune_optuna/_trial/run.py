@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna, _reason
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
@@ -30,7 +30,7 @@ from kerastune_optuna._search import (
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import files, flops, history, shared
+from kerastune_optuna._trial import failure, files, flops, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
@@ -103,7 +103,7 @@ def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
         TrialRecord(trial).backup = None
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except optuna.TrialPruned as error:  # raised by the builder, before any training
-        return _ended_early(trial, _reason.of_pruned(error))
+        return _ended_early(trial, failure.of_pruned(error))
 
 
 def _ended_early(trial: optuna.Trial, reason: str) -> Outcome:
@@ -147,7 +147,7 @@ class TrialRun:
 
     def _forbidden(self, why: str) -> Outcome:
         """Record which constraint forbids the configuration; a FAIL trial takes no budget."""
-        self._record.stop_reason = _reason.shortened(f"not allowed: {why}")
+        self._record.stop_reason = failure.shortened(f"not allowed: {why}")
         self._record.forbidden_by, self._record.epochs_run = why, 0
         return Outcome(TrialState.FAIL)
 
@@ -189,7 +189,7 @@ class TrialRun:
         self._came_whole = not lacks_variables(model)
         training = self._made_ready(model, arguments)
         if is_first and (broken := self._broken(model, training.inputs.fit)) is not None:
-            self._ended = _ended_early(self._trial, _reason.shortened(broken))
+            self._ended = _ended_early(self._trial, failure.shortened(broken))
         elif known is not None:
             self._ended = self._take_over(known)
         else:
@@ -271,7 +271,7 @@ class TrialRun:
         if (is_early or has_none) and (where := self._recipe.not_finite) is not None:
             record.not_finite = where
             reason = record.stop_reason or pruning.stop_reason
-            record.stop_reason = _reason.shortened(f"{reason}; {where}")
+            record.stop_reason = failure.shortened(f"{reason}; {where}")
 
     def _concluded(self, training: Training, model: keras.Model) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome."""
@@ -307,7 +307,7 @@ def _warn_of_holes(fit: FitArguments) -> None:
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     """Set a trial to FAIL; record the reason, and a key that is the same for equal errors."""
-    TrialRecord(trial).stop_reason = _reason.told(error)
-    TrialRecord(trial).sameness = _reason.sameness(error)
+    TrialRecord(trial).stop_reason = failure.told(error)
+    TrialRecord(trial).sameness = failure.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
     files.discard(recipe.store, _optuna.storage_of(trial.study), failed, files.BACKUP)

@@ -9,11 +9,10 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna import _reason
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._trial import custom_fit
+from kerastune_optuna._trial import custom_fit, failure
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
@@ -71,7 +70,7 @@ class Training:
             self._fit(model)
         except optuna.TrialPruned as error:
             own = self.pruning
-            own.end(_reason.of_pruned(error))
+            own.end(failure.of_pruned(error))
             (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
 
     def _fit(self, model: keras.Model) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import Objective, TrialRecord
+from kerastune_optuna._study import Objective, TrialRecord, derive
 from kerastune_optuna._trial.state import State, give_back
 
 # The column of a history that holds the number of the training if there are several.

@@ -9,12 +9,11 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _reason
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import Home, TrialRecord
-from kerastune_optuna._trial import architecture, files, state
+from kerastune_optuna._trial import architecture, failure, files, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
 
 
@@ -97,7 +96,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         try:
             state.load(path, model, *optimizers(model))
         except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
-            if _reason.is_of_memory(error):
+            if failure.is_of_memory(error):
                 raise
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _optuna, _reason, _signals
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, take_over
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import (
@@ -33,7 +33,7 @@ from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening
-from kerastune_optuna._trial import Recipe, run_trial
+from kerastune_optuna._trial import Recipe, failure, run_trial
 from kerastune_optuna._workers import card
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
@@ -222,7 +222,7 @@ def _attempt(
             raise
         # The error may become the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
-        if _reason.is_of_memory(error):
+        if failure.is_of_memory(error):
             memory.make_room()
         return _optuna.as_stored(study, trial), error
 

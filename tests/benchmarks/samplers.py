@@ -29,8 +29,7 @@ from kerastune_optuna._optuna import reports_of
 from kerastune_optuna._search import Chooser
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import parse_objectives
+from kerastune_optuna._study import derive, parse_objectives
 from tests.benchmarks._sides import be_quiet, command_line, report, with_error
 from tests.benchmarks.pruners import SPAWN
 from tests.benchmarks.spaces import CURVES, Recorded

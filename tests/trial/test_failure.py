@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import TooManyFailuresError, TunerError
-from kerastune_optuna._reason import sameness, told
 from kerastune_optuna._search import StopConditions
 from kerastune_optuna._study.record import TrialRecord
+from kerastune_optuna._trial.failure import sameness, told
 from tests.support.faults import states
 from tests.support.models import build_model
 from tests.support.untrained import build, run

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import FailedTrialError
-from kerastune_optuna._reason import is_of_memory, told
+from kerastune_optuna._trial.failure import is_of_memory, told
 from tests.support.faults import states
 from tests.support.untrained import build, run
 
