@@ -31,6 +31,7 @@ SIDES = {  # of each its label, its function, and with what it is called last
     "ray": ("Ray Tune, OptunaSearch and ASHA, 2 at a time", "ray"),
 }
 LOG = "epochs.log"
+_LOOKS = 4  # seconds between two looks at the memory
 PACKAGES = ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration"]
 PACKAGES += ["keras-tuner", "ray"]
 
@@ -191,28 +192,35 @@ def _train_in_ray(config, task):
 
 
 def measure(name, side, seed):
-    """Run a side once in a new folder; its answer has bytes of memory and disk, too."""
+    """Run a side once in a new folder; its answer has bytes of disk, too."""
     _, function, *last = SIDES[side]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        run = _sides.timed((f"_tools:{function}", name, folder, seed, *last))
+        files = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != LOG]
+        run.answers[0]["disk"] = sum(path.stat().st_size for path in files)
+    return run
+
+
+def measure_with_memory(name, side, seed):
+    """Run a side once; its answer has bytes of memory, too, for which it trains a little slower."""
     over = threading.Event()
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        ThreadPoolExecutor() as beside,
-    ):
+    with ThreadPoolExecutor() as beside:
         memory = beside.submit(_most_memory, over)
         try:
-            run = _sides.timed((f"_tools:{function}", name, folder, seed, *last))
+            run = measure(name, side, seed)
         finally:
             over.set()
-        files = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != LOG]
-        disk = sum(path.stat().st_size for path in files)
-        run.answers[0].update(memory=memory.result(), disk=disk)
+    run.answers[0]["memory"] = memory.result()
     return run
 
 
 def _most_memory(over):
-    """Return the most that the processes had which this one started, by a look each second."""
+    """Return the most that the processes had which this one started.
+
+    A look takes a quarter of a second of a core, in which those processes may have to wait.
+    """
     most = 0
-    while not over.wait(1):
+    while not over.wait(_LOOKS):
         most = max(most, sum(map(_memory, psutil.Process().children(recursive=True))))
     return most
 

@@ -39,7 +39,7 @@ def collected(job, options):
 def _measured(job, side, seed):
     """Run a side once, and say how it went; return None where it failed."""
     try:
-        run = _tools.measure(f"jobs.{job}", side, seed)
+        run = _tools.measure_with_memory(f"jobs.{job}", side, seed)
     except RuntimeError as error:
         print(f"{job}, seed {seed}, {side}: {error}", flush=True)
         return None
