@@ -53,8 +53,8 @@ def _open(name, folder, seed):
     import keras
 
     job = importlib.import_module(f"tests.benchmarks.{name}").JOB
+    keras.utils.set_random_seed(seed)  # before the rows, which a job may shuffle
     train, validation, test = job.load(seed)
-    keras.utils.set_random_seed(seed)
     data = {"x": train[0], "y": train[1], "validation_data": validation}
     log = keras.callbacks.LambdaCallback(
         on_epoch_end=partial(_log, f"{folder}/{LOG}", job.objective)
