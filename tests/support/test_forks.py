@@ -36,11 +36,13 @@ ENDS = {
 
 
 @pytest.fixture(autouse=True)
-def takes_ctrl_c():
-    """Let a new interpreter not ignore Ctrl-C, as it would where pytest runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def takes_signals():
+    """Let a new interpreter ignore neither Ctrl-C nor a hang-up, as nohup and & would make it."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.slow
