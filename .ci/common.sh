@@ -46,9 +46,9 @@ environment() {
 }
 
 # What pip cannot install: tests of pages skip without a Chromium, that of Fashion-MNIST without its
-# files, and those of wrong clocks need faketime.
+# files, and those of wrong clocks need faketime. What is passed is installed as well.
 system() {
-    local needed=(chromium dataset-fashion-mnist faketime)
+    local needed=(chromium dataset-fashion-mnist faketime "$@")
     dpkg -s "${needed[@]}" >/dev/null 2>&1 || (apt-get -qq update && apt-get -qq install -y "${needed[@]}") >/dev/null 2>&1 ||
         echo "Not all of ${needed[*]} could be installed: tests will be skipped"
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks import jobs
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", jobs.JOBS)
 def test_a_job_tests_on_rows_that_no_side_saw(name, monkeypatch):
     """No row is in two parts of its data, and a random trial's model takes them."""

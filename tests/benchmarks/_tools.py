@@ -217,7 +217,7 @@ def measure_with_memory(name, side, seed):
 def _most_memory(over):
     """Return the most that the processes had which this one started.
 
-    A look takes a quarter of a second of a core, in which those processes may have to wait.
+    A look each second took a quarter of a core with TensorFlow in two workers.
     """
     most = 0
     while not over.wait(_LOOKS):
