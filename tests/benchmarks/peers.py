@@ -1,7 +1,8 @@
-"""Time the whole search of examples/iris.py: `python -m tests.benchmarks.peers [rounds] [trials]`.
+"""Time examples/iris.py: `python -m tests.benchmarks.peers [rounds] [trials] [epochs]`.
 
 Each side trains the same number of epochs in processes of its own, whose imports and reading of the
-data count. `--only ours1 raw1` runs some of the sides.
+data count. `--only ours1 raw1` runs some of the sides; the first is what the others are divided by,
+unless Optuna with one process is among them.
 """
 
 import statistics
@@ -10,7 +11,6 @@ from functools import partial
 
 from tests.benchmarks import _sides
 
-EPOCHS = 10
 SIDES = {  # of each its label, its function, and with what it is called last
     "ours1": ("kerastune_optuna, 1 worker", "ours", 1),
     "ours2": ("kerastune_optuna, 2 workers", "ours", 2),
@@ -21,21 +21,21 @@ SIDES = {  # of each its label, its function, and with what it is called last
 }
 
 
-def ours(folder, trials, n_workers):
+def ours(folder, trials, epochs, n_workers):
     """Search with our package; return how many epochs were trained."""
-    task = _sides.iris_task(folder, trials, EPOCHS)
+    task = _sides.iris_task(folder, trials, epochs)
     tuner = _sides.search_ours(task, n_workers, **_sides.at_random())
     return sum(trial.user_attrs["epochs_run"] for trial in tuner.study.trials)
 
 
-def raw(folder, trials, seed):
+def raw(folder, trials, epochs, seed):
     """Search with plain Optuna; return how many epochs were trained."""
     _sides.without_ours()
     import optuna
 
-    task = _sides.iris_task(folder, trials, EPOCHS)
+    task = _sides.iris_task(folder, trials, epochs)
     _sides.search_optuna(task, sampler=optuna.samplers.RandomSampler(seed=seed))
-    return trials * EPOCHS
+    return trials * epochs
 
 
 def create(folder):
@@ -43,15 +43,15 @@ def create(folder):
     _sides.create_optuna(folder)
 
 
-def kerastuner(folder, trials):
+def kerastuner(folder, trials, epochs):
     """Search with KerasTuner's Bayesian optimization; return how many epochs were trained."""
     _sides.without_ours()
-    task = _sides.iris_task(folder, trials, EPOCHS)
+    task = _sides.iris_task(folder, trials, epochs)
     _sides.make_keras_tuner(task, "BayesianOptimization", max_trials=trials).search(**task.fit)
-    return trials * EPOCHS
+    return trials * epochs
 
 
-def ray(folder, trials):
+def ray(folder, trials, epochs):
     """Search with Ray Tune, two trials at a time; return how many epochs were trained."""
     import optuna
     from ray import tune
@@ -62,6 +62,7 @@ def ray(folder, trials):
         "l2_neurons": tune.randint(4, 17),
         "activation": tune.choice(["sigmoid", "relu"]),
         "rate": tune.uniform(0.001, 0.01),
+        "epochs": epochs,
     }
     algorithm = OptunaSearch(sampler=optuna.samplers.RandomSampler(seed=1))
     results = _sides.search_ray(folder, trials, train_in_ray, algorithm, param_space=space)
@@ -74,33 +75,43 @@ def train_in_ray(config):
     from iris import load_iris, network
     from ray import tune
 
-    train, test = load_iris()
-    history = network(**config).fit(train, validation_data=test, epochs=EPOCHS, verbose=0)
+    epochs, (train, test) = config.pop("epochs"), load_iris()
+    history = network(**config).fit(train, validation_data=test, epochs=epochs, verbose=0)
     accuracies = history.history["val_categorical_accuracy"]
     tune.report({"value": max(accuracies), "epochs": len(accuracies)})
 
 
-def measure(trials, side, _):
+def measure(trials, epochs, side, _):
     """Run a side once, in a new folder."""
     _, function, *last = SIDES[side]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if side != "raw2":
-            return _sides.timed((f"peers:{function}", folder, trials, *last))
+            return _sides.timed((f"peers:{function}", folder, trials, epochs, *last))
         _sides.timed(("peers:create", folder))
         halves = enumerate([(trials + 1) // 2, trials // 2], 1)
-        return _sides.timed(*(("peers:raw", folder, half, seed) for seed, half in halves))
+        return _sides.timed(*(("peers:raw", folder, half, epochs, seed) for seed, half in halves))
 
 
 def main():
-    options = _sides.command_line(__doc__, SIDES, rounds=3, trials=30).parse_args()
-    runs = _sides.in_turn(options.only, partial(measure, options.trials), options.rounds)
+    numbers = {"rounds": 3, "trials": 30, "epochs": 10}
+    options = _sides.command_line(__doc__, SIDES, **numbers).parse_args()
+    each = partial(measure, options.trials, options.epochs)
+    runs = _sides.in_turn(options.only, each, options.rounds)
     medians = {side: statistics.median(run.seconds for run in runs[side]) for side in runs}
-    base = medians.get("raw1", float("nan"))
+    base = "raw1" if "raw1" in medians else options.only[0]
     _sides.report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner", "ray"],
-        [f"{options.trials} trials of {EPOCHS} epochs", "epochs trained", "median s", "to Optuna"],
         [
-            [SIDES[side][0], sum(runs[side][-1].answers), f"{took:.1f}", f"{took / base:.2f}"]
+            f"{options.trials} trials of {options.epochs} epochs",
+            *("epochs trained", "median s", f"divided by that of {SIDES[base][0]}"),
+        ],
+        [
+            [
+                SIDES[side][0],
+                sum(runs[side][-1].answers),
+                f"{took:.1f}",
+                f"{took / medians[base]:.2f}",
+            ]
             for side, took in medians.items()
         ],
     )

@@ -18,6 +18,7 @@ JOBS = {  # of each the files and modules that it reads, and the commands that i
     "epigrams": [(f"{EPIGRAMS}/work", "apt install fortunes")],
     "series": [("statsmodels", "pip install statsmodels")],
     "unet": [CLOTHES],
+    "iris": [],
 }
 
 

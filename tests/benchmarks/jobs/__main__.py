@@ -1,9 +1,9 @@
 """First to a good model, on real jobs: `python -m tests.benchmarks.jobs [--job NAME ...]`.
 
-Each side searches each job with all defaults, with 20 trials of 20 epochs and as many seeds as
-`--seeds` says, which draw the rows, too. There is a table a job, and a picture of the best value so
-far: the median of the seeds, and all between the worst and the best. Runs that are in the file
-`--runs` are not repeated, and those that follow are added to it, also where another one fails.
+Each side searches each job with all defaults, with 20 trials of 20 epochs (iris: 30) and as many
+seeds as `--seeds` says, which draw the rows, too. There is a table a job, and a picture of the best
+value so far: the median of the seeds, and all between the worst and the best. Runs that are in the
+file `--runs` are not repeated, and those that follow are added to it, also where another one fails.
 """
 
 import json
