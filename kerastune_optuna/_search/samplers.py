@@ -57,7 +57,7 @@ _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "median": lambda epochs: MedianPruner(),
     "none": lambda epochs: NopPruner(),
     "percentile": lambda epochs: PercentilePruner(75.0),
-    "wilcoxon": lambda epochs: WilcoxonPruner(),
+    "wilcoxon": WilcoxonPruner.of_trials,
 }
 
 

@@ -63,7 +63,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         self._fewest = max(_LEAST_CONFIGURATIONS, 2 * n_trials)
         self._epochs = epochs
         self._beginning = max(_FEWEST_EPOCHS, epochs // _SHARE)
-        self._wilcoxon = WilcoxonPruner()
+        self._wilcoxon = WilcoxonPruner.of_trials(epochs)
 
     @property
     def line(self) -> str:

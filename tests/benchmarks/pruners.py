@@ -40,7 +40,9 @@ PRUNERS = {
     "Hyperband, eta 2": lambda epochs: pruners.HyperbandPruner(1, epochs, 2),
     "Hyperband, eta 3": lambda epochs: pruners.HyperbandPruner(1, epochs, 3),
     "Wilcoxon, p 0.1": lambda _: pruners.WilcoxonPruner(p_threshold=0.1),
-    "Wilcoxon, p 0.2 (our default)": lambda _: pruners.WilcoxonPruner(p_threshold=0.2),
+    "Wilcoxon, p 0.2 (our default for short trials)": lambda _: pruners.WilcoxonPruner(
+        p_threshold=0.2
+    ),
     "Patient 2, Median": lambda _: pruners.PatientPruner(pruners.MedianPruner(), 2),
     "Patient 2, Percentile 25": lambda _: pruners.PatientPruner(pruners.PercentilePruner(25.0), 2),
 }

@@ -52,10 +52,11 @@ def test_nothing_to_compare_with_is_no_news(best):
     ("levels", "direction"), [(2, "maximize"), (4, "minimize"), (1000, "maximize")]
 )
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_it_decides_as_optunas_does(levels, direction):
+@pytest.mark.parametrize(("epochs", "threshold"), [(11, 0.2), (12, 0.05)])
+def test_it_decides_as_optunas_does(levels, direction, epochs, threshold):
     """On curves with ties and with none, each decision is that of Optuna's own pruner."""
     rng = np.random.default_rng(levels)
-    optunas = optuna.pruners.WilcoxonPruner(p_threshold=0.2)
+    optunas = optuna.pruners.WilcoxonPruner(p_threshold=threshold)
     for length in (*range(2, 10), 16, 50, 51):
         best, own = rng.integers(0, levels, (2, length)) / levels + rng.normal() * 0.2
         study = study_with(list(best), direction)
@@ -64,7 +65,8 @@ def test_it_decides_as_optunas_does(levels, direction):
             trial.report(value, step)
             frozen = study.get_trials()[-1]
             if not 9 <= step < 13:  # for which SciPy takes seconds
-                assert WilcoxonPruner().prune(study, frozen) == optunas.prune(study, frozen)
+                ours = WilcoxonPruner.of_trials(epochs).prune(study, frozen)
+                assert ours == optunas.prune(study, frozen)
 
 
 def test_a_tuner_prunes_with_it(quick):

@@ -48,7 +48,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("direction", "begun", "later"),
     [
-        ("maximize", SIX, [(0.5, 3), (0.4, 3), (0.7, 20), (0.8, 20), (0.1, 3)]),
+        ("maximize", SIX, [(0.5, 3), (0.4, 3), (0.7, 20), (0.8, 20), (0.1, 5)]),
         ("minimize", SIX, [(0.2, 3), (0.05, 20)]),
         ("maximize", (0.1, 0.1, 0.1, 0.1, 0.6, 0.6), [(0.5, 3), (0.6, 20)]),
         ("maximize", SIX, [(0.1, 3), (0.55, 20)]),
@@ -89,7 +89,7 @@ def test_what_is_enqueued_goes_on():
     """A user who names a configuration wants to know what it comes to."""
     study = new_study()
     study.enqueue_trial({"rate": 0.5})
-    assert [ran(study, value) for value in (0.5, 0.6, 0.4)] == [20, 20, 3]
+    assert [ran(study, value) for value in (0.5, 0.6, 0.4)] == [20, 20, 5]
 
 
 @pytest.mark.parametrize(("enqueued", "epochs"), [(False, 3), (True, 20)])
