@@ -42,12 +42,21 @@ def is_large(dataset: Any) -> bool:
     return held_by(dataset) > _LARGEST
 
 
-def rebuild(graph: bytes, element_spec: Any) -> Any:
-    """Return the dataset of a serialized graph."""
+def rebuild(graph: bytes, element_spec: Any, batch_size: int | None = None) -> Any:
+    """Return the dataset of a serialized graph.
+
+    Args:
+        graph: The graph.
+        element_spec: The shapes and dtypes of its elements.
+        batch_size: What `batch_size_of` is to say of it; None (default) for unknown.
+    """
     import tensorflow as tf
 
     variant = tf.raw_ops.DatasetFromGraph(graph_def=graph)
-    return tf.data.experimental.from_variant(variant, element_spec)
+    dataset = tf.data.experimental.from_variant(variant, element_spec)
+    if batch_size is not None:
+        dataset._batch_size = batch_size  # as TensorFlow's own batch() writes it down
+    return dataset
 
 
 def parse(graph: bytes) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._data import datasets
 from kerastune_optuna._data.checks import Parcel, open_parcel
 from kerastune_optuna._data.fit import FitArguments
@@ -82,7 +83,7 @@ def _as_graph(name: str, dataset: Any) -> Parcel:
     nodes = datasets.nodes_of(datasets.parse(graph))
     if used := _PYTHON_OPS.intersection(node.op for node in nodes):
         raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
-    return Parcel(datasets.rebuild, (graph, dataset.element_spec))
+    return Parcel(datasets.rebuild, (graph, dataset.element_spec, batch_size_of(dataset)))
 
 
 def _cannot_travel(name: str, why: str) -> ArgumentError:

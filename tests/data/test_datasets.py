@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerastune_optuna._data.checks import open_parcel
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, parse, serialize
 from kerastune_optuna._data.datasets import _from_seeds as from_seeds
+from kerastune_optuna._data.transport import pack
 
 ROWS = np.arange(400.0).reshape(100, 4)
 SLICES = tf.data.Dataset.from_tensor_slices(ROWS)
@@ -80,13 +82,15 @@ def test_what_may_differ_or_is_large_stays_as_it_is(pipeline):
 
 
 @pytest.mark.parametrize("shuffles", [True, False])
-def test_a_source_is_read_once(shuffles, tmp_path):
-    """After the first epoch the files may be gone."""
+@pytest.mark.parametrize("travels", [True, False])
+def test_a_source_is_read_once(shuffles, travels, tmp_path):
+    """After the first epoch the files may be gone, also in another process."""
     np.arange(24, dtype="uint8").tofile(tmp_path / "rows")
     records = tf.data.FixedLengthRecordDataset(str(tmp_path / "rows"), 2)
     rows = records.map(lambda record: tf.ensure_shape(tf.io.decode_raw(record, tf.uint8), (2,)))
     rows = rows.apply(tf.data.experimental.assert_cardinality(12))
     given = (rows.shuffle(12) if shuffles else rows).batch(5)
+    given = open_parcel(pack("x", given, None)) if travels else given
     made = for_trainings(given, is_read_whole=True)
     first, again = (made.begin(1), made.begin(2)) if shuffles else (made, made)
     orders = [epochs(first, 1)[0]]
