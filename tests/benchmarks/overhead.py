@@ -1,9 +1,9 @@
 """Measure what search() adds to its trainings: `python -m tests.benchmarks.overhead [trials]`.
 
 The network of examples/iris.py trains for ten epochs a trial, with SQLite and weights, in one
-process: the time of search() less that inside of `build_model` and `Model.fit`, which calls our
-callbacks, and what most of it goes to. Then a plain loop builds and fits the same configurations
-with the same seeds, as one does without a tuner.
+process: the time of search() less that inside of `build_model` and `Model.fit`, where calls to the
+database do not count, and what most of it goes to. Then a plain loop builds and fits the same
+configurations with the same seeds, as one does without a tuner.
 """
 
 import functools
