@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import optuna
@@ -78,6 +79,7 @@ def test_stop_ends_a_search_after_its_trial(call, tmp_path, capsys):
 
     def stop(study, trial):
         told.append(call("stop", tmp_path)[0])
+        time.sleep(0.11)  # a search sees what another process wrote after a tenth of a second
 
     options = {"objective": "val_mae", "n_trials": 3, "pruner": "none"}
     tuner = search(tuner_in(tmp_path, **options), on_trial_end=stop, verbose=2)
