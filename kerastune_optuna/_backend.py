@@ -420,6 +420,11 @@ def batch_size_of(dataset: Any) -> int | None:
     return next(map(int, sizes), None)
 
 
+def note_batch_size(dataset: Any, size: int) -> None:
+    """Let `batch_size_of` return a size for a pipeline that was rebuilt from its graph."""
+    dataset._batch_size = size  # as TensorFlow's own batch() writes it down
+
+
 def are_arrays(*data: Any) -> bool:
     """Whether Keras treats data as arrays, which it batches itself."""
     return bool(array_data_adapter.can_convert_arrays(data))

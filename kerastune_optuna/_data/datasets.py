@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kerastune_optuna._backend import held_by
+from kerastune_optuna._backend import held_by, note_batch_size
 from kerastune_optuna._data.checks import shape_of_a_batch
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
@@ -55,7 +55,7 @@ def rebuild(graph: bytes, element_spec: Any, batch_size: int | None = None) -> A
     variant = tf.raw_ops.DatasetFromGraph(graph_def=graph)
     dataset = tf.data.experimental.from_variant(variant, element_spec)
     if batch_size is not None:
-        dataset._batch_size = batch_size  # as TensorFlow's own batch() writes it down
+        note_batch_size(dataset, batch_size)
     return dataset
 
 

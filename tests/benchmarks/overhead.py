@@ -80,10 +80,10 @@ def search_once(clock, trials):
         task.build_model = clock.noted("build and fit", plain)
         clock.seconds = dict.fromkeys(PARTS, 0.0)
         began = time.perf_counter()
-        found = search_ours(task, **at_random()).study.trials
+        tuner = search_ours(task, **at_random())
         whole, parts = time.perf_counter() - began, clock.seconds
         clock.seconds = dict.fromkeys(PARTS, 0.0)
-        return whole, train_plainly(plain, task.fit, found), parts
+        return whole, train_plainly(plain, task.fit, tuner.study.trials), parts
 
 
 def train_plainly(build_model, fit, trials):
