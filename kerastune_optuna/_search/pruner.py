@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import optuna
@@ -29,8 +29,9 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
     third epoch on, or from the fifth on with a threshold of 0.05. Until a trial is COMPLETE, no
     trial is pruned.
 
-    This pruner decides as Optuna's WilcoxonPruner does, but in a fraction of a millisecond.
-    Accuracies on few rows have ties. With ties, SciPy, which Optuna's pruner calls, tries all signs
+    A trial that has had a better epoch than the best trial is not pruned: it would have no value.
+    Otherwise this pruner decides as Optuna's WilcoxonPruner does, but in a fraction of a
+    millisecond. Accuracies on few rows have ties. With ties, SciPy, which Optuna's pruner calls, tries all signs
     of up to 13 differences, which takes 640 ms at each epoch.
 
     Args:
@@ -54,7 +55,7 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
             return False
         sign = sign_of(study.direction.name.lower())
         worse = [sign * (own[step] - best[step]) for step in sorted(own) if step in best]
-        if len(worse) < 2 or _chance(worse) >= self._p_threshold:
+        if len(worse) < 2 or _chance(worse) >= self._p_threshold or _leads(own, best, sign):
             return False
         # Exactly as in Optuna: if the best trial is worse in the mean, the curves of this study
         # cross, and an early comparison says little.
@@ -75,6 +76,11 @@ def _of_best(study: optuna.Study) -> dict[int, float]:
         return study.best_trial.intermediate_values
     except ValueError:  # no trial is COMPLETE
         return {}
+
+
+def _leads(own: Mapping[int, float], best: Mapping[int, float], sign: int) -> bool:
+    """Whether the best epoch of a trial is better than that of the best trial."""
+    return min(sign * one for one in own.values()) < min(sign * one for one in best.values())
 
 
 def _chance(worse: Sequence[float]) -> float:
