@@ -31,8 +31,8 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
 
     A trial that has had a better epoch than the best trial is not pruned: it would have no value.
     Otherwise this pruner decides as Optuna's WilcoxonPruner does, but in a fraction of a
-    millisecond. Accuracies on few rows have ties. With ties, SciPy, which Optuna's pruner calls, tries all signs
-    of up to 13 differences, which takes 640 ms at each epoch.
+    millisecond. Accuracies on few rows have ties. With ties, SciPy, which Optuna's pruner calls,
+    tries all signs of up to 13 differences, which takes 640 ms at each epoch.
 
     Args:
         p_threshold: The p-value below which a trial is pruned. Default 0.2.
