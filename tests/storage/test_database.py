@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import sqlite3
 import threading
 import time
 import warnings
@@ -215,6 +216,15 @@ def test_the_file_alone_has_what_was_searched(tmp_path):
     shutil.copy(tmp_path / "tuning" / "study.db", tmp_path / "copy")
     study = load(str(tmp_path / "copy"), None, "")
     assert [trial.state.is_finished() for trial in study.trials] == [True] * 3
+
+
+def test_whoever_reads_to_write_keeps_others_from_writing(tmp_path):
+    """So no other process changes what a transaction has read before it writes."""
+    engine = _storage.behind(_storage.connect(f"sqlite:///{tmp_path}/study.db")).engine
+    other = sqlite3.connect(tmp_path / "study.db", timeout=0)
+    with engine.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE").connection.close()
 
 
 @pytest.mark.parametrize(

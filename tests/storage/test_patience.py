@@ -17,18 +17,9 @@ from tests.support.servers import database
 from tests.support.untrained import build, has_best_weights, run, tuner_in
 
 
-class Sleeping(faults.Clock):
-    """Be a clock on which a second passes when somebody sleeps one."""
-
-    def sleep(self, seconds):
-        """Let them pass."""
-        self.now += seconds
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Sleeping()
-    monkeypatch.setattr(patience, "time", clock)
+    monkeypatch.setattr(patience, "time", clock := faults.Clock())
     return clock
 
 

@@ -174,11 +174,7 @@ def test_what_a_constraint_must_not_return(returned, text, quick):
 def test_a_training_that_takes_too_long_ends(search, monkeypatch):
     """It ends with a batch, its trial is PRUNED and infeasible, and says how long it took."""
     monkeypatch.setattr(stop, "time", clock := Clock())
-
-    def take_a_second(batch, logs):
-        clock.now += 1
-
-    slow = keras.callbacks.LambdaCallback(on_train_batch_begin=take_a_second)
+    slow = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: clock.sleep(1))
     fit = {"callbacks": [lambda trial: slow], "epochs": 50, "batch_size": 8}
     (trial,) = search(n_trials=1, max_seconds_per_trial=8, fit=fit).study.trials
     assert trial.state is TrialState.PRUNED

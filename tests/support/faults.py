@@ -70,6 +70,10 @@ class Clock:
         """Tell the time."""
         return self.now
 
+    def sleep(self, seconds):
+        """Let them pass."""
+        self.now += seconds
+
 
 class EpochLog:
     """Make callbacks that write the epochs of a trial, its process and the time into a file."""
