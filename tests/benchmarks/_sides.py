@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import math
 import os
 import platform
 import statistics
@@ -208,9 +207,11 @@ def be_quiet():
 
 
 def with_error(values, digits=3):
-    """Return a mean and its standard error."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return f"{statistics.fmean(values):.{digits}f} ± {error:.{digits}f}"
+    """Return a mean, and of several values its standard error."""
+    numbers = [statistics.fmean(values)]
+    if len(values) > 1:
+        numbers.append(statistics.stdev(values) / len(values) ** 0.5)
+    return " ± ".join(f"{number:.{digits}f}" for number in numbers)
 
 
 def search_ray(folder, trials, train, algorithm, scheduler=None, mode="max", **options):
