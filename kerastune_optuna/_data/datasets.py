@@ -111,12 +111,17 @@ class Shuffling:
 
     def begin(self, seed: int) -> Any:
         """Return the dataset for one training; a shuffle() without its own seed uses `seed`."""
-        if self._is_seeded:
-            return rebuild(self.graph, self.element_spec)
+        graph = self.graph if self._is_seeded else self._with_seed(seed)
+        dataset = rebuild(graph, self.element_spec)
+        return dataset if self.memory is None else _untuned(dataset)
+
+    def _with_seed(self, seed: int) -> bytes:
+        """Return the graph in which each shuffle() without its own seed uses this one."""
         definition = parse(self.graph)
         for node in _unseeded(definition):
             node.attr["value"].tensor.int64_val[:] = [seed]
-        return rebuild(definition.SerializeToString(), self.element_spec)
+        graph: bytes = definition.SerializeToString()
+        return graph
 
 
 def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
@@ -150,10 +155,23 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
     graph = definition.SerializeToString()
     if shuffles_on:
         return Shuffling(graph, data.element_spec, memory)
-    kept = rebuild(graph, data.element_spec)
+    kept = _untuned(rebuild(graph, data.element_spec))
     for _ in kept:  # a cache is complete only after the end, but Keras stops at the last batch
         pass
     return kept
+
+
+def _untuned(dataset: Any) -> Any:
+    """Return a dataset in memory without the tuning of tf.data, which changes no rows.
+
+    tf.data starts a thread for its tuning whenever a dataset is read, and ends it afterwards. That
+    takes longer than reading a few batches (`python -m tests.benchmarks.tuned`).
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:

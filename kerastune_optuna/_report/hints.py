@@ -1,7 +1,7 @@
 """Sentences about what can be concluded from a search and what cannot, each only if it holds.
 
 The rules are simple on purpose, and say nothing if chance alone would often have the same effect.
-`python -m tests.benchmarks.hints` counts how often they speak without a reason.
+How often they speak without a reason is in tests/benchmarks/README.md under "Measured once".
 """
 
 from __future__ import annotations

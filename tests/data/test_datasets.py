@@ -60,6 +60,7 @@ def test_a_kept_pipeline_gives_the_same_rows(pipeline):
     assert kept.element_spec == plain.element_spec
     assert int(kept.cardinality()) == int(plain.cardinality())
     np.testing.assert_array_equal(epochs(kept, 3), epochs(plain, 3))
+    assert kept.options().autotune.enabled is False
 
 
 @pytest.mark.parametrize(
