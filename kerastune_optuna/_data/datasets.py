@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from kerastune_optuna._backend import held_by, note_batch_size
@@ -13,6 +14,7 @@ from kerastune_optuna._data.checks import shape_of_a_batch
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
+_PLAIN = ("Batch", "Options", "Prefetch", "Shuffle")  # begin the names of ops that call no function
 _LARGEST = 64e6  # bytes: a larger dataset is not kept in memory
 _NAME = "kerastune_optuna/kept"
 
@@ -99,11 +101,13 @@ class Shuffling:
         graph: The serialized graph of the pipeline.
         element_spec: The shapes and dtypes of its elements.
         memory: The dataset that owns the memory in which the graph caches elements.
+        is_tuned: Whether tf.data tunes the pipeline whenever it is read.
     """
 
     graph: bytes
     element_spec: Any
-    memory: Any = None
+    memory: Any
+    is_tuned: bool
 
     @cached_property
     def _is_seeded(self) -> bool:
@@ -112,8 +116,7 @@ class Shuffling:
     def begin(self, seed: int) -> Any:
         """Return the dataset for one training; a shuffle() without its own seed uses `seed`."""
         graph = self.graph if self._is_seeded else self._with_seed(seed)
-        dataset = rebuild(graph, self.element_spec)
-        return dataset if self.memory is None else _untuned(dataset)
+        return _made(graph, self.element_spec, is_tuned=self.is_tuned)
 
     def _with_seed(self, seed: int) -> bytes:
         """Return the graph in which each shuffle() without its own seed uses this one."""
@@ -147,28 +150,33 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
         definition = parse(serialize(data))
     except (tf.errors.OpError, ValueError):
         return data
-    shuffles = _shuffles_on_path(definition)
+    shuffles = [node for node in _path(definition) if node.op.startswith("Shuffle")]
     memory = _kept(definition, shuffles, data) if is_read_whole else None
     shuffles_on = _from_seeds(definition)
     if memory is None and not shuffles_on:
         return data
     graph = definition.SerializeToString()
+    is_tuned = memory is None or data.options().autotune.enabled or not _ends_plainly(definition)
     if shuffles_on:
-        return Shuffling(graph, data.element_spec, memory)
-    kept = _untuned(rebuild(graph, data.element_spec))
+        return Shuffling(graph, data.element_spec, memory, is_tuned)
+    kept = _made(graph, data.element_spec, is_tuned=is_tuned)
     for _ in kept:  # a cache is complete only after the end, but Keras stops at the last batch
         pass
     return kept
 
 
-def _untuned(dataset: Any) -> Any:
-    """Return a dataset in memory without the tuning of tf.data, which changes no rows.
+def _made(graph: bytes, element_spec: Any, *, is_tuned: bool) -> Any:
+    """Return the dataset of a graph, with or without the tuning of tf.data, which changes no rows.
 
     tf.data starts a thread for its tuning whenever a dataset is read, and ends it afterwards. That
-    takes longer than reading a few batches (`python -m tests.benchmarks.tuned`).
+    takes longer than it saves if rows in memory are only shuffled and put into batches
+    (`python -m tests.benchmarks.tuned`).
     """
     import tensorflow as tf
 
+    dataset = rebuild(graph, element_spec)
+    if is_tuned:
+        return dataset
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
@@ -229,14 +237,21 @@ def _end(definition: Any) -> Any:
     return next(node for node in definition.node if node.op == "_Retval")
 
 
-def _shuffles_on_path(definition: Any) -> list[Any]:
-    """Return the shuffle nodes on the path from the end of a pipeline to its beginning."""
-    node, found = _end(definition), []
+def _path(definition: Any) -> Iterator[Any]:
+    """Yield the nodes on the path from the end of a pipeline to its beginning."""
+    node = _end(definition)
     while node.input:
         node = inputs_of(definition, node)[0]
-        if node.op.startswith("Shuffle"):
-            found.append(node)
-    return found
+        yield node
+
+
+def _ends_plainly(definition: Any) -> bool:
+    """Whether a pipeline calls no function on what it has cached.
+
+    tf.data calls functions in parallel, and ahead of the training, only where it tunes.
+    """
+    after = takewhile(lambda node: node.name != _NAME, _path(definition))
+    return all(node.op.startswith(_PLAIN) for node in after)
 
 
 def _is_small(definition: Any, source: Any, data: Any) -> bool:

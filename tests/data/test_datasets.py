@@ -60,7 +60,19 @@ def test_a_kept_pipeline_gives_the_same_rows(pipeline):
     assert kept.element_spec == plain.element_spec
     assert int(kept.cardinality()) == int(plain.cardinality())
     np.testing.assert_array_equal(epochs(kept, 3), epochs(plain, 3))
-    assert kept.options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_only_plain_pipelines_in_memory_are_not_tuned(is_wanted):
+    """Where functions come after the shuffle, or a user asks for it, tf.data goes on tuning."""
+    options = tf.data.Options()
+    if is_wanted:
+        options.autotune.enabled = True
+    rows = SLICES.with_options(options)
+    for plain in (rows.map(doubled).batch(9), rows.map(doubled).shuffle(9).batch(9).prefetch(1)):
+        assert for_one(plain).options().autotune.enabled is is_wanted
+    mapped = for_one(rows.shuffle(9).map(doubled).batch(9))
+    assert mapped.options().autotune.enabled is not False
 
 
 @pytest.mark.parametrize(

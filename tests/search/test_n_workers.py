@@ -59,8 +59,8 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     tuner = tuner_in(tmp_path, together(tmp_path, build), "val_mae", **options)
     for units in (1, 5, 900):
         tuner.enqueue({"level": 1.0, "units": units})
-    for _ in range(2):  # one that ends and one that is pruned, whatever else is drawn
-        tuner.enqueue({"units": 10})
+    for units in (10, 11):  # one that ends and one that is pruned, whatever else is drawn
+        tuner.enqueue({"units": units})
     run(tuner, n_workers=2, callbacks=[make_slow])
     # A slot too many, which two processes laid out, waits for nobody.
     trials = [one for one in tuner.study.trials if one.state is not TrialState.WAITING]
