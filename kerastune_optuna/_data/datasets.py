@@ -248,7 +248,8 @@ def _path(definition: Any) -> Iterator[Any]:
 def _ends_plainly(definition: Any) -> bool:
     """Whether a pipeline calls no function on what it has cached.
 
-    tf.data calls functions in parallel, and ahead of the training, only where it tunes.
+    Of its own accord, tf.data calls functions in parallel and ahead of the training only while it
+    tunes (its optimizations `map_parallelization` and `inject_prefetch`).
     """
     after = takewhile(lambda node: node.name != _NAME, _path(definition))
     return all(node.op.startswith(_PLAIN) for node in after)
