@@ -225,13 +225,17 @@ def search_ray(folder, trials, train, algorithm, scheduler=None, mode="max", **o
     return tune.Tuner(tune.with_resources(train, {"cpu": 1}), **options).fit()
 
 
-def report(packages, header, rows):
-    """Print when and with what was measured, and a table in Markdown, each row as it comes."""
+def measured_with(packages):
+    """Say when and with what something is measured."""
     found = [f"Python {platform.python_version()}"]
     for name in packages:
         with suppress(PackageNotFoundError):  # of a side that was not asked for
             found.append(f"{name} {version(name)}")
-    day = time.strftime("%Y-%m-%d")
-    print(f"\nMeasured on {day} with {', '.join(found)}, {os.cpu_count()} cores\n")
+    return f"{time.strftime('%Y-%m-%d')} with {', '.join(found)}, {os.cpu_count()} cores"
+
+
+def report(packages, header, rows, measured=None):
+    """Print when and with what was measured, by default now, and a table, row by row."""
+    print(f"\nMeasured on {measured or measured_with(packages)}\n")
     for cells in chain([header, ["---"] * len(header)], rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

@@ -3,13 +3,15 @@
 Each side searches each job with all defaults, with 20 trials of 20 epochs (iris: 30) and as many
 seeds as `--seeds` says, which draw the rows, too. There is a table a job, and a picture of the best
 value so far: the median of the seeds, and all between the worst and the best. Runs that are in the
-file `--runs` are not repeated, and those that follow are added to it, also where another one fails.
+file `--runs` are not repeated, and those that follow are added to it, also where another one fails:
+`--seeds 1 --runs tests/benchmarks/jobs/runs.jsonl` shows those behind the tables of the README.
 """
 
 import json
 import math
 import statistics
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +24,18 @@ SIZE = 900, 520
 TICKS = [step * ten for ten in (1, 10, 100, 1000) for step in (1, 2, 5)]  # seconds
 
 
-def collected(job, options):
+def collected(keys, runs, path):
     """Run what is not in the file, and return all runs of a job that were asked for."""
-    wanted = [(job, side, seed) for seed in range(options.seeds) for side in options.only]
-    lines = options.runs.read_text().splitlines() if options.runs and options.runs.exists() else []
-    runs = {(run["job"], run["side"], run["seed"]): run for run in map(json.loads, lines)}
-    for key in wanted:
+    for key in keys:
         if key not in runs and (run := _measured(*key)):
             runs[key] = run
-            if options.runs:
-                with options.runs.open("a") as file:
+            if path:
+                with path.open("a") as file:
                     file.write(f"{json.dumps(run)}\n")
-    return [runs[key] for key in wanted if key in runs]
+    return [runs[key] for key in keys if key in runs]
 
 
-def _measured(job, side, seed):
+def _measured(job, seed, side):
     """Run a side once, and say how it went; return None where it failed."""
     try:
         run = _tools.measure_with_memory(f"jobs.{job}", side, seed)
@@ -44,7 +43,8 @@ def _measured(job, side, seed):
         print(f"{job}, seed {seed}, {side}: {error}", flush=True)
         return None
     print(f"{job}, seed {seed}, {side}: {run.seconds:.1f} s", flush=True)
-    return {"job": job, "side": side, "seed": seed, **run.answers[0]}
+    measured = _sides.measured_with(_tools.PACKAGES)
+    return {"job": job, "side": side, "seed": seed, "measured": measured, **run.answers[0]}
 
 
 def until(run, runs):
@@ -79,7 +79,8 @@ def table(job, sides, runs):
     header = [f"{job}, seeds: {len({run['seed'] for run in runs})}", "search, s"]
     header += ["until the others' median, s", objective, f"{objective[4:]} on test rows"]
     header += ["epochs trained", "memory, MB", "disk, MB"]
-    _sides.report(_tools.PACKAGES, header, [row(side, own, runs) for side, own in sides.items()])
+    measured = " and ".join(sorted({run["measured"] for run in runs}))
+    _sides.report((), header, [row(side, own, runs) for side, own in sides.items()], measured)
 
 
 def curve(own):
@@ -137,17 +138,22 @@ def picture(path, sides, runs):
 
 
 def main():
-    """Run what was asked for; exit with a line where the data of a job are missing."""
+    """Run what was asked for and is not recorded; exit where data for it are missing."""
     parser = _sides.command_line(__doc__, _tools.SIDES)
     parser.add_argument("--job", nargs="+", choices=JOBS, default=list(JOBS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--runs", type=Path, help="file with a line of JSON for each run")
     parser.add_argument("--pictures", type=Path, default=_sides.ROOT / "build" / "jobs")
     options = parser.parse_args()
-    if lacks := [line for line in map(missing, options.job) if line]:
+    lines = options.runs.read_text().splitlines() if options.runs and options.runs.exists() else []
+    known = {(run["job"], run["seed"], run["side"]): run for run in map(json.loads, lines)}
+    each = list(product(range(options.seeds), options.only))
+    asked = {job: [(job, *one) for one in each] for job in options.job}
+    left = (job for job, keys in asked.items() if not known.keys() >= set(keys))
+    if lacks := list(filter(None, map(missing, left))):
         sys.exit("\n".join(lacks))
-    for job in options.job:
-        if runs := collected(job, options):
+    for job, keys in asked.items():
+        if runs := collected(keys, known, options.runs):
             sides = {side: [run for run in runs if run["side"] == side] for side in options.only}
             sides = {side: own for side, own in sides.items() if own}
             table(job, sides, runs)
