@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 import time
 import uuid
@@ -21,7 +22,7 @@ from sqlalchemy import exc
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
-from kerastune_optuna._storage.excluded import Excluded, shown
+from kerastune_optuna._storage.excluded import reasons, shown
 from kerastune_optuna._storage.held import Held
 from kerastune_optuna._storage.url import without_passwords
 
@@ -40,7 +41,9 @@ _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "Time
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
-_MOMENT = 0.1  # seconds for which a search does not read a study's attrs again
+# Seconds for which a study's attrs are not read again in a search, and for what is excluded at any
+# time: reading them is a query.
+_MOMENT, _MOMENT_OF_EXCLUDED = 0.1, 1.0
 _SILENT_TRIES = 3  # half a second: after a lost connection, a new one is often enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
@@ -163,13 +166,13 @@ class _Patient(BaseStorage):
         self._backend = backend
         self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
         self._where, self._check = where, check
-        self._excluded = Excluded(lambda study_id: self._call("get_study_system_attrs", study_id))
+        # The system attrs of studies by id, and when they were read.
         self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
         self._held: Held | None = None  # what is to be written soon; None if all is written at once
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: a copy writes at once."""
-        return {**vars(self), "_held": None}
+        """Return what is pickled: a copy writes at once, and another machine has another clock."""
+        return {**vars(self), "_held": None, "_attrs": {}}
 
     @contextmanager
     def holding(self, held: Held) -> Iterator[None]:
@@ -209,31 +212,38 @@ class _Patient(BaseStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Return the trials, of which those that the user has excluded have no result."""
-        excluded = self._excluded.of(study_id)
+        excluded = self._why_excluded(study_id)
         trials: list[FrozenTrial]
         trials = self._call("get_all_trials", study_id, deepcopy, None if excluded else states)
         return shown(trials, excluded, states) if excluded else trials
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """Return the best of the trials that are not excluded."""
-        if self._excluded.of(study_id):
+        if self._why_excluded(study_id):
             return super().get_best_trial(study_id)  # calls get_all_trials()
         best: FrozenTrial = self._call("get_best_trial", study_id)
         return best
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Return the attrs; in a search, which asks ten times a trial, those of a moment ago."""
-        until, attrs = self._attrs.get(study_id, (0.0, {}))
-        if self._held is None or time.monotonic() > until:
+        return dict(self._attrs_of(study_id, 0.0 if self._held is None else _MOMENT))
+
+    def _why_excluded(self, study_id: int) -> dict[int, str]:
+        """Return why the excluded trials of a study are excluded, by their numbers."""
+        return reasons(self._attrs_of(study_id, _MOMENT_OF_EXCLUDED))
+
+    def _attrs_of(self, study_id: int, moment: float) -> dict[str, Any]:
+        """Return a study's system attrs as they were at most so many seconds ago."""
+        read, attrs = self._attrs.get(study_id, (-math.inf, {}))
+        if time.monotonic() > read + moment:
             attrs = self._call("get_study_system_attrs", study_id)
-            self._attrs[study_id] = time.monotonic() + _MOMENT, attrs
-        return dict(attrs)
+            self._attrs[study_id] = time.monotonic(), attrs
+        return attrs
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set an attr; this process sees it at once, others soon."""
         self._call("set_study_system_attr", study_id, key, value)
         self._attrs.clear()
-        self._excluded.forget()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which a retry finds it if the first answer was lost."""

@@ -48,11 +48,13 @@ class Job(NamedTuple):
     epochs: int = 20
 
 
-def _open(name, folder, seed):
-    """Return the search of the JOB of a module, and its rows for the test."""
+def _open(job, folder, seed):
+    """Return the search of a job, and its rows for the test."""
     import keras
 
-    job = importlib.import_module(f"tests.benchmarks.{name}").JOB
+    name, trials, epochs = job
+    job = importlib.import_module(f"tests.benchmarks.jobs.{name}").JOB
+    job = job._replace(trials=trials or job.trials, epochs=epochs or job.epochs)
     keras.utils.set_random_seed(seed)  # before the rows, which a job may shuffle
     train, validation, test = job.load(seed)
     data = {"x": train[0], "y": train[1], "validation_data": validation}
@@ -84,6 +86,7 @@ def answer(task, test, value, hand_out):
             progress.append((moment - began, reached))
     test = hand_out().evaluate(*test, verbose=0, return_dict=True)
     return {
+        "size": f"{task.trials} trials of {task.epochs} epochs",
         "objective": task.objective,
         "direction": task.direction,
         "searched": searched,
@@ -102,21 +105,21 @@ def trained(task, ask):
     return model
 
 
-def ours(name, folder, seed, n_workers):
+def ours(job, folder, seed, n_workers):
     """Search with our package."""
-    task, test = _open(name, folder, seed)
+    task, test = _open(job, folder, seed)
     tuner = _sides.search_ours(task, n_workers)
     return answer(task, test, tuner.best_value, tuner.best_model)
 
 
-def optuna(name, folder, seed):
+def optuna(job, folder, seed):
     """Search with plain Optuna and its own callback for Keras."""
     _sides.without_ours()
     from optuna.pruners import MedianPruner
     from optuna.samplers import TPESampler
     from optuna_integration import KerasPruningCallback
 
-    task, test = _open(name, folder, seed)
+    task, test = _open(job, folder, seed)
 
     def pruning(trial):
         return [KerasPruningCallback(trial, task.objective)]
@@ -126,10 +129,10 @@ def optuna(name, folder, seed):
     return answer(task, test, study.best_value, lambda: trained(task, study.best_trial))
 
 
-def keras_tuner(name, folder, seed, kind):
+def keras_tuner(job, folder, seed, kind):
     """Search with KerasTuner."""
     _sides.without_ours()
-    task, test = _open(name, folder, seed)
+    task, test = _open(job, folder, seed)
     if kind == "Hyperband":
         tuner = _sides.make_keras_tuner(task, kind, max_epochs=task.epochs)
         tuner.search(**task.data, verbose=0, callbacks=task.callbacks)
@@ -140,14 +143,14 @@ def keras_tuner(name, folder, seed, kind):
     return answer(task, test, value, lambda: tuner.get_best_models(1)[0])
 
 
-def ray(name, folder, seed):
+def ray(job, folder, seed):
     """Search with Ray Tune, which stops weak trials with ASHA."""
     _sides.without_ours()
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    task, test = _open(name, folder, seed)
+    task, test = _open(job, folder, seed)
     train = tune.with_parameters(_train_in_ray, task=task)
     space = partial(_ask_all, task.build_model)
     mode = task.direction[:3]
@@ -191,26 +194,23 @@ def _train_in_ray(config, task):
     model.fit(**task.fit, callbacks=[*task.callbacks, telling])
 
 
-def measure(name, side, seed):
-    """Run a side once in a new folder; its answer has bytes of disk, too."""
+def measure(job, side, seed):
+    """Run a side once in a new folder; looks at its memory make it a little slower.
+
+    The job is its name, and how many trials and epochs it has, where these are not its own.
+    """
     _, function, *last = SIDES[side]
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        run = _sides.timed((f"_tools:{function}", name, folder, seed, *last))
-        files = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != LOG]
-        run.answers[0]["disk"] = sum(path.stat().st_size for path in files)
-    return run
-
-
-def measure_with_memory(name, side, seed):
-    """Run a side once; its answer has bytes of memory, too, for which it trains a little slower."""
     over = threading.Event()
-    with ThreadPoolExecutor() as beside:
-        memory = beside.submit(_most_memory, over)
-        try:
-            run = measure(name, side, seed)
-        finally:
-            over.set()
-    run.answers[0]["memory"] = memory.result()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with ThreadPoolExecutor() as beside:
+            memory = beside.submit(_most_memory, over)
+            try:
+                run = _sides.timed((f"_tools:{function}", job, folder, seed, *last))
+            finally:
+                over.set()
+        files = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != LOG]
+        disk = sum(path.stat().st_size for path in files)
+    run.answers[0].update(disk=disk, memory=memory.result())  # bytes
     return run
 
 

@@ -45,12 +45,8 @@ def main():
     sums = {side: sum(run.seconds for run in runs[side]) for side in runs}
     kept, anew = sums.values()
     cells = [f"{seconds / options.rounds:.1f}" for seconds in (kept, anew)]
-    header = [
-        f"{options.trials} trials, {options.workers} worker(s)",
-        "kept, s",
-        "anew, s",
-        "ratio",
-    ]
+    trained = f"{options.trials} trials, {options.workers} worker(s)"
+    header = [trained, "kept, s", "anew, s", "ratio"]
     _sides.report(["keras", "jax"], header, [["JAX", *cells, f"{kept / anew:.2f}"]])
 
 

@@ -99,22 +99,14 @@ def main():
     runs = _sides.in_turn(options.only, each, options.rounds)
     medians = {side: statistics.median(run.seconds for run in runs[side]) for side in runs}
     base = "raw1" if "raw1" in medians else options.only[0]
-    _sides.report(
-        ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner", "ray"],
-        [
-            f"{options.trials} trials of {options.epochs} epochs",
-            *("epochs trained", "median s", f"divided by that of {SIDES[base][0]}"),
-        ],
-        [
-            [
-                SIDES[side][0],
-                sum(runs[side][-1].answers),
-                f"{took:.1f}",
-                f"{took / medians[base]:.2f}",
-            ]
-            for side, took in medians.items()
-        ],
-    )
+    rows = []
+    for side, took in medians.items():
+        cells = [sum(runs[side][-1].answers), f"{took:.1f}", f"{took / medians[base]:.2f}"]
+        rows.append([SIDES[side][0], *cells])
+    searched = f"{options.trials} trials of {options.epochs} epochs"
+    header = [searched, "epochs trained", "median s", f"divided by that of {SIDES[base][0]}"]
+    packages = ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner", "ray"]
+    _sides.report(packages, header, rows)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Trials that the user excludes: no result, no lesson, and a mark; and those included again."""
 
+import cloudpickle
 import optuna
 import pytest
 
@@ -55,6 +56,13 @@ def test_neither_sampler_nor_pruner_sees_it_and_it_counts(tuner, tmp_path):
     assert Noting.seen == [0, 2, 3]
     assert len(more.study.trials) == 4
     assert more.best_trial.number == 3
+
+
+def test_a_copy_of_the_study_sees_at_once_what_another_process_excludes(tuner, tmp_path):
+    """A pickled study knows nothing of what was read before, maybe by another machine's clock."""
+    assert tuner.study.trials[2].value is not None
+    tuner_in(tmp_path, leaking, "val_mae").exclude(2, "its data leaked, too")
+    assert cloudpickle.loads(cloudpickle.dumps(tuner.study)).trials[2].value is None
 
 
 def test_an_included_trial_is_the_best_again(tuner, tmp_path):

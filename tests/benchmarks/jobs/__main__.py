@@ -1,10 +1,9 @@
 """First to a good model, on real jobs: `python -m tests.benchmarks.jobs [--job NAME ...]`.
 
-Each side searches each job with all defaults, with 20 trials of 20 epochs (iris: 30) and as many
-seeds as `--seeds` says, which draw the rows, too. There is a table a job, and a picture of the best
-value so far: the median of the seeds, and all between the worst and the best. Runs that are in the
-file `--runs` are not repeated, and those that follow are added to it, also where another one fails:
-`--seeds 1 --runs tests/benchmarks/jobs/runs.jsonl` shows those behind the tables of the README.
+Each side searches each job with all defaults, with 20 trials of 20 epochs (iris: 30) or as many as
+`--trials` and `--epochs` say, once with each of `--seeds`, which draw the rows, too. There is a
+table a job, and a picture of the best value so far: the median of the seeds, and all between the
+worst and the best. Runs in the file `--runs` are not repeated, and others are added to it at once.
 """
 
 import json
@@ -24,8 +23,10 @@ SIZE = 900, 520
 TICKS = [step * ten for ten in (1, 10, 100, 1000) for step in (1, 2, 5)]  # seconds
 
 
-def collected(keys, runs, path):
+def collected(keys, path):
     """Run what is not in the file, and return all runs of a job that were asked for."""
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    runs = {(tuple(one["job"]), one["seed"], one["side"]): one for one in map(json.loads, lines)}
     for key in keys:
         if key not in runs and (run := _measured(*key)):
             runs[key] = run
@@ -38,13 +39,13 @@ def collected(keys, runs, path):
 def _measured(job, seed, side):
     """Run a side once, and say how it went; return None where it failed."""
     try:
-        run = _tools.measure_with_memory(f"jobs.{job}", side, seed)
+        run = _tools.measure(job, side, seed)
     except RuntimeError as error:
-        print(f"{job}, seed {seed}, {side}: {error}", flush=True)
+        print(f"{job[0]}, seed {seed}, {side}: {error}", flush=True)
         return None
-    print(f"{job}, seed {seed}, {side}: {run.seconds:.1f} s", flush=True)
+    print(f"{job[0]}, seed {seed}, {side}: {run.seconds:.1f} s", flush=True)
     measured = _sides.measured_with(_tools.PACKAGES)
-    return {"job": job, "side": side, "seed": seed, "measured": measured, **run.answers[0]}
+    return {"job": job, "seed": seed, "side": side, "measured": measured, **run.answers[0]}
 
 
 def until(run, runs):
@@ -76,7 +77,8 @@ def row(side, own, runs):
 def table(job, sides, runs):
     """Print what the sides came to."""
     objective = runs[0]["objective"]
-    header = [f"{job}, seeds: {len({run['seed'] for run in runs})}", "search, s"]
+    seeds = len({run["seed"] for run in runs})
+    header = [f"{job}, {runs[0]['size']}, seeds: {seeds}", "search, s"]
     header += ["until the others' median, s", objective, f"{objective[4:]} on test rows"]
     header += ["epochs trained", "memory, MB", "disk, MB"]
     measured = " and ".join(sorted({run["measured"] for run in runs}))
@@ -138,22 +140,20 @@ def picture(path, sides, runs):
 
 
 def main():
-    """Run what was asked for and is not recorded; exit where data for it are missing."""
+    """Run what was asked for; exit with a line where the data of a job are missing."""
     parser = _sides.command_line(__doc__, _tools.SIDES)
     parser.add_argument("--job", nargs="+", choices=JOBS, default=list(JOBS))
-    parser.add_argument("--seeds", type=int, default=5)
+    for name, default in {"seeds": 5, "trials": None, "epochs": None}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--runs", type=Path, help="file with a line of JSON for each run")
     parser.add_argument("--pictures", type=Path, default=_sides.ROOT / "build" / "jobs")
     options = parser.parse_args()
-    lines = options.runs.read_text().splitlines() if options.runs and options.runs.exists() else []
-    known = {(run["job"], run["seed"], run["side"]): run for run in map(json.loads, lines)}
-    each = list(product(range(options.seeds), options.only))
-    asked = {job: [(job, *one) for one in each] for job in options.job}
-    left = (job for job, keys in asked.items() if not known.keys() >= set(keys))
-    if lacks := list(filter(None, map(missing, left))):
+    if lacks := [line for line in map(missing, options.job) if line]:
         sys.exit("\n".join(lacks))
-    for job, keys in asked.items():
-        if runs := collected(keys, known, options.runs):
+    for job in options.job:
+        what = job, options.trials, options.epochs
+        keys = list(product([what], range(options.seeds), options.only))
+        if runs := collected(keys, options.runs):
             sides = {side: [run for run in runs if run["side"] == side] for side in options.only}
             sides = {side: own for side, own in sides.items() if own}
             table(job, sides, runs)
