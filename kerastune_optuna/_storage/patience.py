@@ -41,8 +41,8 @@ _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "Time
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
-# Seconds for which a study's attrs are not read again in a search, and for what is excluded at any
-# time: reading them is a query.
+# Seconds for which a study's attrs are not read again, since reading them is a query: by a search,
+# and by anybody who asks which trials are excluded.
 _MOMENT, _MOMENT_OF_EXCLUDED = 0.1, 1.0
 _SILENT_TRIES = 3  # half a second: after a lost connection, a new one is often enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
@@ -234,16 +234,17 @@ class _Patient(BaseStorage):
 
     def _attrs_of(self, study_id: int, moment: float) -> dict[str, Any]:
         """Return a study's system attrs as they were at most so many seconds ago."""
-        read, attrs = self._attrs.get(study_id, (-math.inf, {}))
-        if time.monotonic() > read + moment:
+        known = self._attrs  # another one by the end of the read if a thread has set an attr since
+        read, attrs = known.get(study_id, (-math.inf, {}))
+        if time.monotonic() >= read + moment:
             attrs = self._call("get_study_system_attrs", study_id)
-            self._attrs[study_id] = time.monotonic(), attrs
+            known[study_id] = time.monotonic(), attrs
         return attrs
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set an attr; this process sees it at once, others soon."""
         self._call("set_study_system_attr", study_id, key, value)
-        self._attrs.clear()
+        self._attrs = {}
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which a retry finds it if the first answer was lost."""

@@ -235,7 +235,7 @@ def measured_with(packages):
 
 
 def report(packages, header, rows, measured=None):
-    """Print when and with what was measured, by default now, and a table, row by row."""
+    """Print with what was measured, or else the day and the packages, and a table, row by row."""
     print(f"\nMeasured on {measured or measured_with(packages)}\n")
     for cells in chain([header, ["---"] * len(header)], rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

@@ -48,11 +48,11 @@ class Job(NamedTuple):
     epochs: int = 20
 
 
-def _open(job, folder, seed):
+def _open(what, folder, seed):
     """Return the search of a job, and its rows for the test."""
     import keras
 
-    name, trials, epochs = job
+    name, trials, epochs = what
     job = importlib.import_module(f"tests.benchmarks.jobs.{name}").JOB
     job = job._replace(trials=trials or job.trials, epochs=epochs or job.epochs)
     keras.utils.set_random_seed(seed)  # before the rows, which a job may shuffle
@@ -105,21 +105,21 @@ def trained(task, ask):
     return model
 
 
-def ours(job, folder, seed, n_workers):
+def ours(what, folder, seed, n_workers):
     """Search with our package."""
-    task, test = _open(job, folder, seed)
+    task, test = _open(what, folder, seed)
     tuner = _sides.search_ours(task, n_workers)
     return answer(task, test, tuner.best_value, tuner.best_model)
 
 
-def optuna(job, folder, seed):
+def optuna(what, folder, seed):
     """Search with plain Optuna and its own callback for Keras."""
     _sides.without_ours()
     from optuna.pruners import MedianPruner
     from optuna.samplers import TPESampler
     from optuna_integration import KerasPruningCallback
 
-    task, test = _open(job, folder, seed)
+    task, test = _open(what, folder, seed)
 
     def pruning(trial):
         return [KerasPruningCallback(trial, task.objective)]
@@ -129,10 +129,10 @@ def optuna(job, folder, seed):
     return answer(task, test, study.best_value, lambda: trained(task, study.best_trial))
 
 
-def keras_tuner(job, folder, seed, kind):
+def keras_tuner(what, folder, seed, kind):
     """Search with KerasTuner."""
     _sides.without_ours()
-    task, test = _open(job, folder, seed)
+    task, test = _open(what, folder, seed)
     if kind == "Hyperband":
         tuner = _sides.make_keras_tuner(task, kind, max_epochs=task.epochs)
         tuner.search(**task.data, verbose=0, callbacks=task.callbacks)
@@ -143,14 +143,14 @@ def keras_tuner(job, folder, seed, kind):
     return answer(task, test, value, lambda: tuner.get_best_models(1)[0])
 
 
-def ray(job, folder, seed):
+def ray(what, folder, seed):
     """Search with Ray Tune, which stops weak trials with ASHA."""
     _sides.without_ours()
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    task, test = _open(job, folder, seed)
+    task, test = _open(what, folder, seed)
     train = tune.with_parameters(_train_in_ray, task=task)
     space = partial(_ask_all, task.build_model)
     mode = task.direction[:3]
@@ -194,10 +194,10 @@ def _train_in_ray(config, task):
     model.fit(**task.fit, callbacks=[*task.callbacks, telling])
 
 
-def measure(job, side, seed):
+def measure(what, side, seed):
     """Run a side once in a new folder; looks at its memory make it a little slower.
 
-    The job is its name, and how many trials and epochs it has, where these are not its own.
+    What is run is a job's name, and its trials and epochs; None stands for the job's own number.
     """
     _, function, *last = SIDES[side]
     over = threading.Event()
@@ -205,7 +205,7 @@ def measure(job, side, seed):
         with ThreadPoolExecutor() as beside:
             memory = beside.submit(_most_memory, over)
             try:
-                run = _sides.timed((f"_tools:{function}", job, folder, seed, *last))
+                run = _sides.timed((f"_tools:{function}", what, folder, seed, *last))
             finally:
                 over.set()
         files = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != LOG]

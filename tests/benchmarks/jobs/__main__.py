@@ -1,9 +1,9 @@
 """First to a good model, on real jobs: `python -m tests.benchmarks.jobs [--job NAME ...]`.
 
 Each side searches each job with all defaults, with 20 trials of 20 epochs (iris: 30) or as many as
-`--trials` and `--epochs` say, once with each of `--seeds`, which draw the rows, too. There is a
-table a job, and a picture of the best value so far: the median of the seeds, and all between the
-worst and the best. Runs in the file `--runs` are not repeated, and others are added to it at once.
+`--trials` and `--epochs` say, and with as many seeds as `--seeds` says, which draw the rows, too.
+There is a table a job, and a picture of the best value so far: the median of the seeds, and all
+between the worst and the best. What is in the file `--runs` is not run again; what is not is added.
 """
 
 import json
@@ -26,7 +26,7 @@ TICKS = [step * ten for ten in (1, 10, 100, 1000) for step in (1, 2, 5)]  # seco
 def collected(keys, path):
     """Run what is not in the file, and return all runs of a job that were asked for."""
     lines = path.read_text().splitlines() if path and path.exists() else []
-    runs = {(tuple(one["job"]), one["seed"], one["side"]): one for one in map(json.loads, lines)}
+    runs = {(tuple(one["what"]), one["seed"], one["side"]): one for one in map(json.loads, lines)}
     for key in keys:
         if key not in runs and (run := _measured(*key)):
             runs[key] = run
@@ -36,16 +36,16 @@ def collected(keys, path):
     return [runs[key] for key in keys if key in runs]
 
 
-def _measured(job, seed, side):
+def _measured(what, seed, side):
     """Run a side once, and say how it went; return None where it failed."""
     try:
-        run = _tools.measure(job, side, seed)
+        run = _tools.measure(what, side, seed)
     except RuntimeError as error:
-        print(f"{job[0]}, seed {seed}, {side}: {error}", flush=True)
+        print(f"{what[0]}, seed {seed}, {side}: {error}", flush=True)
         return None
-    print(f"{job[0]}, seed {seed}, {side}: {run.seconds:.1f} s", flush=True)
+    print(f"{what[0]}, seed {seed}, {side}: {run.seconds:.1f} s", flush=True)
     measured = _sides.measured_with(_tools.PACKAGES)
-    return {"job": job, "seed": seed, "side": side, "measured": measured, **run.answers[0]}
+    return {"what": what, "seed": seed, "side": side, "measured": measured, **run.answers[0]}
 
 
 def until(run, runs):
@@ -81,7 +81,7 @@ def table(job, sides, runs):
     header = [f"{job}, {runs[0]['size']}, seeds: {seeds}", "search, s"]
     header += ["until the others' median, s", objective, f"{objective[4:]} on test rows"]
     header += ["epochs trained", "memory, MB", "disk, MB"]
-    measured = " and ".join(sorted({run["measured"] for run in runs}))
+    measured = "; ".join(sorted({run["measured"] for run in runs}))
     _sides.report((), header, [row(side, own, runs) for side, own in sides.items()], measured)
 
 
