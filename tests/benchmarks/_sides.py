@@ -234,8 +234,13 @@ def measured_with(packages):
     return f"{time.strftime('%Y-%m-%d')} with {', '.join(found)}, {os.cpu_count()} cores"
 
 
-def report(packages, header, rows, measured=None):
-    """Print with what was measured, or else the day and the packages, and a table, row by row."""
-    print(f"\nMeasured on {measured or measured_with(packages)}\n")
+def report(packages, header, rows):
+    """Print what is measured now, with which versions, as a table."""
+    table(measured_with(packages), header, rows)
+
+
+def table(measured, header, rows):
+    """Print when and with what was measured, and a table in Markdown, each row as it comes."""
+    print(f"\nMeasured on {measured}\n")
     for cells in chain([header, ["---"] * len(header)], rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

@@ -195,10 +195,7 @@ def _train_in_ray(config, task):
 
 
 def measure(what, side, seed):
-    """Run a side once in a new folder; looks at its memory make it a little slower.
-
-    What is run is a job's name, and its trials and epochs; None stands for the job's own number.
-    """
+    """Run a side once in a new folder: a job by its name, trials and epochs, or None for its own."""
     _, function, *last = SIDES[side]
     over = threading.Event()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

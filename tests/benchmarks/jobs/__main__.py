@@ -82,7 +82,7 @@ def table(job, sides, runs):
     header += ["until the others' median, s", objective, f"{objective[4:]} on test rows"]
     header += ["epochs trained", "memory, MB", "disk, MB"]
     measured = "; ".join(sorted({run["measured"] for run in runs}))
-    _sides.report((), header, [row(side, own, runs) for side, own in sides.items()], measured)
+    _sides.table(measured, header, [row(side, own, runs) for side, own in sides.items()])
 
 
 def curve(own):
