@@ -195,7 +195,7 @@ def _train_in_ray(config, task):
 
 
 def measure(what, side, seed):
-    """Run a side once in a new folder: a job by its name, trials and epochs, or None for its own."""
+    """Run a side once in a new folder; of a job come its name, trials and epochs (or None)."""
     _, function, *last = SIDES[side]
     over = threading.Event()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
