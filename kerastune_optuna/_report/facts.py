@@ -242,7 +242,7 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
 def _seconds(trial: FrozenTrial) -> float | None:
     record = TrialRecord(trial)
     # A trial whose worker died lasts, for Optuna, until another process notices it.
-    is_known = trial.state.is_finished() and record.stop_reason != retry.DIED
+    is_known = trial.state.is_finished() and record.cut_off != retry.DIED
     if record.seconds is None and is_known and trial.duration is not None:
         return trial.duration.total_seconds()
     return record.seconds

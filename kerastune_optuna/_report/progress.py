@@ -138,7 +138,7 @@ class Both(Progress):
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
     """Return how a trial ended, in one line."""
     record = TrialRecord(trial)
-    if record.stop_reason in (retry.DIED, retry.INTERRUPTED):
+    if record.was_cut_off and record.cut_off in (retry.DIED, retry.INTERRUPTED):
         end = f"{record.why}, to be run again"
     elif trial.state is TrialState.FAIL:
         end = f"failed: {record.why}"

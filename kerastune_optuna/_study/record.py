@@ -99,6 +99,7 @@ class TrialRecord:
     weights = _SystemAttr(str, "kerastune_optuna:weights_sha256")  # the checksum of the file
     variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of its variables
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
+    cut_off = _SystemAttr(str, "kerastune_optuna:cut_off")  # a reason that is not its configuration
     deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died running it
     fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # parameters that no sampler chooses
 
@@ -118,7 +119,9 @@ class TrialRecord:
     @property
     def was_cut_off(self) -> bool:
         """Whether a trial is FAIL for a reason that is not its configuration."""
-        return self.stop_reason in (DIED, INTERRUPTED, TWICE)
+        # Not by stop_reason, which may be a text of the user, nor for a trial that ended by itself
+        # while another process set it to FAIL.
+        return self.of.state is TrialState.FAIL and self.cut_off is not None
 
     @property
     def ended_by_itself(self) -> bool:

@@ -141,6 +141,8 @@ def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
     """Set a trial to FAIL; return False if another process ended it first."""
     try:
         storage = _optuna.storage_of(study)
+        if reason in (DIED, INTERRUPTED, TWICE):
+            storage.set_trial_system_attr(trial_id, TrialRecord.cut_off, reason)
         storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)
         return storage.set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:

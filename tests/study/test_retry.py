@@ -11,6 +11,7 @@ from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import faults
 from tests.support.models import build_model, history, kept
 from tests.support.storages import empty, opened
+from tests.support.untrained import build, run
 
 
 @pytest.mark.slow
@@ -97,3 +98,21 @@ def test_a_backup_that_does_not_fit_is_not_used(search, make_tuner):
     cut_off, again = make_tuner().study.trials
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
     assert sorted(again.intermediate_values) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "error", [optuna.TrialPruned(INTERRUPTED), type(INTERRUPTED, (Exception,), {})()], ids=repr
+)
+def test_what_a_user_says_cuts_no_trial_off(quick, capsys, error):
+    """A builder's own text or error may read like our reason, and its trial ended by itself."""
+
+    def raising(trial):
+        model = build(trial)
+        if trial.number == 1:
+            raise error
+        return model
+
+    trials = run(quick(raising, pruner="none", n_trials=3), verbose=2).study.trials
+    assert trials[1].user_attrs["stop_reason"] == INTERRUPTED
+    assert TrialRecord(trials[1]).ended_by_itself
+    assert "to be run again" not in capsys.readouterr().out
