@@ -16,7 +16,7 @@ from optuna_integration import KerasPruningCallback
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, TrialRecord
+from kerastune_optuna._study import Objective, TrialRecord, liveness
 from kerastune_optuna._trial.state import State, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
@@ -183,6 +183,7 @@ class PruningCallback(KerasPruningCallback):
 
     def _send_late_reports(self) -> None:
         """Send the reports that the storage has not received yet, the earliest first."""
+        liveness.check_not_left(self.trial)
         for step in sorted(self._unsent):
             self.trial.report(self._unsent[step], step)
             del self._unsent[step]

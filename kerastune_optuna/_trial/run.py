@@ -29,7 +29,7 @@ from kerastune_optuna._search import (
 )
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._study import TrialRecord, liveness
 from kerastune_optuna._trial import failure, files, flops, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
@@ -77,7 +77,8 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
-        # Another process considers this one dead, say after the machine slept, and runs the trial.
+        # Another process runs the trial: it considers this one dead, say after the machine slept,
+        # or the server gave the trial to both.
         return _optuna.as_stored(trial.study, trial)
     except BaseException as error:  # whatever the error, the trial must not stay RUNNING
         if requested():  # the signal may have killed a process that loads the data
@@ -244,6 +245,7 @@ class TrialRun:
         shared.check_trained(model)
         if training.pruning.cut_off:
             raise KeyboardInterrupt
+        liveness.check_signature(_optuna.storage_of(self._trial.study), _optuna.id_of(self._trial))
         self._take(training, model)
         self._note_divergence(training.pruning)
         if training.came_to_its_end and self._series.number < self._series.length:

@@ -193,7 +193,8 @@ def run_trials(
                 raise
             finally:
                 liveness.leave(study, _optuna.id_of(trial))
-            notify(ended)
+            if ended.state.is_finished():  # otherwise another process runs it
+                notify(ended)
             checked = checked or _was_checked(ended)
             _check_end(study, budget, ended, cause)
 
