@@ -40,6 +40,9 @@ _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "Time
 # What databases say to a user who may only read: the names of SQLite's errors, and a code of
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
+# What PostgreSQL says while a database may only be read, as when its disk is full. A connection that
+# was opened meanwhile stays read-only afterwards.
+_READ_ONLY = "25006"
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
 # Seconds for which a study's attrs are not read again, since reading them is a query: by a search,
 # and by anybody who asks which trials are excluded.
@@ -90,6 +93,8 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
             f"The storage denies access: {reason(error)}. You can read it as far as its owner "
             "allows; to search, pass a directory= or storage= that you may write to."
         )
+    if getattr(error, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True  # SQLAlchemy then closes the pool's connections
     if not context.is_disconnect or context.is_pre_ping:
         return None
     return ConnectionError(str(error))
