@@ -40,9 +40,10 @@ _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "Time
 # What databases say to a user who may only read: the names of SQLite's errors, and a code of
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
-# What PostgreSQL says while a database may only be read, as when its disk is full. A connection that
-# was opened meanwhile stays read-only afterwards.
+# What PostgreSQL says while a database may only be read, as when its disk is full. A connection
+# that was opened meanwhile stays read-only afterwards.
 _READ_ONLY = "25006"
+_DAMAGES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
 # Seconds for which a study's attrs are not read again, since reading them is a query: by a search,
 # and by anybody who asks which trials are excluded.
@@ -93,7 +94,12 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
             f"The storage denies access: {reason(error)}. You can read it as far as its owner "
             "allows; to search, pass a directory= or storage= that you may write to."
         )
-    if getattr(error, "sqlstate", None) == _READ_ONLY:
+    if _code_of(error).startswith(_DAMAGES):
+        return StorageError(
+            f"The database is damaged: {reason(error)}. Put a whole copy of its file back, or pass "
+            "another directory= or storage=."
+        )
+    if _code_of(error) == _READ_ONLY:
         context.is_disconnect = True  # SQLAlchemy then closes the pool's connections
     if not context.is_disconnect or context.is_pre_ping:
         return None
@@ -102,9 +108,14 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
 
 def _is_refusal(error: BaseException) -> bool:
     """Whether a database denies access, so that another try would not work either."""
-    name = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
     code = error.args[0] if error.args else None
-    return str(name).startswith(_REFUSALS) or (type(code) is int and code in _REFUSALS_OF_MYSQL)
+    of_mysql = type(code) is int and code in _REFUSALS_OF_MYSQL
+    return of_mysql or _code_of(error).startswith(_REFUSALS)
+
+
+def _code_of(error: BaseException) -> str:
+    """Return SQLite's name of an error, or the code of PostgreSQL; "" for other errors."""
+    return str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or "")
 
 
 @dataclass(frozen=True)

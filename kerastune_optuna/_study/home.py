@@ -14,7 +14,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check, _optuna
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    NoTrialsError,
+    StorageError,
+    StudyMismatchError,
+)
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database, key_of
 from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
@@ -138,13 +143,21 @@ class Home:
 
     @contextmanager
     def telling_of_deletion(self) -> Iterator[None]:
-        """Raise an error of one line for a KeyError that comes from the deletion of the study."""
+        """Raise an error of one line for a KeyError that comes from the loss of study or trial."""
         try:
             yield
         except KeyError as error:
             known = self.__dict__.get("study") or self.__dict__.get("_loaded")
-            if known is None or _optuna.has_study(self.storage, _optuna.id_of(known)):
+            if known is None:
                 raise
+            if _optuna.has_study(self.storage, _optuna.id_of(known)):
+                if not _optuna.is_of_missing_row(error):
+                    raise
+                raise StorageError(
+                    f"Study {self.name!r} no longer has a trial that ran here: an earlier state of "
+                    "the database was put back while this process used it. Call this again to go "
+                    "on from that state."
+                ) from error
             self.forget()
             raise StudyMismatchError(
                 f"Another process deleted study {self.name!r} while this one used it, as "

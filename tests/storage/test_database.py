@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 import warnings
+from contextlib import closing
 from functools import partial
 
 import optuna
@@ -14,7 +15,7 @@ import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError, StorageError
+from kerastune_optuna import ArgumentError, StorageError, TunerError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
@@ -190,6 +191,42 @@ def test_a_relative_path_keeps_its_files(tmp_path, monkeypatch, make):
     assert len(run(tuner, n_workers=2).study.trials) == 3
     assert has_best_weights(tuner)
     assert not list(second.iterdir())
+
+
+def put_back(file, earlier):
+    with closing(sqlite3.connect(earlier)) as source, closing(sqlite3.connect(file)) as target:
+        source.backup(target)
+
+
+def damage_pages(file, _):
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with file.open("r+b") as content:
+        content.seek(4096)
+        content.write(b"x" * (file.stat().st_size - 4096))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put_back, "an earlier state of the database was put back"),
+        (damage_pages, "The database is damaged: "),
+    ],
+)
+def test_a_search_whose_database_is_changed_beneath_it_ends_with_a_line(tmp_path, change, told):
+    """Where a backup is put back or pages are damaged, the error says so."""
+    file, earlier = tmp_path / "tuning" / "study.db", tmp_path / "earlier.db"
+
+    def build_and_change(trial):
+        if trial.number == 1:
+            change(file, earlier)
+        return build(trial)
+
+    tuner = tuner_in(tmp_path / "tuning", build_and_change, "val_mae", pruner="none")
+    put_back(earlier, run(tuner, n_trials=1) and file)
+    with pytest.raises(TunerError, match=told) as got:
+        run(tuner, n_trials=4)
+    assert len(str(got.value).splitlines()) == 1
 
 
 @needs_posix  # Windows deletes no file that is open
