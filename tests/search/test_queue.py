@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.support.faults import states
 from tests.support.untrained import Untrained, run
 
 
@@ -45,6 +46,14 @@ def test_enqueued_configurations_go_first(quick):
     later.enqueue(of_two(units=6))
     run(later)
     assert params_of(later)[2:] == [of_two(units=5), of_two(units=6)]
+
+
+def test_no_more_are_run_than_the_study_has_room_for(quick):
+    """Of five that are enqueued, a search of three trials leaves the last two for the next one."""
+    tuner = quick(of_two_ranges, n_trials=3)
+    for units in range(2, 7):
+        tuner.enqueue(of_two(units=units))
+    assert states(run(tuner)) == ["COMPLETE"] * 3 + ["WAITING"] * 2
 
 
 def test_an_enqueued_configuration_changes_no_other(quick):

@@ -2,11 +2,13 @@
 
 import sqlite3
 import sys
-from contextlib import suppress
+import warnings
+from contextlib import nullcontext, suppress
 
 import pytest
 
 from kerastune_optuna import TunerError, WeightsError, WorkerError
+from kerastune_optuna._storage import database
 from tests.support import forks
 from tests.support.faults import finished, small_disk, states
 from tests.support.hosts import Inline, on_network
@@ -82,6 +84,16 @@ def test_a_network_disk_has_no_write_ahead_log(tmp_path):
         assert len([one for one in told if "sshfs" in str(one.message)]) == 1
         assert states(tuner) == ["COMPLETE"] * 2
         assert journal_mode(tmp_path) == "delete"
+
+
+@pytest.mark.parametrize(("disk", "synchronous"), [(on_network, 2), (nullcontext, 1)])
+def test_without_a_write_ahead_log_each_write_is_synced_in_full(tmp_path, disk, synchronous):
+    """Without one, a power cut during NORMAL (1) in place of FULL (2) could damage the file."""
+    with disk(tmp_path), warnings.catch_warnings(action="ignore", category=UserWarning):
+        storage = database.behind(database.connect(f"sqlite:///{tmp_path}/study.db"))
+        with storage.engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    assert said == synchronous
 
 
 class OverNetwork(Inline):

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._study.retry import DIED, INTERRUPTED
+from kerastune_optuna._study.retry import DIED, INTERRUPTED, fail_and_retry
 from tests.support import faults
 from tests.support.models import build_model, history, kept
 from tests.support.storages import empty, opened
@@ -39,6 +39,31 @@ def test_kills_cost_no_trial(search, data, tmp_path, kind, kills, size):
         assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
         assert all(len(trial.intermediate_values) == 6 for trial in faults.finished(tuner))
         assert len(kept(tuner)) == 1, "one trial's weights and no backup are left"
+
+
+def test_a_kill_while_a_trial_is_laid_out_again_loses_nothing():
+    """It stays RUNNING until its retry is there, so that the next process runs it again."""
+
+    class Killed(BaseException):
+        pass
+
+    class Killing(optuna.storages.InMemoryStorage):
+        kills = 0
+
+        def create_new_trial(self, study_id, template_trial=None):
+            if self.kills:
+                self.kills -= 1
+                raise Killed
+            return super().create_new_trial(study_id, template_trial)
+
+    study = optuna.create_study(storage=Killing())
+    study.ask()
+    study._storage.kills = 1
+    with pytest.raises(Killed):
+        fail_and_retry(study, study.trials[0], DIED)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"]
+    fail_and_retry(study, study.trials[0], DIED)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
 
 
 def unbuilt_builder(trial):
