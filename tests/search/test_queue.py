@@ -87,15 +87,15 @@ def test_a_script_that_runs_again_enqueues_nothing_new(quick):
             raise RuntimeError("no such luck")
         return of_two_ranges(trial)
 
-    for states in (["WAITING", "WAITING"], ["COMPLETE", "FAIL", "COMPLETE", "WAITING"]):
+    for expected in (["WAITING", "WAITING"], ["COMPLETE", "FAIL", "COMPLETE", "WAITING"]):
         tuner = quick(build, n_trials=2)
         for _ in range(2):
             tuner.enqueue({"units": 4})
             tuner.enqueue({"units": 8})
-        assert [trial.state.name for trial in tuner.study.trials] == states
+        assert [trial.state.name for trial in tuner.study.trials] == expected
         run(tuner)
     tuner.enqueue(tuner.study.trials[0].params)
-    assert len(tuner.study.trials) == len(states)
+    assert len(tuner.study.trials) == len(expected)
 
 
 @pytest.mark.parametrize(
