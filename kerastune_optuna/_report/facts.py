@@ -87,9 +87,8 @@ class Facts:
         )
         self.direction = self.directions[self.place]
         self.metric = self.metrics[self.place]
-        # A WAITING trial is a slot that no worker has taken yet.
-        begun = [state for state in TrialState if state is not TrialState.WAITING]
-        self.trials = study.get_trials(deepcopy=False, states=begun)
+        trials = study.get_trials(deepcopy=False)
+        self.trials = [trial for trial in trials if TrialRecord(trial).has_begun]
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -82,7 +82,7 @@ class Lines(Progress):
 
     def _ended(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.state.is_finished()]
+        return [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
 
     def tell(self, line: str | None) -> None:
         """Write a line of information, if any."""

@@ -212,7 +212,7 @@ class Home:
         if trial is None:
             return self.best(None)
         trials = self.existing.get_trials(deepcopy=False)
-        begun = (one for one in trials if one.state is not TrialState.WAITING)
+        begun = (one for one in trials if TrialRecord(one).has_begun)
         return _found(trial, begun, "has not begun")
 
     def exclude(self, trial: int | FrozenTrial, why: str | None) -> None:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
 TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
+UNUSED = "laid out for a worker, and not begun"  # the stop_reason of a slot that a search left
 
 
 class _Attr(Generic[T]):
@@ -124,15 +125,20 @@ class TrialRecord:
         return self.of.state is TrialState.FAIL and self.cut_off is not None
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a worker has taken a trial; one that was laid out for none is no trial."""
+        return self.of.state is not TrialState.WAITING and self.cut_off != UNUSED
+
+    @property
     def ended_by_itself(self) -> bool:
         """Whether a finished trial was not cut off."""
         return self.of.state.is_finished() and not self.was_cut_off
 
     @property
     def has_no_result(self) -> bool:
-        """Whether a trial waits, or failed because of its configuration or the code."""
+        """Whether a trial has not begun, or failed because of its configuration or the code."""
         failed = self.of.state is TrialState.FAIL and not self.was_cut_off
-        return failed or self.of.state is TrialState.WAITING
+        return failed or not self.has_begun
 
     @property
     def breaks_constraint(self) -> bool:

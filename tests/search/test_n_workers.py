@@ -9,6 +9,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from kerastune_optuna._study import TrialRecord
 from tests.support.faults import meet
 from tests.support.models import PruneAt, build_model
 from tests.support.untrained import build, run, tuner_in
@@ -63,7 +64,7 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
         tuner.enqueue({"units": units})
     run(tuner, n_workers=2, callbacks=[make_slow])
     # A slot too many, which two processes laid out, waits for nobody.
-    trials = [one for one in tuner.study.trials if one.state is not TrialState.WAITING]
+    trials = [one for one in tuner.study.trials if TrialRecord(one).has_begun]
     assert len(trials) == 14
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
     came = {}
