@@ -19,7 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
@@ -275,7 +275,12 @@ def is_of_one_thread(storage: str | BaseStorage) -> bool:
 
 
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL, an Optuna storage or None."""
+    """Refuse anything but a URL, an Optuna storage or None; warn of what a search does not use."""
+    if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
+        _check.warn(
+            "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
+            "heartbeats of their own, and trials of dead ones are run again. Leave it out."
+        )
     if storage is None or isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
