@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial, Trial
 
 from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
@@ -324,8 +324,12 @@ class HyperParameters:
 
         The value is the only one of its distribution, so the sampler has no choice. If the study
         has other choices for the name, or the value has another type, it is used but not recorded.
+        A finished trial records that the builder has asked, as if it had suggested the value.
         """
         trial, names = self._trial, conditions.names(entry.name, entry.conditions)
+        if isinstance(trial, FrozenTrial):
+            asked = trial.distributions.keys() & set(names)
+            trial.distributions |= dict.fromkeys(asked, entry.distribution)
         if isinstance(trial, Trial) and not trial.params.keys() & set(names):
             with suppress(TypeError, ValueError):
                 only = ranges.only(value, entry.distribution)

@@ -31,7 +31,6 @@ class OwnPruning(PruningCallback):
     is_of_end = False  # whether the value is that of the final weights, not of the best epoch
     fits: Fits  # the callback that presents all fits to this callback as one
     _trained: keras.Model | None = None  # the trial's model
-    _is_other = False  # whether the model being trained lacks weights of the trial's model
     _returned: Mapping[str, Any] = MappingProxyType({})  # the metrics that fit returned, if any
     _given = 0  # the epochs= that was passed to the builder's fit
 
@@ -52,10 +51,15 @@ class OwnPruning(PruningCallback):
             raise TrainingOver
 
     def set_model(self, model: keras.Model) -> None:
-        """Note whether a fit trains all weights of the trial's model, the first one that is set."""
+        """Note the trial's model, which is the first one that is set."""
         super().set_model(model)
         self._trained = model if self._trained is None else self._trained
-        self._is_other = not _ids(self._trained) <= _ids(model)
+
+    @property
+    def _is_other(self) -> bool:
+        """Whether the model being trained lacks weights of the trial's model, which may be unbuilt."""
+        own = _ids(self._trained)
+        return self.model is not self._trained and not (own and own <= _ids(self.model))
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Note how many epochs the training may have in all, including those of further fits."""

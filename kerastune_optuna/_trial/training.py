@@ -25,7 +25,7 @@ from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
-from kerastune_optuna._trial.variables import check_are_there
+from kerastune_optuna._trial.variables import check_are_there, checksum
 
 
 class Training:
@@ -37,6 +37,8 @@ class Training:
         series: The trainings of the trial.
         archive: The archive of the trial's backups.
     """
+
+    left_untrained = False  # whether the builder's own fit left the model as it got it
 
     def __init__(
         self, trial: optuna.Trial, inputs: TrainingInputs, series: Series, archive: Archive
@@ -79,8 +81,10 @@ class Training:
         if not isinstance(own, OwnPruning):
             self.inputs.train(self._trial, model, self.callbacks)
             return
+        untrained = checksum(model)
         came = self.inputs.train(self._trial, model, self.callbacks, lambda: own.is_over)
         check_are_there(before, model)
+        self.left_untrained = checksum(model) == untrained
         if not own.is_over:
             own.take(came)
         own.fits.end()

@@ -15,6 +15,7 @@ from kerastune_optuna import (
     ArgumentTypeError,
     HyperParameters,
     OptunaTuner,
+    WeightsError,
     from_keras_tuner,
 )
 from tests.support.faults import ROOT, states
@@ -199,6 +200,20 @@ def test_what_a_builder_presets_leaves_the_sampler_no_choice(search, capsys):
     tuner = search(from_keras_tuner(build), n_trials=9, fit={"epochs": 1, "verbose": 2})
     assert len(tuner.study.trials) == 2
     assert "All 2 configurations were tried" in capsys.readouterr().out
+
+
+def test_a_builder_that_depends_on_chance_is_told_so(search):
+    """What the line gives as the reason is not that it no longer asks for its parameters."""
+    more = iter(range(9))
+
+    def build(hp):
+        with hp.conditional_scope("kind", hp.Choice("kind", ["a", "b"])):
+            units = hp.Int("units", 2, 4)
+        return Quick(units + next(more))
+
+    text = r"return its first model: The model .* Let build_model depend only on its trial"
+    with pytest.raises(WeightsError, match=text):
+        search(from_keras_tuner(build), n_trials=1, fit={"epochs": 1})
 
 
 def test_choices_that_a_builder_presets_may_change(search):
