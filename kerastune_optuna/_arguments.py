@@ -74,7 +74,7 @@ _METHODS = {
     "get_best_hyperparameters": "Use HyperParameters(trial) for each trial of tuner.top_trials(n).",
     "get_best_models": "Use tuner.best_models(n), with keep_best=n for more than 5.",
     "get_trial_dir": "Weights are in directory=, under study_name=: use tuner.best_model(trial=).",
-    "hypermodel": "Use tuner.build_model.",
+    "hypermodel": "Use tuner.build_model(hp), with hp = HyperParameters(tuner.best_trial).",
     "max_model_size": "Use tuner.max_params.",
     "oracle": "Use tuner.study and tuner.top_trials(n): the study has all trials.",
     "project_dir": "Use tuner.directory and tuner.study_name.",

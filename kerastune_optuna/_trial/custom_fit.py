@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 from numbers import Real
 from types import MappingProxyType
@@ -87,7 +88,7 @@ class OwnPruning(PruningCallback):
         """Use what the builder's fit returned as the value of the trial.
 
         Raises:
-            BuilderError: It is neither a number, nor a dict, nor a History.
+            BuilderError: It is neither a number, nor a list of them, nor a dict, nor a History.
             MetricNotFoundError: It does not contain the objective.
         """
         is_history = isinstance(came, keras.callbacks.History)
@@ -201,15 +202,17 @@ def _worth(came: Any, objective: Objective) -> float:
     """Return the objective's value from what a builder's fit returned.
 
     Raises:
-        BuilderError: It is neither a number nor a dict.
+        BuilderError: It is neither a number, nor a list of numbers, nor a dict.
         MetricNotFoundError: It does not contain the objective.
     """
     if isinstance(came, Real):
         return float(came)
+    if isinstance(came, list | tuple) and came and all(isinstance(one, Real) for one in came):
+        return statistics.fmean(came)  # as in KerasTuner
     if not isinstance(came, Mapping):
         raise BuilderError(
             f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
-            "Return what Model.fit returns, a number, or a dict of metrics."
+            "Return what Model.fit returns, a number, a list of numbers, or a dict of metrics."
         )
     if (name := objective.find(came)) is None:
         raise MetricNotFoundError(

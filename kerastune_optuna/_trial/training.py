@@ -51,6 +51,7 @@ class Training:
         shown = watched_alone(trial, recipe.objectives)
         self.pruning = pruning_kind(shown, recipe.objectives.watched.name)
         self.pruning.join(series)
+        self.pruning.set_params({"epochs": inputs.fit.epochs})  # a model's own fit may not call it
         limit, before = recipe.constraints.max_seconds, series.so_far.seconds
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)

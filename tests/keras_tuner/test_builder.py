@@ -69,6 +69,14 @@ def test_a_builder_is_searched_unchanged(search, data, build):
         assert accuracy == pytest.approx(tuner.best_value)
 
 
+def test_the_returned_builder_takes_hp(search):
+    """As `tuner.hypermodel.build(best_hps)` of TensorFlow's tutorial does."""
+    tuner = search(from_keras_tuner(BatchSize()), n_trials=1, fit={"epochs": 1})
+    hp = HyperParameters(tuner.best_trial)
+    assert tuner.build_model(hp).count_params() == tuner.best_model().count_params()
+    assert tuner.build_model(HyperParameters()).layers[0].units == 2
+
+
 @pytest.mark.slow
 def test_a_builder_of_keras_tuners_own_runs():
     """It gets each value that it asks for."""
@@ -310,7 +318,7 @@ def test_the_guides_calls_work(tmp_path):
         "data": DATA["validation_data"],
     }
     calls = [line for line in LINES if line not in ARGUMENTS]
-    assert len(calls) == 11
+    assert len(calls) == 12
     for line in calls:
         assert eval(line, names) is not None or line in ("tuner.summary(3)", "tuner.space()")
 

@@ -234,11 +234,11 @@ def test_fit_is_given_what_search_was_given(search):
 
 @pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
 def test_what_fit_returns_is_the_value(search):
-    """A number or a dict of metrics, as KerasTuner takes them for a result."""
-    coming = iter([0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}])
+    """A number, a list of them or a dict of metrics, as KerasTuner takes them for a result."""
+    coming = iter([0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.25, np.float32(0.5), 0]])
     build = own(lambda self, hp, model, *args, **kwargs: next(coming))
-    tuner = search(build, n_trials=4, train_repeats=True, keep_best=0)
-    assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75]
+    tuner = search(build, n_trials=5, train_repeats=True, keep_best=0)
+    assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.25]
 
 
 def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
@@ -308,6 +308,8 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
         (lambda history: history, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss"),
         (lambda history: None, BuilderError, "returned None (is its `return` missing?). Return"),
         (lambda history: "0.5", BuilderError, "returned '0.5'. Return what Model.fit returns"),
+        (lambda history: [], BuilderError, "returned []. Return what Model.fit returns"),
+        (lambda history: [0.5, "0.5"], BuilderError, "returned [0.5, '0.5']. Return"),
     ],
 )
 def test_what_is_no_result_is_an_error(search, returns, kind, text):
