@@ -58,7 +58,7 @@ class OwnPruning(PruningCallback):
 
     @property
     def _is_other(self) -> bool:
-        """Whether the model being trained lacks weights of the trial's model, which may be unbuilt."""
+        """Whether the model being trained lacks weights of the trial's model, or that has none."""
         own = _ids(self._trained)
         return self.model is not self._trained and not (own and own <= _ids(self.model))
 

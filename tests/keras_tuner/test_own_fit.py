@@ -318,6 +318,7 @@ def test_what_is_no_result_is_an_error(search, returns, kind, text):
     with pytest.raises(kind, match=re.escape(text)):
         search(build, "my_score", direction="maximize", n_trials=1)
 
+
 def folds(self, hp, model, x, y, epochs, **kwargs):
     """Train a clone on each half, as cross-validation in a fit does."""
     scores = []
