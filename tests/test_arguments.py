@@ -45,6 +45,8 @@ STOPPING = keras.callbacks.EarlyStopping
 BACKUP = keras.callbacks.BackupAndRestore("backups")
 UNCOPIED = keras.callbacks.LambdaCallback(holds=threading.Lock())
 DENSE = keras.layers.Dense(1)
+# A stand-in for a model of that package, which cannot be installed beside some versions of Keras.
+OF_KERAS_2 = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
 
 
 def beside(*others):
@@ -212,10 +214,13 @@ PRUNING = [
 FIRST_TRIAL = [
     ({"build": lambda trial: trial.Int("n", 2, 8)}, BUILD, "Pass from_keras_tuner(build_model),"),
     ({"build": lambda trial: None}, BUILD, "returned None (is its `return model` missing?)."),
+    ({"build": lambda trial: OF_KERAS_2}, BUILD, "a Sequential of tf_keras, which is Keras 2."),
+    ({"build": lambda trial: (OF_KERAS_2, {})}, BUILD, "of tf_keras, which is Keras 2. Build it"),
     ({"build": lambda trial: DENSE}, BUILD, "returned Dense. Return a compiled keras.Model"),
     ({"build": lambda trial: keras.Sequential([DENSE])}, BUILD, "Call model.compile(optimizer="),
     ({"build": beside({}, {})}, BUILD, "returned Sequential and dict and dict. Return a"),
     ({"build": beside(32)}, BUILD, "returned Sequential and int. Return a compiled"),
+    ({"build": lambda trial: ()}, BUILD, "build_model returned tuple. Return a compiled"),
     ({"build": beside({"x": X})}, TYPE, "the same for all trials. Pass x= to search();"),
     ({"build": beside({"verbose": 1})}, TYPE, "Pass verbose= to search();"),
     ({"build": beside({"batchsize": 4})}, TYPE, "Did you mean 'batch_size'?"),
