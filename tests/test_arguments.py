@@ -220,7 +220,6 @@ FIRST_TRIAL = [
     ({"build": lambda trial: keras.Sequential([DENSE])}, BUILD, "Call model.compile(optimizer="),
     ({"build": beside({}, {})}, BUILD, "returned Sequential and dict and dict. Return a"),
     ({"build": beside(32)}, BUILD, "returned Sequential and int. Return a compiled"),
-    ({"build": lambda trial: ()}, BUILD, "build_model returned tuple. Return a compiled"),
     ({"build": beside({"x": X})}, TYPE, "the same for all trials. Pass x= to search();"),
     ({"build": beside({"verbose": 1})}, TYPE, "Pass verbose= to search();"),
     ({"build": beside({"batchsize": 4})}, TYPE, "Did you mean 'batch_size'?"),
