@@ -352,8 +352,12 @@ def begin_at(model: keras.Model, epoch: int | None) -> None:
 
 
 def optimizer_of(model: keras.Model) -> Any:
-    """Return the optimizer that a model was compiled with; None if it was not compiled."""
-    return getattr(model, "optimizer", None)
+    """Return the optimizer that a model was compiled with; None if there is none of Keras's.
+
+    A model with steps of its own may keep several in a dict or list under that name.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    return optimizer if isinstance(optimizer, keras.optimizers.Optimizer) else None
 
 
 def compiled_parts(model: keras.Model) -> list[Any]:

@@ -522,16 +522,17 @@ class OptunaTuner:
         """Rebuild the models of the best `n` trials, the best first.
 
         Args:
-            n: Number of models, at most `keep_best`, by default 5, and at most the number of
-                COMPLETE trials.
+            n: Number of models. If fewer are kept, which is at most `keep_best`, by default 5, a
+                printed line says which.
 
         Returns:
             The models, compiled, each with the weights of its best epoch.
 
         Raises:
-            ArgumentError: `n` is larger than `keep_best`.
-            NoTrialsError: Fewer than `n` trials are COMPLETE.
-            WeightsError: Weights are not kept, or no longer fit the model that build_model returns.
+            ArgumentError: `keep_best` is 0.
+            NoTrialsError: No trial is COMPLETE.
+            WeightsError: The weights of the best trial are not kept, or weights no longer fit the
+                model that build_model returns.
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
 

@@ -45,6 +45,8 @@ STOPPING = keras.callbacks.EarlyStopping
 BACKUP = keras.callbacks.BackupAndRestore("backups")
 UNCOPIED = keras.callbacks.LambdaCallback(holds=threading.Lock())
 DENSE = keras.layers.Dense(1)
+# A stand-in for a model of that package, which cannot be installed beside some versions of Keras.
+OF_KERAS_2 = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
 
 
 def beside(*others):
@@ -212,6 +214,8 @@ PRUNING = [
 FIRST_TRIAL = [
     ({"build": lambda trial: trial.Int("n", 2, 8)}, BUILD, "Pass from_keras_tuner(build_model),"),
     ({"build": lambda trial: None}, BUILD, "returned None (is its `return model` missing?)."),
+    ({"build": lambda trial: OF_KERAS_2}, BUILD, "a Sequential of tf_keras, which is Keras 2."),
+    ({"build": lambda trial: (OF_KERAS_2, {})}, BUILD, "of tf_keras, which is Keras 2. Build it"),
     ({"build": lambda trial: DENSE}, BUILD, "returned Dense. Return a compiled keras.Model"),
     ({"build": lambda trial: keras.Sequential([DENSE])}, BUILD, "Call model.compile(optimizer="),
     ({"build": beside({}, {})}, BUILD, "returned Sequential and dict and dict. Return a"),

@@ -74,7 +74,7 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:
-        home.ranked(1)  # raises NoTrialsError, which says that no trial is COMPLETE
+        home.top(1)  # raises NoTrialsError, which says that no trial is COMPLETE
     if len(chosen) < top:
         raise NoTrialsError(
             f"Study {home.name!r} has {_check.count(len(chosen), 'COMPLETE configuration')}, "

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
+from kerastune_optuna import _check
 from kerastune_optuna._report import params_line, printable, short
 from kerastune_optuna._rerun.executions import Key, executions
 from kerastune_optuna._study import Objective
@@ -40,6 +41,11 @@ class Confirmed:
     values: Sequence[float]
     failed: int = 0
     missing: int = 0
+
+    def __repr__(self) -> str:
+        """Return one line, without all that the trial has on record."""
+        mean = f"mean {short(self.mean)} of {_check.count(len(self.values), 'execution')}"
+        return f"<trial {self.number}: {mean}, {params_line(self.params)}>"
 
     @property
     def number(self) -> int:

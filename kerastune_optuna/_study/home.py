@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import (
     ArgumentError,
     NoTrialsError,
@@ -165,24 +165,6 @@ class Home:
                 "the study that has the name now, or pass another study_name."
             ) from error
 
-    def ranked(self, n: int) -> list[FrozenTrial]:
-        """Return the best `n` trials.
-
-        Raises:
-            ArgumentError: There are several objectives.
-            NoTrialsError: There are fewer trials.
-        """
-        self._check_single()
-        best = ranking.best(self.existing, self.objectives.watched, n)
-        if len(best) < n:
-            there = _check.count(len(best), "COMPLETE trial")
-            others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
-            first = "Call search() first, with the directory or storage of the study you mean."
-            raise NoTrialsError(
-                f"Study {self.name!r} has {there}, fewer than {n}. {others or first}"
-            )
-        return best
-
     def top(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, or as many as there are.
 
@@ -190,8 +172,12 @@ class Home:
             ArgumentError: There are several objectives.
             NoTrialsError: There is no COMPLETE trial.
         """
-        self.ranked(1)
-        return ranking.best(self.existing, self.objectives.watched, n)
+        self._check_single()
+        if best := ranking.best(self.existing, self.objectives.watched, n):
+            return best
+        others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
+        first = "Call search() first, with the directory or storage of the study you mean."
+        raise NoTrialsError(f"Study {self.name!r} has 0 COMPLETE trials. {others or first}")
 
     def best(self, trial: int | FrozenTrial | None) -> FrozenTrial:
         """Return a COMPLETE trial, which may be given by its number, or the best one for None.
@@ -201,7 +187,7 @@ class Home:
             NoTrialsError: There is no such trial.
         """
         if trial is None:
-            return self.ranked(1)[0]
+            return self.top(1)[0]
         trials = self.existing.get_trials(deepcopy=False)
         out = [one.number for one in trials if TrialRecord(one).excluded is not None]
         told = f"is not a COMPLETE trial{f' (excluded: {out})' * bool(out)}"

@@ -81,6 +81,7 @@ class PruningCallback(KerasPruningCallback):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
         self.trial, self.interval = trial, interval
+        self.params: Mapping[str, Any] = {}  # a model's own fit may not call set_params()
         self.objective = Objective.of(trial, monitor, direction)
         self._series = Series(self.objective)
         self.on_train_begin()
@@ -119,7 +120,7 @@ class PruningCallback(KerasPruningCallback):
 
     def is_last(self, epoch: int) -> bool:
         """Whether training ends after this epoch anyway."""
-        return self._is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+        return self._is_stopped or epoch + 1 >= self.params.get("epochs", math.inf)
 
     @property
     def _is_stopped(self) -> bool:

@@ -307,6 +307,12 @@ def _as_pair(made: Any) -> tuple[keras.Model, Mapping[str, Any]]:
     parts = made if isinstance(made, tuple) else (made, {})
     if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):
         return parts
+    every = [kind for one in parts for kind in type(one).__mro__]
+    if any(kind.__module__.startswith("tf_keras.") for kind in every):
+        raise BuilderError(
+            f"build_model returned a {every[0].__name__} of tf_keras, which is Keras 2. Build it "
+            "with Keras 3: `import keras`, without the variable TF_USE_LEGACY_KERAS."
+        )
     kinds = " and ".join(type(one).__name__ for one in (parts if parts is made else (made,)))
     came = "None (is its `return model` missing?)" if made is None else kinds
     raise BuilderError(

@@ -42,6 +42,11 @@ from kerastune_optuna._trial.training import Training, make_ready
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.variables import lacks_variables
 
+_UNTRAINED = (
+    "The builder's fit did not train the model that it got, so best_model() will have none to "
+    "return. Train that model too, say on all rows in the end, or pass cv= to search()."
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -287,6 +292,9 @@ class TrialRun:
             return Outcome(training.state, error=error)
         error = self._archive.error or error
         if enters_best(trial, series.means, recipe):
+            if training.left_untrained:
+                _check.warn(_UNTRAINED)
+                return Outcome(TrialState.COMPLETE, series.means, error)
             series.restore(model)
             builds = None if self._came_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error

@@ -25,7 +25,7 @@ from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
-from kerastune_optuna._trial.variables import check_are_there
+from kerastune_optuna._trial.variables import check_are_there, checksum
 
 
 class Training:
@@ -38,6 +38,8 @@ class Training:
         archive: The archive of the trial's backups.
     """
 
+    left_untrained = False  # whether the builder's own fit left the model as it got it
+
     def __init__(
         self, trial: optuna.Trial, inputs: TrainingInputs, series: Series, archive: Archive
     ) -> None:
@@ -49,6 +51,7 @@ class Training:
         shown = watched_alone(trial, recipe.objectives)
         self.pruning = pruning_kind(shown, recipe.objectives.watched.name)
         self.pruning.join(series)
+        self.pruning.set_params({"epochs": inputs.fit.epochs})  # a model's own fit may not call it
         limit, before = recipe.constraints.max_seconds, series.so_far.seconds
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)
@@ -79,8 +82,10 @@ class Training:
         if not isinstance(own, OwnPruning):
             self.inputs.train(self._trial, model, self.callbacks)
             return
+        untrained = checksum(model)
         came = self.inputs.train(self._trial, model, self.callbacks, lambda: own.is_over)
         check_are_there(before, model)
+        self.left_untrained = checksum(model) == untrained
         if not own.is_over:
             own.take(came)
         own.fits.end()

@@ -127,6 +127,6 @@ def _fetch(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
 
 def _missing(trial: FrozenTrial, store: str) -> str:
     """Return the error message for a trial that has no weights in a store."""
-    kept = "keep_best= sets how many trials keep their weights; directory= and "
-    kept += "artifact_store= must be those of the search."
+    kept = "keep_best= sets how many trials keep their weights; directory= and artifact_store= "
+    kept += "must be those of the search; a builder's own fit must train the model that it gets."
     return f"{store} has no weights of trial {trial.number}. {kept}"

@@ -271,7 +271,11 @@ def test_a_model_that_is_not_compiled_is_refused(search):
     def own(trial):
         return keras.Sequential([keras.Input((4,)), layers.Dense(trial.suggest_int("n", 1, 9))])
 
-    own.fit = lambda trial, model, **_: float(model.count_params())
+    def fit(trial, model, **_):
+        model.layers[0].bias.assign_add(np.ones(trial.params["n"]))
+        return float(model.count_params())
+
+    own.fit = fit
     options = {"direction": "maximize", "n_trials": 2, "keep_best": 2}
     tuner = search(own, "score", **options)
     with pytest.raises(BuilderError, match="not compiled, so that nothing says"):

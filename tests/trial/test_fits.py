@@ -471,9 +471,18 @@ def test_another_model_may_be_trained_before_without_the_objective(search):
     assert sorted(trial.intermediate_values) == [2, 3]
 
 
-def test_another_model_with_the_objective_is_an_error(search):
+class Unbuilt(MadeUp):
+    """Return models that have no weights before their training."""
+
+    def model(self, trial):
+        """Return a model without an input."""
+        return keras.Sequential([keras.layers.Dense(trial.suggest_int("units", 2, 8))])
+
+
+@pytest.mark.parametrize("kind", [MadeUp, Unbuilt])
+def test_another_model_with_the_objective_is_an_error(search, kind):
     """Its value would count, and best_model() could not have its weights."""
-    build = training(lambda model, **given: Falling().fit(**given))
+    build = training(lambda model, **given: Falling().fit(**given), kind)
     with pytest.raises(BuilderError, match="another model than its trial's") as got:
         search(build, "val_loss", n_trials=1)
     assert len(str(got.value).splitlines()) == 1

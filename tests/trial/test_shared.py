@@ -10,6 +10,8 @@ from kerastune_optuna import BuilderError
 from kerastune_optuna._source import values
 from kerastune_optuna._trial.shared import there_before
 from tests.support import falling
+from tests.support.faults import states
+from tests.support.untrained import Untrained, run
 
 
 def base_model():
@@ -74,6 +76,24 @@ def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
     load = functools.lru_cache(base_model)
     with pytest.raises(BuilderError, match="Load the base inside of build_model"):
         search(lambda trial: falling.Falling(load()), "val_loss")
+
+
+@pytest.mark.parametrize(
+    "of",
+    [lambda: {"of": keras.optimizers.SGD()}, lambda: [keras.optimizers.SGD()], lambda: "sgd"],
+    ids=["dict", "list", "name"],
+)
+def test_an_optimizer_may_be_no_object_of_keras(quick, of):
+    """As in models with steps of their own: a GAN's `optimizer` may be a dict of two."""
+
+    def build(trial):
+        model = Untrained(trial.suggest_int("units", 1, 9), [{"val_mae": 0.5}])
+        model.optimizer = of()
+        return model
+
+    tuner = run(quick(build, n_trials=2, keep_best=2, backup_every=0), epochs=1)
+    assert states(tuner) == ["COMPLETE", "COMPLETE"]
+    assert tuner.best_model().count_params() == 3 * tuner.best_params["units"] + 1
 
 
 def test_an_optimizer_that_trials_share_is_refused_in_the_second(search):
