@@ -15,13 +15,9 @@ import keras
 # TFSMLayer, TorchModuleWrapper, JaxLayer and FlaxLayer, which run other code, are defined
 # elsewhere. None of these classes but Lambda calls a function that a config contains as code, and
 # none but those with a vocabulary opens a file that a config names.
-_PLACES = tuple(
-    f"keras.src.{name}."
-    for name in (
-        "applications constraints dtype_policies initializers layers losses metrics models ops "
-        "optimizers random regularizers"
-    ).split()
-)
+_OWN = "applications constraints dtype_policies initializers layers losses metrics models ops "
+_OWN += "optimizers quantizers random regularizers"
+_PLACES = tuple(f"keras.src.{name}." for name in _OWN.split())
 _VALUES = ("__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__")
 _LOOKUPS = ("deserialize", "get", "serialize")  # functions that make objects of what they get
 
@@ -36,9 +32,8 @@ def check_config(config: Any) -> None:
     """
     if isinstance(config, dict):
         if "class_name" in config and not _is_of_keras(config):
-            told = f"{config.get('module')}.{config['class_name']}"
-            told += f" {config.get('config')}" if config["class_name"] == "function" else ""
-            raise ValueError(f"its config names {told}")
+            of = "config" if config["class_name"] == "function" else "class_name"
+            raise ValueError(f"its config names {config.get(of)!r} of {config.get('module')!r}")
         if not isinstance(config.get("vocabulary"), list | None):
             raise ValueError(f"its config names the file {config['vocabulary']!r}")
         for part in config.values():
@@ -89,9 +84,9 @@ def _check_part(part: h5py.HLObject) -> None:
     """Reject a group with links, and an array that is stored elsewhere or compressed."""
     if isinstance(part, h5py.Dataset):
         if part.external or part.is_virtual or part.chunks:
-            raise ValueError(f"{part.name} is not stored as one piece in the file")
+            raise ValueError(f"{part.name!r} is not stored as one piece in the file")
     elif any(part.get(name, getclass=True, getlink=True) is not h5py.HardLink for name in part):
-        raise ValueError(f"{part.name} has a link to somewhere else")
+        raise ValueError(f"{part.name!r} has a link to somewhere else")
 
 
 def _arrays_of(part: h5py.HLObject) -> list[Any]:
@@ -100,5 +95,5 @@ def _arrays_of(part: h5py.HLObject) -> list[Any]:
     held += [part] if isinstance(part, h5py.Dataset) else []
     # A text has a length of its own, and many elements may refer to one.
     if any(one.dtype.hasobject and one.shape != () for one in held):
-        raise ValueError(f"{part.name} refers to other places in the file")
+        raise ValueError(f"{part.name!r} refers to other places in the file")
     return held
