@@ -1,6 +1,7 @@
 """Weights files that somebody else made do nothing but fill a model."""
 
 import json
+import pickle
 import re
 import shutil
 import sqlite3
@@ -18,7 +19,7 @@ import tensorflow as tf
 from kerastune_optuna import TunerError, WeightsError, open_study
 from kerastune_optuna._storage import digest
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture
+from kerastune_optuna._trial import architecture, state
 from kerastune_optuna._trial.untrusted import _PLACES, check_config
 from tests.support.models import in_classes
 from tests.support.untrained import tuner_in
@@ -348,6 +349,23 @@ def test_nothing_but_arrays_of_the_file_is_read(forge, edit):
     for tuner in (opened, tuner_in(opened.directory, build, "val_loss")):
         with pytest.raises(WeightsError, match="not as a search saves them, so nothing of them"):
             tuner.best_model()
+
+
+class Pickled:
+    """Say when it is unpickled."""
+
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_backup_is_unpickled(tmp_path, zipped):
+    """A backup holds arrays of numbers alone."""
+    path = tmp_path / "backup"
+    with open(path, "wb") as file:
+        np.savez(file, np.array(Pickled())) if zipped else pickle.dump(Pickled(), file)
+    with pytest.raises(ValueError, match="allow_pickle="):
+        state.read(path)
 
 
 def test_groups_that_contain_each_other_end(forge):
