@@ -18,7 +18,8 @@ def test_the_tests_that_ci_names_are_there():
     """A test that is renamed is renamed in .ci/run too, and where it shows what is secure."""
     named = re.findall(r"^    (tests/\S+)$", RUN.read_text(), re.MULTILINE)
     shown = re.findall(r"`(tests/[^`]+)`", SECURITY.read_text())
-    assert named and shown
+    assert named
+    assert shown
     for name in named + shown:
         file, _, test = name.partition("::")
         assert (ROOT / file).exists(), name
