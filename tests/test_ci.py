@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / ".ci" / "run"
+SECURITY = ROOT / ".github" / "SECURITY.md"
 
 
 def canonical(name):
@@ -22,10 +23,12 @@ def canonical(name):
 
 @pytest.mark.skipif(not RUN.exists(), reason="only a checkout has .ci/run")
 def test_the_tests_that_ci_names_are_there():
-    """A test that is renamed or moved is renamed in .ci/run too, which would fail at its end."""
+    """A test that is renamed is renamed in .ci/run too, and where it shows what is secure."""
     named = re.findall(r"^    (tests/\S+)$", RUN.read_text(), re.MULTILINE)
+    shown = re.findall(r"`(tests/[^`]+)`", SECURITY.read_text())
     assert named
-    for name in named:
+    assert shown
+    for name in named + shown:
         file, _, test = name.partition("::")
         assert (ROOT / file).exists(), name
         assert not test or f"def {test}(" in (ROOT / file).read_text(), name

@@ -13,7 +13,7 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import Home, TrialRecord
-from kerastune_optuna._trial import architecture, failure, files, state
+from kerastune_optuna._trial import architecture, failure, files, state, untrusted
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
 
 
@@ -62,7 +62,7 @@ def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:
         try:
             model = architecture.built_from(path)
         except Exception as error:  # the config may name what only the user's code registers
-            raise WeightsError(f"{_own_code(trial)} ({type(error).__name__}: {error})") from error
+            raise WeightsError(f"{_own_code(trial)} ({error!r:.200})") from error
     if model is None:
         raise WeightsError(_own_code(trial))
     return model
@@ -123,6 +123,13 @@ def _fetch(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
         raise WeightsError(
             f"The weights of trial {trial.number} are damaged: their checksum has changed."
         )
+    try:
+        untrusted.check_file(path)
+    except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
+        raise WeightsError(
+            f"The weights of trial {trial.number} are not as a search saves them, so nothing of "
+            f"them is read ({error!r:.200})."
+        ) from error
 
 
 def _missing(trial: FrozenTrial, store: str) -> str:
