@@ -129,7 +129,7 @@ def test_a_frozen_base_serves_all_trials(search, data, comes_again):
     """Each best model comes to its value, and a trial is trained again to the digit."""
     base = frozen(base_model())
     tuner = search(closing(base), keep_best=3, n_trials=3, train_repeats=True)
-    values = [trial.value for trial in tuner._home.ranked(3)]
+    values = [trial.value for trial in tuner._home.top(3)]
     assert [one.evaluate(*data[2], verbose=0)[1] for one in tuner.best_models(3)] == values
     assert comes_again(tuner, 2)
 
