@@ -191,7 +191,8 @@ def test_an_interrupted_search_is_resumed(search, make_tuner, tmp_path, n_worker
     assert alive == []
     tuner = make_tuner(n_trials=4)
     assert "RUNNING" not in states(tuner)
-    assert {trial.user_attrs["stop_reason"] for trial in failed(tuner)} == {INTERRUPTED}
+    stopped = failed(tuner)
+    assert {trial.user_attrs["stop_reason"] for trial in stopped} == {INTERRUPTED}
     search(tuner=tuner, fit={"epochs": 4})
     assert len(finished(tuner)) == 4
     again = [trial.params for trial in finished(tuner) if TrialRecord(trial).retry_of is not None]
