@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import FatalError, NoTrialsError, TooManyFailuresError, WorkerError
 from kerastune_optuna._search import stopping
-from tests.support.faults import WATCHDOG, Clock, states
+from tests.support.faults import WATCHDOG, Clock, failed
 from tests.support.hosts import FORK, needs_posix
 from tests.support.models import PruneAt, build_eager, kept
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
@@ -167,7 +167,7 @@ def test_failures_of_trials_that_were_laid_out_count(tmp_path, options):
     tuner = quick(tmp_path, build, max_failed_trials=2, **options)
     with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
         run(tuner)
-    assert states(tuner).count("FAIL") == 2
+    assert len(failed(tuner)) == 2
 
 
 def misshaping(trial):

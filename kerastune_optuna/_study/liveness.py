@@ -100,7 +100,8 @@ def check_signature(storage: BaseStorage, trial_id: int) -> None:
         UpdateFinishedTrialError: The trial is another's.
     """
     stored, own = storage.get_trial(trial_id), _signatures_of(storage, trial_id)
-    if stored.state is TrialState.WAITING or TrialRecord(stored).worker not in {None, *own}:
+    is_anothers = signed_by(stored) is not None and TrialRecord(stored).worker not in own
+    if is_anothers or stored.state is TrialState.WAITING:
         _forget(own)
         raise UpdateFinishedTrialError(_ANOTHERS)
 

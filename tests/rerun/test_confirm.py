@@ -20,6 +20,7 @@ from kerastune_optuna import (
     WeightsError,
 )
 from kerastune_optuna._study.finding import load
+from kerastune_optuna._study.liveness import worker_of
 from kerastune_optuna._trial import files
 from tests.support import falling, forks
 from tests.support.falling import loss_of
@@ -159,7 +160,7 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
     found = tuner.confirm(2, 4, *DATA, verbose=0, n_workers=2)
     assert set(completed(tuner).values()) == {1}
     assert [len(row.values) for row in found.ranking] == [4, 4]
-    assert len({one.user_attrs["worker"] for one in executions(tuner)}) == 2
+    assert len({worker_of(one) for one in executions(tuner)}) == 2
 
 
 KILLED = """

@@ -4,7 +4,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError
 from kerastune_optuna._study import parts_of
-from tests.support.faults import states
+from tests.support.faults import failed
 from tests.support.untrained import Untrained, X, has_best_weights, run, tuner_in
 
 FLAT = [{"val_mae": 0.5}]
@@ -60,7 +60,7 @@ def test_a_parameter_that_changed_ends_the_search_at_once(quick, before, after, 
     assert "study_name=" in str(caught.value)
     assert "overwrite=True" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-    assert states(tuner).count("FAIL") == 1
+    assert len(failed(tuner)) == 1
 
 
 def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(quick):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError
 from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._study.liveness import worker_of
 from kerastune_optuna._study.objectives import parse_objectives
 from tests.search.test_stopping import that_learns_nothing
 from tests.support.faults import finished, meet, states
@@ -100,7 +101,7 @@ def test_two_workers_on_postgresql_find_the_front(tmp_path):
         run(tuner, n_workers=2)
         assert [trial.number for trial in tuner.best_trials] == front_of(tuner)
         assert len(finished(tuner)) == 16
-        assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == 2
+        assert len({worker_of(trial) for trial in tuner.study.trials}) == 2
         check_pruned(tuner.study.trials)
         assert len(kept(tuner)) == len(tuner.best_trials)
         tuner.study._storage.remove_session()

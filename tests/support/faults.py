@@ -52,6 +52,12 @@ def finished(tuner):
     return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
+def failed(tuner):
+    """Return the trials that failed, without what was laid out for a worker that never came."""
+    trials = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    return [trial for trial in trials if TrialRecord(trial).has_begun]
+
+
 def states(tuner):
     return [trial.state.name for trial in tuner.study.trials]
 

@@ -10,7 +10,7 @@ from kerastune_optuna import TooManyFailuresError, TunerError
 from kerastune_optuna._search import StopConditions
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.failure import sameness, told
-from tests.support.faults import states
+from tests.support import faults
 from tests.support.models import build_model
 from tests.support.untrained import build, run
 
@@ -110,7 +110,7 @@ def test_what_no_trial_survives_ends_the_search(search, make_tuner, build, y, te
         search(build, fit={"x": X, "y": y, "validation_data": (X, Y)})
     assert text in str(got.value)
     assert len(str(got.value).splitlines()) == 1
-    assert states(make_tuner(build)).count("FAIL") <= 2
+    assert len(faults.failed(make_tuner(build))) <= 2
 
 
 def failed(study):
