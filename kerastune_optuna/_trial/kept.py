@@ -82,7 +82,8 @@ def enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) ->
 
     def outrank(others: Iterable[FrozenTrial]) -> bool:
         if objectives.are_several:
-            return ranking.are_dominated(values, others, objectives.directions)
+            known = _optuna.as_known(trial)
+            return ranking.are_dominated(values, known, others, objectives.directions)
         # As in ranking.best(), of equal trials the one with the lower number ranks first.
         costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
         return sum(cost < own for cost in costs) >= count
