@@ -179,7 +179,6 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     Raises:
         TunerError: The model cannot be rebuilt.
     """
-    recipe.rebuilt.append(trial.number)
     storage = _optuna.storage_of(trial.study)
     # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
     stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
@@ -195,7 +194,8 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     except TunerError:
         raise
     except Exception:  # the builder may fail for this trial only, or two models exceed the memory
-        return
+        return  # the next model that is kept may be rebuilt
+    recipe.rebuilt.append(trial.number)
 
 
 def rebuild(
