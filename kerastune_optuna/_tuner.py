@@ -231,10 +231,10 @@ class OptunaTuner:
         Tasks of an executor do not wait, so that their machines become free.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it.
-                If such a function returns a generator (with `steps_per_epoch=`), it is called for
-                each trial. A function that takes the trial may suggest parameters and return
-                (x, y); it is called for each trial, before build_model.
+            x: Training data as Model.fit takes it, or a function without arguments that returns it
+                or (x, y). If such a function returns a generator (with `steps_per_epoch=`), it is
+                called for each trial. A function that takes the trial may suggest parameters; it is
+                called for each trial, before build_model.
             y: Targets, unless `x` contains them; or a function as for `x`.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function as for `x`.

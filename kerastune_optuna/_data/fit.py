@@ -96,12 +96,18 @@ class FitArguments:
         Raises:
             ArgumentError: The data cannot be trained on.
         """
+        x, y = open_data("x", self.x), open_data("y", self.y)
+        others = {name: open_parcel(value) for name, value in self.others.items()}
+        # Of arrays, a function returns its targets too, as datasets hold theirs.
+        if is_loader(self.x) and y is None and not self.is_free and _is_pair(x):
+            x, y, *weights = x
+            others |= {"sample_weight": one for one in weights}
         opened = replace(
             self,
-            x=open_data("x", self.x),
-            y=open_data("y", self.y),
+            x=x,
+            y=y,
             validation_data=open_data("validation_data", self.validation_data),
-            others={name: open_parcel(value) for name, value in self.others.items()},
+            others=others,
         )
         return replace(opened.checked(), pipelines=opened._pipelines())
 
@@ -223,6 +229,11 @@ class FitArguments:
     def has_validation(self) -> bool:
         """Whether the epoch logs will contain validation metrics."""
         return self.validation_data is not None or bool(self.validation_split or self.folds)
+
+
+def _is_pair(loaded: Any) -> bool:
+    """Whether what a function loaded is (x, y) or (x, y, sample_weight)."""
+    return isinstance(loaded, tuple) and len(loaded) in (2, 3)
 
 
 def check_fit_arguments(
