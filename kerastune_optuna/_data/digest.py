@@ -32,7 +32,7 @@ def digest(*parts: Any) -> str:
 
 
 def _pieces(leaf: Any, seen: set[int]) -> Iterator[_Piece]:
-    """Yield bytes that differ if the parts differ; those of a function, which may hold itself, once.
+    """Yield bytes that differ if the parts differ; of a function, which may hold itself, once.
 
     Args:
         leaf: One of the parts, or what it holds.

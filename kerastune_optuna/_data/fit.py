@@ -22,9 +22,9 @@ from kerastune_optuna._data.checks import (
     may_end,
     open_data,
     open_parcel,
+    parts_of,
     shape_of_a_batch,
     takes_trial,
-    targets_of,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._data.specs import specify, specify_read
@@ -66,10 +66,16 @@ class FitArguments:
         return {name: getattr(self, name) for name in _DATA}
 
     @property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs as far as they are known, by the argument that contains them."""
+        x = self.x if isinstance(self.x, Mapping) else parts_of(self.x)[0]
+        return {"x": x, "validation_data": parts_of(self.validation_data)[0]}
+
+    @property
     def targets(self) -> dict[str, Any]:
         """The targets as far as they are known, by the argument that contains them."""
-        x = None if isinstance(self.x, list | tuple) else targets_of(self.x)  # several inputs
-        return {"x": x, "y": self.y, "validation_data": targets_of(self.validation_data)}
+        x = None if isinstance(self.x, list | tuple) else parts_of(self.x)[1]  # several inputs
+        return {"x": x, "y": self.y, "validation_data": parts_of(self.validation_data)[1]}
 
     @property
     def functions(self) -> dict[str, Callable[[Any], Any]]:
@@ -100,8 +106,8 @@ class FitArguments:
         others = {name: open_parcel(value) for name, value in self.others.items()}
         # Of arrays, a function returns its targets too, as datasets hold theirs.
         if is_loader(self.x) and y is None and not self.is_free and _is_pair(x):
-            x, y, *weights = x
-            others |= {"sample_weight": one for one in weights}
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
+            others |= {} if weights is None else {"sample_weight": weights}
         opened = replace(
             self,
             x=x,

@@ -36,8 +36,9 @@ def test_a_wrong_prior_is_left():
 @pytest.mark.parametrize(("value", "near"), [(1e9, 1999), (0.0, 1), (-1e9, 1), (700, 701)])
 def test_the_nearest_value_counts_where_a_range_allows_no_other(value, near):
     """A sampler does not know all ranges beforehand, and some depend on another parameter."""
+    sampler = GaussianProcessSampler(seed=0, priors={"kernel": value})
+    study = optuna.create_study(sampler=sampler)
     with pytest.warns(UserWarning, match=f"has {value} for 'kernel', which IntDist.* The nearest"):
-        study = optuna.create_study(sampler=GaussianProcessSampler(seed=0, priors={"kernel": value}))
         study.optimize(lambda trial: trial.suggest_int("kernel", 1, 1999, step=2), n_trials=4)
     assert study.trials[0].params["kernel"] == near
 
