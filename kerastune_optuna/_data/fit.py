@@ -124,6 +124,12 @@ class FitArguments:
         fit = replace(self, others=others, **ours)
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
+    def completed(self, others: Mapping[str, Any]) -> FitArguments:
+        """Return a copy with arguments that were not passed, except batch sizes of batches."""
+        own = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
+        fitting = {name: value for name, value in others.items() if name not in own}
+        return replace(self, others={**fitting, **self.others})
+
     def of_training(self, seed: int) -> FitArguments:
         """Return a copy for one training, with pipelines whose shuffles start from its seed.
 
