@@ -125,9 +125,9 @@ class FitArguments:
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
     def completed(self, others: Mapping[str, Any]) -> FitArguments:
-        """Return a copy with arguments that were not passed, except batch sizes of batches."""
-        own = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
-        fitting = {name: value for name, value in others.items() if name not in own}
+        """Return a copy with others that were not passed, except sizes of what has batches."""
+        sized = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
+        fitting = {name: value for name, value in others.items() if name not in _OURS | sized}
         return replace(self, others={**fitting, **self.others})
 
     def of_training(self, seed: int) -> FitArguments:

@@ -60,7 +60,7 @@ def arguments(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> dict[str,
     card = read(study, trial) or {}
     if _DIGESTS not in card:  # a card of an earlier version cannot tell
         return {}
-    left_out = {*card[_DIGESTS], *_UNCOMPARED, "callbacks", "epochs"}
+    left_out = {*card[_DIGESTS], *_UNCOMPARED}
     told = card["arguments"].items()
     return {name: _by_class(name, one) for name, one in told if name not in left_out}
 
