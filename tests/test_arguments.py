@@ -53,15 +53,18 @@ def beside(*others):
     return lambda trial: (build_model(trial), *others)
 
 
-def two_outputs(kind):
-    """Return options for a model with two outputs, in a dict or in a list."""
+def two_of_each(kind, loss="mse", columns=("a", "b")):
+    """Return options for a model with two inputs and two outputs, in dicts or in lists."""
 
     def build(trial):
-        x = keras.Input((4,))
         trial.suggest_int("units", 2, 8)
+        inputs = {name: keras.Input((4,), name=name) for name in columns}
+        x = keras.layers.add(list(inputs.values()))
         named = {name: keras.layers.Dense(1, name=name)(x) for name in ("color", "size")}
-        model = keras.Model(x, named if kind is dict else list(named.values()))
-        model.compile("sgd", {"color": "mse", "size": "mse"})
+        model = keras.Model(
+            *(one if kind is dict else list(one.values()) for one in (inputs, named))
+        )
+        model.compile("sgd", loss, run_eagerly=True)
         return model
 
     return {"build": build, "objective": "val_loss"}
@@ -229,9 +232,19 @@ FIRST_TRIAL = [
     (MISSPELT, MetricNotFoundError, "val_accuracy, val_loss. Did you mean 'val_accuracy'?"),
 ]
 
-GOOD, BAD = {"color": Y, "size": Y}, {"colour": Y, "size": Y}
-ROWS, FINE = tf.data.Dataset.from_tensor_slices((X, BAD)).batch(4), (X, GOOD)
+GOOD, BAD, IN = {"color": Y, "size": Y}, {"colour": Y, "size": Y}, {"a": X, "b": X}
+HALF, LOSSES = {"size": Y}, {"color": "mse", "size": "mse"}
+FINE = {"x": IN, "y": GOOD, "validation_data": (IN, GOOD)}
 NAMES = "has targets for 'colour', but the outputs of the model are 'color', 'size'."
+NO_COLOR = "has no targets for 'color', which the loss of the model compares."
+NO_A = "has no input 'a', but the inputs of the model are 'a', 'b'."
+
+
+def rows(*parts):
+    """Return a dataset of them, in place of arrays."""
+    return tf.data.Dataset.from_tensor_slices(parts).batch(4)
+
+
 WITH_ITS_DATA = [
     ({}, {"y": None}, "y=None"),
     ({}, {**IN_BATCHES, "batch_size": 4}, "to tune it, pass a function of the trial"),
@@ -239,9 +252,22 @@ WITH_ITS_DATA = [
     ({}, {"validation_data": DATASET, "validation_batch_size": 4}, "which already has batches"),
     ({"objective": "loss"}, CV, "Pass objective='val_loss', or"),
     ({"build": beside({"validation_split": 0.5})}, CV, "build_model returned validation_split=0.5"),
-    (two_outputs(dict), {"y": BAD, "validation_data": FINE}, f"y {NAMES}"),
-    (two_outputs(list), {"x": ROWS, "y": None, "validation_data": FINE}, f"x {NAMES}"),
-    (two_outputs(dict), {"y": GOOD, "validation_data": (X, BAD)}, f"validation_data {NAMES}"),
+    (two_of_each(dict), {**FINE, "y": BAD}, f"y {NAMES}"),
+    (two_of_each(list), {**FINE, "x": rows(IN, BAD), "y": None}, f"x {NAMES}"),
+    (two_of_each(dict), {**FINE, "validation_data": (IN, BAD)}, f"validation_data {NAMES}"),
+    (two_of_each(dict), {**FINE, "y": HALF}, f"y {NO_COLOR}"),
+    (two_of_each(list, LOSSES), {**FINE, "x": rows(IN, HALF), "y": None}, f"x {NO_COLOR}"),
+    (
+        two_of_each(dict, LOSSES),
+        {**FINE, "validation_data": (IN, HALF)},
+        f"validation_data {NO_COLOR}",
+    ),
+    (two_of_each(dict), {**FINE, "x": {"b": X}}, f"x {NO_A}"),
+    (
+        two_of_each(list),
+        {**FINE, "validation_data": rows({"b": X}, GOOD)},
+        f"validation_data {NO_A}",
+    ),
 ]
 
 
@@ -322,6 +348,17 @@ def test_what_only_a_model_shows(refused, options, kind, text):
 def test_data_that_does_not_go_with_the_rest(refused, options, fit, text):
     """Data that the model, the objective or a size of batches does not suit trains nothing."""
     refused(options, fit, ArgumentError, text)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's own of each, which may be mistakes
+@pytest.mark.parametrize("kind", [dict, list])
+def test_more_inputs_and_fewer_targets_than_a_model_needs(make_tuner, kind):
+    """Both are trained, if the output without targets has no loss."""
+    loss, x = ({"size": "mse"}, {**IN, "more": X}) if kind is dict else ([None, "mse"], [X, X])
+    given = x, HALF
+    tuner = make_tuner(**two_of_each(kind, loss), n_trials=1)
+    tuner.search(*given, validation_data=given, epochs=1, verbose=0)
+    assert tuner.best_trial.number == 0
 
 
 def test_each_error_is_a_builtin_too():

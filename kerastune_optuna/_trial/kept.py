@@ -82,7 +82,8 @@ def enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) ->
 
     def outrank(others: Iterable[FrozenTrial]) -> bool:
         if objectives.are_several:
-            return ranking.are_dominated(values, others, objectives.directions)
+            known = _optuna.as_known(trial)
+            return ranking.are_dominated(values, known, others, objectives.directions)
         # As in ranking.best(), of equal trials the one with the lower number ranks first.
         costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
         return sum(cost < own for cost in costs) >= count
@@ -178,7 +179,6 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     Raises:
         TunerError: The model cannot be rebuilt.
     """
-    recipe.rebuilt.append(trial.number)
     storage = _optuna.storage_of(trial.study)
     # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
     stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
@@ -194,7 +194,8 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     except TunerError:
         raise
     except Exception:  # the builder may fail for this trial only, or two models exceed the memory
-        return
+        return  # the next model that is kept may be rebuilt
+    recipe.rebuilt.append(trial.number)
 
 
 def rebuild(

@@ -219,7 +219,8 @@ def _attempt(
     try:
         return run_trial(trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if _is_of_search(error) or (check and _is_of_code(error) and not opening.finished(study)):
+        is_of_code = check and isinstance(error, _CODE_ERRORS)
+        if _is_of_search(error) or (is_of_code and not opening.finished(study)):
             raise
         # The error may become the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
@@ -243,14 +244,6 @@ def _is_of_search(error: Exception) -> bool:
     """Whether an error ends the search; an ArgumentError may concern the builder of one trial."""
     is_ours = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
     return is_ours or is_fatal(error)
-
-
-def _is_of_code(error: Exception) -> bool:
-    """Whether every trial would raise an error: it is in the code, or shapes do not fit."""
-    if isinstance(error, _CODE_ERRORS):
-        return True
-    text = str(error)
-    return isinstance(error, ValueError) and ("shape" in text or "incompatible" in text)
 
 
 @contextmanager

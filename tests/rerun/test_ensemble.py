@@ -265,6 +265,19 @@ def test_models_that_cannot_be_joined_are_named(search):
         tuner.ensemble(X, Y)
 
 
+def test_models_without_a_loss_are_refused(search):
+    """A train_step of their own makes one from more than predictions, as a distillation does."""
+
+    def distilled(trial):
+        model = Untrained(trial.suggest_int("units", 1, 9), [{"val_mae": 0.1}], columns=4)
+        model.compile("sgd")
+        return model
+
+    tuner = search(distilled, "val_mae", n_trials=2, keep_best=2)
+    with pytest.raises(ArgumentError, match=r"without a loss, .* Pass loss= to compile\(\)"):
+        tuner.ensemble(X, Y)
+
+
 def test_a_model_that_is_not_compiled_is_refused(search):
     """Nothing says what its predictions are worth."""
 

@@ -108,7 +108,7 @@ def test_old_trials_have_the_default_that_the_builder_names(tmp_path):
     with pytest.warns(UserWarning, match="refit.. trains what it returns now"):
         assert tuner.refit(X, X, 1, verbose=0)[0].count_params() == size
     with pytest.warns(UserWarning, match="changed"):
-        tuner.confirm(1, 2, X, X, (X, X), epochs=1, verbose=0)
+        tuner.confirm(1, 2, X, X, (X, X), verbose=0)
     study = parts_of(tuner.study)[tuner.confirmation.study_name]
     assert {trial.params["more"] for trial in study.trials} == {0}
 

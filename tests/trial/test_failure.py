@@ -84,6 +84,17 @@ def test_what_makes_errors_the_same():
     assert sameness(caught(lambda: bytearray(1 << 60))) is None, "memory ran out"
 
 
+def test_addresses_do_not_tell_errors_apart():
+    """Each trial makes its objects anew, which are told of by where they lie."""
+
+    class Own:
+        def __call__(self):
+            raise ValueError(f"{self} of 3 units and {self.__call__}")
+
+    one, other = Own(), Own()
+    assert sameness(caught(one)) == sameness(caught(other))
+
+
 def misspelt_activation(trial):
     trial.suggest_int("units", 2, 8)
     return keras.Sequential([keras.layers.Dense(3, activation="rleu")])

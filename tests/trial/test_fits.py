@@ -379,7 +379,7 @@ def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(made_up, da
     assert attrs["best_epochs"] == [4, 4]
     assert loss_of(tuner.best_model(), data) == pytest.approx(min(attrs["values"]), abs=1e-5)
     best = min(tuner.best_trial.intermediate_values.values())
-    fit = {"validation_data": data[2], "epochs": 3, "verbose": 0}
+    fit = {"validation_data": data[2], "verbose": 0}
     confirmed = tuner.confirm(1, 2, *data[:2], **fit)
     assert min(confirmed.winner.values) > 2 * best, "of the last epochs too"
 

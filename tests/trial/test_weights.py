@@ -361,17 +361,25 @@ def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, ma
 
 
 def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(search, make_tuner):
-    """A builder that draws by itself is told at once, and may be searched without models."""
+    """Or with the next one for whose second model there is memory; with no models, none ends it."""
     units = itertools.count(2)
 
     def build(trial):
         trial.suggest_float("lr", 0.01, 0.1)
         return falling.Falling(keras.layers.Dense(next(units)), keras.layers.Dense(1))
 
+    def short_of_memory(trial):
+        if isinstance(trial, optuna.trial.FrozenTrial) and trial.number == 0:
+            raise MemoryError("two models are too many")
+        return build(trial)
+
     text = r"could not return its first model.* is not the one .* only on its trial"
-    with pytest.raises(WeightsError, match=text):
-        search(build, "val_loss", n_trials=6)
-    assert list(make_tuner(build, "val_loss").results()["state"]).count("COMPLETE") == 1
+    for builder, complete in ((build, 1), (short_of_memory, 2)):
+        options = {"n_trials": 6, "study_name": f"ends with {complete}", "keep_best": 6}
+        with pytest.raises(WeightsError, match=text):
+            search(builder, "val_loss", **options)
+        results = make_tuner(builder, "val_loss", **options).results()
+        assert list(results["state"]).count("COMPLETE") == complete
     tuner = search(build, "val_loss", n_trials=3, keep_best=0)
     assert list(tuner.results()["state"]).count("COMPLETE") == 3
 
