@@ -100,3 +100,16 @@ def test_a_history_is_what_keras_logged(tmp_path):
     assert len(tuner.history(1)) == 2
     bare = run(tuner_in(tmp_path / "bare", keep_best=0, **options))
     assert bare.history(1).equals(tuner.history(1))
+
+
+@pytest.mark.parametrize("call", ["best_model", "best_models"])
+def test_the_best_trial_of_a_plain_script_has_no_model(tmp_path, call):
+    """The error says that no tuner ran it, and not that the arguments are wrong."""
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    (ours,) = tuner.study.trials
+    asked = {"params": ours.params, "distributions": ours.distributions}
+    tuner.study.add_trial(optuna.create_trial(value=0.0, **asked))
+    with pytest.raises(WeightsError, match="trial 1, which only trials run by a tuner") as got:
+        getattr(tuner, call)(*[1] * (call == "best_models"))
+    assert "keep_best" not in str(got.value)
+    assert tuner.best_model(trial=0).count_params() == ours.user_attrs["n_params"]
