@@ -1,7 +1,6 @@
 """The data and arguments that Model.fit gets."""
 
 from kerastune_optuna._data import not_finite as not_finite
-from kerastune_optuna._data.anew import restore_generators as restore_generators
 from kerastune_optuna._data.checks import GeneratorFunction as GeneratorFunction
 from kerastune_optuna._data.checks import check_evaluated_data as check_evaluated_data
 from kerastune_optuna._data.checks import lacks_targets as lacks_targets

@@ -1,33 +1,18 @@
-"""Let each training begin with the user's PyDatasets and generators as the search got them."""
+"""Let each training begin with the user's PyDatasets as the search got them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-import numpy as np
 
-from kerastune_optuna import _check, _source
+from kerastune_optuna import _check, _generators, _source
 from kerastune_optuna._backend import undisturbed
 
-First: TypeAlias = dict[int, tuple[Any, Any]]  # objects, held so that their ids stay, and states
-
 _LARGEST = 64e6  # bytes: a larger array of a PyDataset is not copied
-_seen: First = {}
-
-
-def restore_generators(function: Callable[..., Any]) -> set[int]:
-    """Set the generators that a function reads to the states that they had when it was first seen.
-
-    Returns:
-        The ids of the variables that hold the states of Keras's generators.
-    """
-    values = [one for one in _source.values(function) if not isinstance(one, keras.Layer)]
-    _restore(values, _seen)
-    return {id(state) for one in values for state in _states_of(one)}
 
 
 class Beginning:
@@ -42,10 +27,10 @@ class Beginning:
 
     def __init__(self, datasets: Mapping[str, Any]) -> None:
         self._datasets, self._as_given = datasets, None
-        self._first: First = {}
+        self._first: _generators.First = {}
         self._restore_generators()  # which notes their states
         try:
-            self._as_given = self._copied(datasets)
+            self._as_given = self._copied(datasets) if datasets else None
         except Exception as error:  # a dataset may hold anything, so copying may raise anything
             names, kind = " and ".join(datasets), type(next(iter(datasets.values()))).__name__
             _check.warn(
@@ -79,7 +64,7 @@ class Beginning:
 
     def _restore_generators(self) -> None:
         for one in self._datasets.values():
-            _restore([*_source.values(type(one)), *vars(one).values()], self._first)
+            _generators.restore([*_source.values(type(one)), *vars(one).values()], self._first)
 
     def _copied(self, datasets: Mapping[str, Any]) -> dict[str, Any]:
         """Return copies of the datasets, which share large arrays and the parts of Keras."""
@@ -87,25 +72,6 @@ class Beginning:
         shared = {id(one): one for one in held if _is_shared(one)}
         with undisturbed():
             return copy.deepcopy(dict(datasets), shared)
-
-
-def _restore(values: Iterable[Any], first: First) -> None:
-    """Set generators to the states that they had first; note those of others."""
-    for one in values:
-        if isinstance(one, np.random.Generator):
-            own = one.bit_generator
-            own.state = first.setdefault(id(own), (own, own.state))[1]
-        for state in _states_of(one):
-            value = keras.ops.convert_to_numpy(state)
-            state.assign(first.setdefault(id(state), (state, value))[1])
-
-
-def _states_of(one: Any) -> list[Any]:
-    """Return the variables of Keras's generators in a value."""
-    if isinstance(one, keras.random.SeedGenerator):
-        return [one.state]
-    variables = one.variables if isinstance(one, keras.Layer) else []
-    return [each for each in variables if each.path.endswith("seed_generator_state")]
 
 
 def _is_shared(one: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _optuna, _source
+from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import (
     FitArguments,
@@ -18,7 +18,6 @@ from kerastune_optuna._data import (
     check_training,
     data_of_trial,
     of_fold,
-    restore_generators,
 )
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError, is_fatal
@@ -235,7 +234,7 @@ def build(
     """
     if seed is not None:
         set_all(seed)
-    before, own = shared.there_before(build_model), restore_generators(build_model)
+    before, own = shared.there_before(build_model), _generators.restore_read(build_model)
     model, arguments = _as_pair(_called(build_model, trial))
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
@@ -281,7 +280,7 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     """
     set_all(_SEED_OF_DATA)
     for function in fit.functions.values():
-        restore_generators(function)
+        _generators.restore_read(function)
     try:
         return data_of_trial(fit, trial)
     except (TypeError, ValueError) as error:

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna._data.anew import Beginning, restore_generators
+from kerastune_optuna._data.anew import Beginning
 from tests.benchmarks import zoo
 from tests.support.faults import interrupt_after
 from tests.support.models import build_eager, history
-from tests.zoo.stateful import ANIMALS, NOISE, Shuffled, drawn
+from tests.zoo.stateful import ANIMALS, Shuffled
 
 
 @pytest.mark.slow
@@ -68,11 +68,3 @@ def test_a_dataset_that_cannot_be_copied_is_told_of():
     assert len(got) == 1
     with beginning.of_training():
         assert dataset.lock is not None
-
-
-def test_a_generator_that_a_function_reads_begins_anew():
-    """Keras's generators of a module give the same numbers again."""
-    restore_generators(drawn)
-    first = drawn((2,))
-    assert restore_generators(drawn) == {id(NOISE.state)}
-    assert np.array_equal(drawn((2,)), first)
