@@ -268,7 +268,7 @@ class OptunaTuner:
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.
-            BuilderError: build_model returned no compiled model, or its fit put other variables there.
+            BuilderError: build_model returned no compiled model, or its fit replaced variables.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective, direction or validation
                 data, or has a parameter with other choices, another type or another scale;
