@@ -78,7 +78,11 @@ CONSTRUCTOR = [
     ({"build": lambda trial, data: 0}, TYPE, "(missing a required argument: 'data')"),
     ({"objective": 3}, TYPE, "objective=3 is not a name. Pass the name of one metric"),
     ({"objective": ""}, VALUE, "objective='' is not a metric name."),
-    ({"objective": "val_acuracy"}, VALUE, "fall. Did you mean 'val_accuracy'?"),
+    (
+        {"objective": "val_acuracy"},
+        VALUE,
+        "that direction='auto' knows. Did you mean 'val_accuracy'?",
+    ),
     ({"objective": "los"}, VALUE, "cannot tell whether 'los' should grow or fall. Pass direction="),
     ({"max_trials": 3}, TYPE, "does not take. It is called n_trials here."),
     ({"batch_size": 8}, TYPE, "does not take. Pass it to search(), as in search(batch_size=...)."),

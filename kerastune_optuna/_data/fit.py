@@ -11,6 +11,7 @@ import keras
 from numpy.typing import NDArray
 
 from kerastune_optuna import _check
+from kerastune_optuna._data.anew import Beginning
 from kerastune_optuna._data.checks import (
     a_batch,
     begun,
@@ -57,6 +58,7 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
     pipelines: Mapping[str, Any] = field(default_factory=dict)
+    beginning: Beginning = field(default_factory=lambda: Beginning({}))
     folds: Sequence[Fold] = ()
     is_free: bool = False
 
@@ -115,7 +117,10 @@ class FitArguments:
             validation_data=open_data("validation_data", self.validation_data),
             others=others,
         )
-        return replace(opened.checked(), pipelines=opened._pipelines())
+        given = {**opened.data, **opened.others}
+        datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
+        beginning = Beginning(datasets)
+        return replace(opened.checked(), pipelines=opened._pipelines(), beginning=beginning)
 
     def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
         """Return a copy in which the arguments from a builder replace those of search()."""
@@ -144,6 +149,7 @@ class FitArguments:
 
     def skip(self, epochs: int) -> None:
         """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
+        self.beginning.skip(epochs)
         data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
             return  # with steps_per_epoch=, an epoch continues where the last one ended

@@ -134,6 +134,12 @@ def _fetch(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
 
 def _missing(trial: FrozenTrial, store: str) -> str:
     """Return the error message for a trial that has no weights in a store."""
+    if TrialRecord(trial).seed is None:
+        return (
+            f"There are no weights of trial {trial.number}, which only trials run by a tuner have. "
+            "Pass the number of such a trial, as in best_model(trial=...), or train this one by "
+            f"refit(x, y, trial={trial.number}, epochs=...)."
+        )
     kept = "keep_best= sets how many trials keep their weights; directory= and artifact_store= "
     kept += "must be those of the search; a builder's own fit must train the model that it gets."
     return f"{store} has no weights of trial {trial.number}. {kept}"

@@ -108,6 +108,10 @@ class Run:
             if (stop := budget.ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(opening.finished(study)), stop]
             progress.tell(budget.ending.reason(study))
+        if budget.ending.is_late() and not opening.finished(study):
+            _check.warn(
+                "The search ended before any trial had a result: its time was over (timeout=)."
+            )
 
     def _plan(self, study: optuna.Study) -> Plan:
         """Return the plan of this run, for the progress display."""

@@ -130,3 +130,16 @@ def test_the_first_model_is_the_best_or_there_is_none(tmp_path, capsys):
             assert f"those of trials {best.number}, {third.number}." in capsys.readouterr().out
     with pytest.raises(WeightsError, match=f"has no weights of trial {best.number}"):
         tuner.best_models(3)
+
+
+@pytest.mark.parametrize("call", ["best_model", "best_models"])
+def test_the_best_trial_of_a_plain_script_has_no_model(tmp_path, call):
+    """The error says that no tuner ran it, and not that the arguments are wrong."""
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    (ours,) = tuner.study.trials
+    asked = {"params": ours.params, "distributions": ours.distributions}
+    tuner.study.add_trial(optuna.create_trial(value=0.0, **asked))
+    with pytest.raises(WeightsError, match="trial 1, which only trials run by a tuner") as got:
+        getattr(tuner, call)(*[1] * (call == "best_models"))
+    assert "keep_best" not in str(got.value)
+    assert tuner.best_model(trial=0).count_params() == ours.user_attrs["n_params"]

@@ -204,3 +204,10 @@ def test_a_search_ends_at_a_value_that_is_good_enough(quick, capsys):
     assert len(finished(run(tuner))) == 1
     run(quick(that_learns_nothing, stop_at=0.49, n_trials=3))
     assert len(finished(tuner)) == 3
+
+
+def test_a_search_whose_time_is_over_before_any_trial_says_so(tmp_path):
+    """Also with verbose=0, since a search without results would else look like one that worked."""
+    tuner = tuner_in(tmp_path, n_trials=2, timeout=1e-9)
+    with pytest.warns(UserWarning, match="before any trial had a result.*timeout="):
+        run(tuner)
