@@ -58,7 +58,7 @@ def test_a_sound_search_passes(look, capsys):
     left = look()
     assert _aftermath.examine(left)
     assert "4 trials, 1 of them retries that trained" in capsys.readouterr().out
-    assert left.backed_up(left.trials[:1]) == 2
+    assert left.backed_up(left.trials[CUT_OFF], math.inf) == 2
 
 
 def without_last_epochs(left):

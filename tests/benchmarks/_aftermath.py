@@ -92,13 +92,19 @@ class Aftermath:
             for host, began, ended in self.outages
         )
 
-    def backed_up(self, trials):
-        """Return how many epochs were backed up: those after which another one ended in calm."""
+    def backed_up(self, trial, until):
+        """Return how many epochs of a trial were backed up then: after which another one ended."""
         pairs = (
-            pair for one in trials for pair in itertools.pairwise(self.diary.get(one.number, ()))
+            pair
+            for attempt in self.attempts(trial)
+            for pair in itertools.pairwise(self.diary.get(attempt.number, ()))
         )
-        calm = (one for one, then in pairs if self.is_calm(one, after=then.when - one.when))
-        return max((one.epoch + 1 for one in calm), default=0)
+        due = (
+            one.epoch + 1
+            for one, then in pairs
+            if then.when <= until and self.is_calm(one, after=then.when - one.when)
+        )
+        return max(due, default=0)
 
     @cached_property
     def owners(self):
@@ -173,10 +179,12 @@ def same(left):
 def backups(left):
     """A retry trains no epoch again whose backup was in the store."""
     for before, trial in left.retries:
-        begin, *lines = left.diary.get(trial.number) or [None]
-        due = left.backed_up(left.attempts(before))
-        if lines and lines[0].epoch < due and left.is_calm(begin, before=_LATENCY):
-            yield f"trial {trial.number} went on at {lines[0].epoch}, and had a backup of {due}"
+        if not left.trained(trial):
+            continue
+        begin, first, *_ = left.diary[trial.number]
+        due = left.backed_up(before, begin.when)
+        if first.epoch < due and left.is_calm(begin, before=_LATENCY):
+            yield f"trial {trial.number} went on at {first.epoch}, and had a backup of {due}"
 
 
 def alive(left):
