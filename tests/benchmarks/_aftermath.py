@@ -260,13 +260,15 @@ CHECKS += (best_models, store)
 
 def work(left):
     """Return how much was trained, and how much of it more than once."""
-    retried = [one for one in left.trials if "retry_of" in one.user_attrs and left.trained(one)]
-    anew = [one.number for one in retried if left.trained(one)[0] == 0]
+    retried = [(before, one) for before, one in left.retries if left.trained(one)]
+    due = [one for before, one in retried if left.backed_up(before, left.diary[one.number][0].when)]
+    anew = [one.number for _, one in retried if left.trained(one)[0] == 0]
     trained = [(left.attempts(one)[0].number, e) for one in left.trials for e in left.trained(one)]
     again = len(trained) - len(set(trained))
     return (
         f"{len(left.trials)} trials, {len(retried)} of them retries that trained, of which "
-        f"{len(anew)} began anew {anew}; {len(trained)} epochs, {again} of them again"
+        f"{len(due)} had a backup and {len(anew)} began anew {anew}; {len(trained)} epochs, "
+        f"{again} of them again"
     )
 
 

@@ -12,12 +12,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import keras
+
 from tests.benchmarks._aftermath import Aftermath
 from tests.benchmarks._leader import VALIDATION, Line, X, Y, make_tuner
 from tests.support.faults import ROOT, EpochLog, logged, meet
 from tests.support.storages import opened
 
 EPOCHS = 20
+_PAUSE = 0.1  # seconds after each epoch: most of the faults would come before the first one else
 _A_MOMENT = 0.3  # seconds from the arrival of the last copy to their common start
 
 
@@ -44,8 +47,10 @@ def main():
     meet(folder, copies)
     last = max(one.stat().st_mtime for one in folder.glob("*.pid"))
     time.sleep(max(0, last + _A_MOMENT - time.time()))
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(_PAUSE))
     fit = {"validation_data": VALIDATION, "epochs": EPOCHS, "verbose": 0, "n_workers": 2}
-    tuner_in(folder, storage, n_trials).search(X, Y, callbacks=[EpochLog(folder / "log")], **fit)
+    fit["callbacks"] = [EpochLog(folder / "log"), lambda trial: slow]
+    tuner_in(folder, storage, n_trials).search(X, Y, **fit)
 
 
 def left_in(folder, tuner, seen, outages=()):
