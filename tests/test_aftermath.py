@@ -57,10 +57,8 @@ def test_a_sound_search_passes(look, capsys):
     """Nothing is wrong with it, and one of its four trials is a retry that has a backup."""
     left = look()
     assert _aftermath.examine(left)
-    assert (
-        "1 of them retries that trained, of which 1 had a backup and 0 began anew"
-        in capsys.readouterr().out
-    )
+    told = "4 trials, 1 of them retries that trained, of which 1 had a backup and 0 began anew"
+    assert told in capsys.readouterr().out
 
 
 def without_last_epochs(left):

@@ -62,10 +62,10 @@ def left_in(folder, tuner, seen, outages=()):
         if what != "end"
     ]
     weights = tuner._home.folder / "weights"
-    known = {*folder.glob("tuning/study.db*"), *weights.iterdir(), weights, *weights.parents}
+    known = {*folder.glob("tuning/study.db*"), *weights.glob("*"), weights, *weights.parents}
     there = {one for place in ("tmp", "tuning") for one in folder.glob(f"{place}/**/*")}
     remains = [str(one.relative_to(folder)) for one in there - known]
-    stored = {one.name for one in weights.iterdir()}
+    stored = {one.name for one in weights.glob("*")}
     return Aftermath(tuner, lines, EPOCHS, stored, list(outages), remains, seen)
 
 

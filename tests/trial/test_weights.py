@@ -196,14 +196,14 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
 def test_weights_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
     """After a power cut they are whole: the file is synced, renamed, and then its folder synced."""
     done = []
-    for name in ("fsync", "replace"):
 
-        def noting(*given, name=name, act=getattr(os, name)):
-            file = os.stat(given[0])
-            done.append((name, file.st_ino, file.st_size))
-            return act(*given)
+    def noting(act, file, *others):
+        stat = os.stat(file)
+        done.append((act.__name__, stat.st_ino, stat.st_size))
+        return act(file, *others)
 
-        monkeypatch.setattr(os, name, noting)
+    for act in (os.fsync, os.replace):
+        monkeypatch.setattr(os, act.__name__, partial(noting, act))
     tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
     folder = tuner._home.folder / "weights"
     weights = (folder / kept(tuner)[0]).stat()
