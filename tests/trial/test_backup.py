@@ -279,3 +279,18 @@ def test_a_training_that_was_interrupted_comes_to_the_same_digits(
     assert history(tuner, 1) == history(unbroken, 0)
     models = tuner.best_model(), unbroken.best_model()
     assert all(map(np.array_equal, *(model.get_weights() for model in models)))
+
+
+def test_a_backup_stays_until_the_next_one_is_there(tmp_path):
+    """Each one that is written finds the one before it, so that a kill always leaves one."""
+    found, place = [], tmp_path / "store"
+
+    class Counting(WholeFileStore):
+        def write(self, artifact_id, content_body):
+            if artifact_id.endswith(".backup"):
+                found.append(len(list(place.glob("*.backup"))))
+            super().write(artifact_id, content_body)
+
+    options = {"n_trials": 1, "backup_every": 0, "artifact_store": Counting(place)}
+    run(tuner_in(tmp_path, objective="val_mae", **options))
+    assert found == [0, 1, 1, 1, 1]

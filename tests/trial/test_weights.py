@@ -193,6 +193,26 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     assert os.listdir(tmp_path) == ["weights"]
 
 
+def test_weights_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    """After a power cut they are whole: the file is synced, renamed, and then its folder synced."""
+    done = []
+
+    def noting(act, file, *others):
+        stat = os.stat(file)
+        done.append((act.__name__, stat.st_ino, stat.st_size))
+        return act(file, *others)
+
+    for act in (os.fsync, os.replace):
+        monkeypatch.setattr(os, act.__name__, partial(noting, act))
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    folder = tuner._home.folder / "weights"
+    weights = (folder / kept(tuner)[0]).stat()
+    place = done.index(("fsync", weights.st_ino, weights.st_size))
+    assert done[place + 1] == ("replace", weights.st_ino, weights.st_size)
+    if os.name != "nt":  # Windows cannot open folders
+        assert done[place + 2][:2] == ("fsync", folder.stat().st_ino)
+
+
 def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
     """Removing an artifact removes the unfinished copy beside it."""
     store = WholeFileStore(tmp_path)
