@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._study.retry import DIED, INTERRUPTED
+from kerastune_optuna._study.retry import DIED, INTERRUPTED, fail_and_retry
 from tests.support import faults
 from tests.support.models import build_model, history, kept
 from tests.support.storages import empty, opened
@@ -38,6 +38,19 @@ def test_kills_cost_no_trial(search, data, tmp_path, kind, kills, size):
         assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
         assert all(len(trial.intermediate_values) == 6 for trial in faults.finished(tuner))
         assert len(kept(tuner)) == 1, "one trial's weights and no backup are left"
+
+
+@pytest.mark.parametrize(("progresses", "retries"), [(True, 3), (False, 2)])
+def test_a_trial_that_makes_progress_is_run_again_each_time(progresses, retries, capsys):
+    """A backup since the last death begins the count anew; without one, three deaths end it."""
+    study = optuna.create_study()
+    for death in range(3):
+        trial = study.ask()
+        TrialRecord(trial).backup = {"id": str(death * progresses), "previous": None}
+        fail_and_retry(study, study.trials[trial.number], DIED)
+    of_first = [TrialRecord(one).retry_of for one in study.trials]
+    assert sum(number is not None for number in of_first) == retries
+    assert ("Giving up on trial 2" in capsys.readouterr().err) is not progresses
 
 
 def unbuilt_builder(trial):
