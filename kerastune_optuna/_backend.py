@@ -435,6 +435,16 @@ def pipeline_of(**arrays: Any) -> Any:
     return array_data_adapter.ArrayDataAdapter(**arrays).get_tf_dataset()
 
 
+def epochs_of(**arrays: Any) -> Iterator[list[Any]]:
+    """Yield the batches of each epoch of a Model.fit on arrays."""
+    adapter = array_data_adapter.ArrayDataAdapter(**arrays)
+    pipeline = adapter.get_tf_dataset()
+    while True:
+        adapter.on_epoch_begin()
+        yield list(pipeline)
+        adapter.on_epoch_end()
+
+
 def split_as_fit(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
     """Return the arrays that Model.fit trains on, and those that `validation_split=` holds out."""
     train, validation = array_slicing.train_validation_split(arrays, share)
