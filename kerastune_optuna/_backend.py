@@ -356,11 +356,6 @@ def optimizer_of(model: keras.Model) -> Any:
     return getattr(model, "optimizer", None)
 
 
-def compiled_parts(model: keras.Model) -> list[Any]:
-    """Return the objects that compile() made for the metrics and the loss, if any."""
-    return [one for one in (model._compile_metrics, model._compile_loss) if one is not None]
-
-
 def compiled_metrics(model: keras.Model) -> list[Any]:
     """Return the metrics that were passed to compile(), weighted ones too, in one flat list."""
     compiled = model._compile_metrics
@@ -392,8 +387,12 @@ def batches_of(x: Any, y: Any, weights: Any, size: int | None) -> Iterator[tuple
 
 
 def build_symbolically(model: keras.Model, batch: Any) -> None:
-    """Create the variables of a model, its metrics and its optimizer, as TensorFlow's fit does."""
-    model._symbolic_build(data_batch=batch)
+    """Create the variables of a model and its metrics by a symbolic call; leave its optimizer."""
+    optimizer, model.optimizer = optimizer_of(model), None
+    try:
+        model._symbolic_build(data_batch=batch)
+    finally:
+        model.optimizer = optimizer
 
 
 def strategy_of(model: keras.Model) -> Any:
