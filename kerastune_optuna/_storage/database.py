@@ -98,7 +98,8 @@ def connect(
         journal.make_safe(opened)
     if make and (file := _sqlite_file(opened)) is not None:
         _warn_of_network(file)
-    return patient(opened, patience, lambda: _space(opened), _same_file(opened))
+    again = partial(connect, make=make)
+    return patient(opened, patience, lambda: _space(opened), _same_file(opened), again)
 
 
 def _same_file(storage: BaseStorage) -> Callable[[], None]:

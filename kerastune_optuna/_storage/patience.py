@@ -177,18 +177,19 @@ class _Patient(BaseStorage):
         patience: float,
         where: Callable[[], str],
         check: Callable[[], None],
+        again: Callable[[BaseStorage, float], BaseStorage],
     ) -> None:
         # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
         self._backend = backend
         self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
-        self._where, self._check = where, check
+        self._where, self._check, self._again = where, check, again
         # The system attrs of studies by id, and when they were read.
         self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
         self._held: Held | None = None  # what is to be written soon; None if all is written at once
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: a copy writes at once, and another machine has another clock."""
-        return {**vars(self), "_held": None, "_attrs": {}}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the backend alone: a copy listens to its own connections, and writes at once."""
+        return self._again, (self._backend, self._patience.seconds)
 
     @contextmanager
     def holding(self, held: Held) -> Iterator[None]:
@@ -347,7 +348,11 @@ _PatientStorage = type(
 
 
 def patient(
-    backend: BaseStorage, patience: float, where: Callable[[], str], check: Callable[[], None]
+    backend: BaseStorage,
+    patience: float,
+    where: Callable[[], str],
+    check: Callable[[], None],
+    again: Callable[[BaseStorage, float], BaseStorage],
 ) -> BaseStorage:
     """Return a storage that retries calls while the backend is away.
 
@@ -356,11 +361,12 @@ def patient(
         patience: Seconds for which each call is retried.
         where: Returns a sentence for the final error that says what the user should check.
         check: Called before each call; it raises an error if the call would be in vain.
+        again: Makes such a storage from an unpickled backend and these seconds.
 
     Returns:
         A storage that raises StorageError if the backend does not answer for that long.
     """
-    return cast(BaseStorage, _PatientStorage(backend, patience, where, check))
+    return cast(BaseStorage, _PatientStorage(backend, patience, where, check, again))
 
 
 def holding(storage: BaseStorage, held: Held) -> AbstractContextManager[None]:

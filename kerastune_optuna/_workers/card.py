@@ -8,7 +8,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import keras
@@ -170,8 +169,11 @@ def _versions() -> dict[str, str]:
     backend = keras.backend.backend()
     return {
         "python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-        backend: str(getattr(sys.modules[backend], "__version__", "unknown")),
+        # A distribution may have another name than its module, as that of keras-nightly has.
+        **{
+            name: str(getattr(sys.modules[name], "__version__", "unknown"))
+            for name in (*_PACKAGES, backend)
+        },
     }
 
 

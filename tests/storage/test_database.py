@@ -1,6 +1,9 @@
 """What a database is asked at once, and what is asked again where a connection is lost."""
 
+import copy
+import io
 import itertools
+import pickle
 import shutil
 import sqlite3
 import threading
@@ -9,6 +12,7 @@ import warnings
 from contextlib import closing
 from functools import partial
 
+import joblib
 import optuna
 import pytest
 import sqlalchemy
@@ -329,3 +333,23 @@ def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
     assert has_best_weights(first)
     run(tuner_in(tmp_path, n_trials=1, overwrite=True, **options))
     assert has_best_weights(first)
+
+
+def dumped(value):
+    joblib.dump(value, file := io.BytesIO())
+    file.seek(0)
+    return joblib.load(file)
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy, dumped]
+)
+def test_a_study_is_saved_as_optunas_faq_saves_one(tmp_path, copied):
+    """A copy, of a tuner too, has its trials and database, with transactions as they were."""
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    study, again = tuner.study, copied(tuner.study)
+    assert again.best_value == copied(tuner).best_value == study.best_value
+    again.enqueue_trial({"units": 3})
+    assert len(study.trials) == 2
+    engine = _storage.behind(again._storage).engine
+    assert sqlalchemy.event.contains(engine, "begin", _storage._begin_immediate)

@@ -66,6 +66,19 @@ def test_a_kill_while_a_trial_is_laid_out_again_loses_nothing():
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
 
 
+@pytest.mark.parametrize(("progresses", "retries"), [(True, 3), (False, 2)])
+def test_a_trial_that_makes_progress_is_run_again_each_time(progresses, retries, capsys):
+    """A backup since the last death begins the count anew; without one, three deaths end it."""
+    study = optuna.create_study()
+    for death in range(3):
+        trial = study.ask()
+        TrialRecord(trial).backup = {"id": str(death * progresses), "previous": None}
+        fail_and_retry(study, study.trials[trial.number], DIED)
+    of_first = [TrialRecord(one).retry_of for one in study.trials]
+    assert sum(number is not None for number in of_first) == retries
+    assert ("Giving up on trial 2" in capsys.readouterr().err) is not progresses
+
+
 def unbuilt_builder(trial):
     """Return a classifier that Keras builds when it sees data, and that gets worse by training."""
     hidden = keras.layers.Dense(trial.suggest_int("units", 2, 8), "relu")
