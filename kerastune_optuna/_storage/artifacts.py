@@ -14,6 +14,7 @@ from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias, TypeVar, cast
+from uuid import uuid4
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -42,8 +43,6 @@ _FINAL = (
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
     *(TypeError, ValueError, TunerError),
 )
-# Always the same name, so that the next search removes a probe that a killed process left.
-_PROBE = "kerastune_optuna-probe"
 # An artifact id of Optuna, or the name of a backup.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
@@ -87,7 +86,9 @@ class WholeFileStore(FileSystemArtifactStore):
         self._folder.mkdir(parents=True, exist_ok=True)
         path, aside = self._path(artifact_id), self._aside(artifact_id)
         try:
-            with open(aside, "wb") as file:
+            aside.unlink(missing_ok=True)  # a killed process may have left it
+            # Created anew: any member of a shared folder could put a symbolic link there.
+            with open(aside, "xb") as file:
                 shutil.copyfileobj(content_body, file, 1 << 20)
                 file.flush()
                 if self._sync:
@@ -108,8 +109,8 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._path(f"{artifact_id}.part")
 
     def _path(self, name: str) -> Path:
-        """Return the path of a file; refuse a name with slashes, which could leave the folder."""
-        if Path(name).name != name:
+        """Return the path of a file; refuse a name that could leave the folder."""
+        if Path(name).name != name or name == "..":
             raise ValueError(f"{name!r} is not the name of a file in {str(self._folder)!r}")
         return self._folder / name
 
@@ -285,12 +286,14 @@ def check_store(store: StoreSource) -> None:
         WeightsError: The store cannot be written.
     """
 
+    probe = f"kerastune_optuna-probe-{uuid4()}"  # others may check the same store at this moment
+
     def write(opened: ArtifactStore) -> None:
-        opened.write(_PROBE, io.BytesIO(b"probe"))
+        opened.write(probe, io.BytesIO(b"probe"))
 
     try:
         _patient(store).insist(write, seconds=_FIRST_PATIENCE)
-        _found(store, methodcaller("remove", _PROBE), _FIRST_PATIENCE)
+        _found(store, methodcaller("remove", probe), _FIRST_PATIENCE)
     except Exception as error:  # stores have no common errors
         said = f"{type(error).__name__}: {error}".rstrip(".")
         raise WeightsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -378,9 +379,10 @@ def make_directory(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=directory):  # a fixed name could be a symbolic link
+            pass
+        # SQLite would let only its owner write to the file, whatever the umask is.
+        (directory / FILE).touch()
     except OSError as error:
         raise StorageError(
             f"directory={str(directory)!r} cannot be written: {error.strerror}. "
