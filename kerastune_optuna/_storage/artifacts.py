@@ -285,7 +285,6 @@ def check_store(store: StoreSource) -> None:
     Raises:
         WeightsError: The store cannot be written.
     """
-
     probe = f"kerastune_optuna-probe-{uuid4()}"  # others may check the same store at this moment
 
     def write(opened: ArtifactStore) -> None:

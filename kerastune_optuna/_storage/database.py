@@ -299,7 +299,7 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
             if not again and not (is_away(error) and time.monotonic() < gives_up):
                 # From None: the cause may show the password.
                 raise StorageError(_url.why_not(url, error, reason(error))) from None
-        # The engine of that try, which Optuna did not return, holds connections, and a server has few.
+        # The engine of that try, which is lost, still holds connections, of which a server has few.
         gc.collect()
         time.sleep(0.2)
 
