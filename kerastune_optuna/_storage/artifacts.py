@@ -202,9 +202,15 @@ def may_pass(error: BaseException) -> bool:
     Stores have no common errors, and many raise the same one for wrong keys and for expired keys.
     So only an error that is sure to come again is final.
     """
-    is_full = isinstance(error, OSError) and error.errno in _FULL
     has_no_bucket = type(error).__name__ == "NoSuchBucket"  # boto3 creates this class at run time
-    return not (is_full or has_no_bucket or _says_gone(error) or isinstance(error, _FINAL))
+    return not (
+        is_of_full_disk(error) or has_no_bucket or _says_gone(error) or isinstance(error, _FINAL)
+    )
+
+
+def is_of_full_disk(error: BaseException) -> bool:
+    """Whether an error says that a disk has no room left."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
@@ -320,7 +326,7 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if folder is None or error.errno not in _FULL:
+        if folder is None or not is_of_full_disk(error):
             raise
         raise OSError(error.errno, disks.room(Path(folder), needed)) from error
 
