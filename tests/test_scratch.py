@@ -9,15 +9,16 @@ import tempfile
 import time
 from contextlib import nullcontext
 
+import keras
 import numpy as np
 import pytest
 
 from kerastune_optuna import StorageError
 from kerastune_optuna._scratch import scratch, sweep
 from tests.support import forks
-from tests.support.faults import ROOT, small_disk
+from tests.support.faults import ROOT, small_disk, states
 from tests.support.hosts import FORK, needs_posix
-from tests.support.untrained import run, tuner_in
+from tests.support.untrained import Untrained, run, tuner_in
 
 
 def _left(folder):
@@ -83,6 +84,30 @@ def test_a_temporary_folder_without_room_costs_no_trial(tmp_path, monkeypatch, w
         ended = [trial for trial in run(tuner).study.trials if trial.state.name != "FAIL"]
         assert [trial.state.name for trial in ended] == ["COMPLETE"] * 2
         assert sum(trial.params == {"units": 7, "level": 0.5} for trial in ended) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The reported value is ignored")  # the fit begins anew
+def test_a_backup_is_not_taken_for_lost_where_it_has_no_room(tmp_path, monkeypatch, capfd):
+    """A trial whose backup cannot be unpacked now goes on from it once there is room."""
+
+    def build_model(trial):
+        return Untrained(trial.suggest_int("units", 50_000, 50_000), [{"val_mae": 1.0}] * 5)
+
+    def interrupt(epoch, logs):
+        if epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    tuner = tuner_in(tmp_path, build_model, "val_mae", n_trials=1, backup_every=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tuner, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=interrupt)])
+    with small_disk(tmp_path / "tmp", "99k") as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        with pytest.raises(StorageError, match="cannot be used: No space left on device"):
+            run(tuner)
+    monkeypatch.undo()
+    assert states(run(tuner)) == ["FAIL", "FAIL", "COMPLETE"]
+    assert "starts over" not in capfd.readouterr().err
 
 
 def _die_as_a_parent(folder, child):
