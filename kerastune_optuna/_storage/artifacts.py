@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 _BUCKETS = ("bucket", "bucket_name")  # attributes for the bucket's name in Amazon and Google stores
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
 _FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
+_LEAST = 100_000  # bytes that the weights of a small model take
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Errors in code, and those of a folder that is missing or not accessible: a further try would raise
 # the same error.
@@ -294,13 +295,18 @@ def check_store(store: StoreSource) -> None:
     probe = f"kerastune_optuna-probe-{uuid4()}"  # others may check the same store at this moment
 
     def write(opened: ArtifactStore) -> None:
-        opened.write(probe, io.BytesIO(b"probe"))
+        with telling_room(_optuna.folder_of(opened), _LEAST):
+            opened.write(probe, io.BytesIO(b"probe"))
 
     try:
         _patient(store).insist(write, seconds=_FIRST_PATIENCE)
         _found(store, methodcaller("remove", probe), _FIRST_PATIENCE)
     except Exception as error:  # stores have no common errors
         said = f"{type(error).__name__}: {error}".rstrip(".")
+        if is_of_full_disk(error):
+            raise WeightsError(
+                f"No weights can be kept: {said}. Make room there, or pass keep_best=0."
+            ) from error
         raise WeightsError(
             f"artifact_store= cannot be written: {said}. Pass one that works, "
             "None for a folder in directory, or keep_best=0 to keep no weights."
