@@ -113,6 +113,7 @@ CONSTRUCTOR = [
     ({"directory": ""}, TYPE, "directory='' is not a path."),
     ({"study_name": "a/b"}, VALUE, "study_name='a/b' cannot name a folder."),
     ({"study_name": ".."}, VALUE, "study_name='..' cannot name a folder."),
+    ({"study_name": "ж" * 200}, VALUE, "Pass up to 200 characters of at most 255 bytes"),
     ({"study_name": ""}, VALUE, "study_name='' cannot name a folder."),
     ({"study_name": "study.db"}, VALUE, "study_name='study.db' is the name of a file in"),
     ({"study_name": 3}, TYPE, "study_name=3 is not a string. Pass a name like 'iris'."),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -303,6 +305,8 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
             if not again and not (is_away(error) and time.monotonic() < gives_up):
                 # From None: the cause may show the password.
                 raise StorageError(_url.why_not(url, error, reason(error))) from None
+        # The engine of that try, which is lost, still holds connections, of which a server has few.
+        gc.collect()
         time.sleep(0.2)
 
 
@@ -384,9 +388,10 @@ def make_directory(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=directory):  # a fixed name could be a symbolic link
+            pass
+        # SQLite would let only its owner write to the file, whatever the umask is.
+        (directory / FILE).touch()
     except OSError as error:
         raise StorageError(
             f"directory={str(directory)!r} cannot be written: {error.strerror}. "

@@ -161,8 +161,10 @@ class Home:
             self.forget()
             raise StudyMismatchError(
                 f"Another process deleted study {self.name!r} while this one used it, as "
-                "overwrite=True does. The trials that ran here are lost. Call this again to use "
-                "the study that has the name now, or pass another study_name."
+                "overwrite=True does, and as optuna-dashboard does to rename it: then the copy has "
+                "the trials that ran here, without their weights, and otherwise they are lost. "
+                "Call this again to use the study that has the name now, or pass another "
+                "study_name."
             ) from error
 
     def top(self, n: int) -> list[FrozenTrial]:

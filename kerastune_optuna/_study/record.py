@@ -98,6 +98,7 @@ class TrialRecord:
     beat = _SystemAttr(int, "kerastune_optuna:beat")  # a number that its process increases
     sameness = _SystemAttr(str, "kerastune_optuna:failure")  # equal for errors of one cause
     weights = _SystemAttr(str, "kerastune_optuna:weights_sha256")  # the checksum of the file
+    history = _SystemAttr(str, "kerastune_optuna:history_sha256")  # that of its history.csv
     variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of its variables
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
     cut_off = _SystemAttr(str, "kerastune_optuna:cut_off")  # a reason that is not its configuration

@@ -20,7 +20,7 @@ from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
-from kerastune_optuna._scratch import scratch
+from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import (
     check_choices,
     find_earlier,
@@ -71,7 +71,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
 
     Raises:
         KeyboardInterrupt: A signal asked the search to end; the trial stays RUNNING.
-        StorageError: The storage is gone; the trial stays RUNNING.
+        StorageError: The storage, or a temporary folder, is gone; the trial stays RUNNING.
         TunerError: The weights cannot be saved or loaded again; the trial has its result anyway.
     """
     began = time.perf_counter()
@@ -145,7 +145,8 @@ class TrialRun:
             return self._forbidden(why)
         self._make_data()
         with scratch() as folder:
-            self._open_archive(folder)
+            with needed(folder):
+                self._open_archive(folder)
             while self._ended is None:
                 with self._released():
                     self._train_next()

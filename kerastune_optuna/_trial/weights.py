@@ -33,21 +33,21 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     Raises:
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
-    with scratch() as folder:
-        path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
-        try:
+    try:
+        with scratch() as folder:
+            path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
                 state.save(path, model, *optimizers(model))
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
-        except Exception as error:  # the user's layers and stores may raise anything
-            raise WeightsError(
-                f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
-                f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
-                "pass keep_best=0 to keep no weights."
-            ) from error
+    except Exception as error:  # the user's layers and stores may raise anything
+        raise WeightsError(
+            f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
+            f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
+            "pass keep_best=0 to keep no weights."
+        ) from error
 
 
 def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:

@@ -29,7 +29,7 @@ from kerastune_optuna._exceptions import (
     WorkerError,
     is_fatal,
 )
-from kerastune_optuna._scratch import sweep
+from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening
@@ -187,7 +187,7 @@ def run_trials(
             try:
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, ScratchError):
                 if not _signals.is_of_this_process_alone():  # otherwise it counts as a death
                     budget.interrupt(study, trial)
                 raise

@@ -3,6 +3,7 @@
 import copy
 import io
 import itertools
+import os
 import pickle
 import shutil
 import sqlite3
@@ -19,7 +20,7 @@ import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError, StorageError, TunerError
+from kerastune_optuna import ArgumentError, StorageError, StudyMismatchError, TunerError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
@@ -58,6 +59,38 @@ def test_tables_that_another_process_makes_first_are_found():
         finally:
             sqlalchemy.event.remove(*given)
     assert len(made) == 2
+
+
+@needs_posix
+def test_members_of_a_group_share_a_folder(tmp_path):
+    """What a search makes there may be written by those whom the umask lets write."""
+    before = os.umask(0o002)
+    try:
+        tuner = run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1))
+    finally:
+        os.umask(before)
+    modes = {one.name: one.stat().st_mode & 0o060 for one in (tmp_path / "tuning").rglob("*")}
+    assert len(modes) > 4
+    assert set(modes.values()) == {0o060}, modes
+    assert len(tuner.study.trials) == 1
+
+
+@pytest.mark.slow
+def test_two_names_that_the_database_takes_for_one_are_named(tmp_path):
+    """MariaDB ignores the case of letters in the names of parameters."""
+
+    def build_model(trial):
+        for name in ("lr", "LR"):
+            trial.suggest_float(name, 0.0, 1.0)
+        return build(trial)
+
+    with (
+        database("mariadb") as url,
+        pytest.raises(
+            StudyMismatchError, match="'LR' and 'lr', which are one name to the database"
+        ),
+    ):
+        run(tuner_in(tmp_path, build_model, "val_mae", storage=url, n_trials=1))
 
 
 def each_cut(proxy):

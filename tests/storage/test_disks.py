@@ -70,6 +70,21 @@ def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
         tuner.study._storage.remove_session()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["9m,nr_inodes=9", "300k"])
+def test_a_disk_without_room_at_the_start_is_told_of(tmp_path, options):
+    """The error names the folder and what is missing there, and no argument that nobody passed."""
+    with small_disk(tmp_path / "disk", options) as disk:
+        tuner = tuner_in(disk / "tuning", objective="val_mae", n_trials=1, storage="sqlite://")
+        for number in range(9):
+            with suppress(OSError):
+                (disk / f"{number}").write_bytes(b"x" * 100_000)
+        missing = "has no room for another file" if "inodes" in options else "has 0.0 MB free"
+        with pytest.raises(WeightsError, match=f"'{disk}.*' {missing}.*Make room") as got:
+            run(tuner)
+        assert "artifact_store=" not in str(got.value)
+
+
 def journal_mode(folder):
     with sqlite3.connect(folder / "study.db") as connection:
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
