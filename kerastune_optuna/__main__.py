@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _report
 from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TunerError
+from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import url as _url
 from kerastune_optuna._study import StudyRecord, load
 
@@ -43,7 +44,7 @@ _HOW = "--study with one of"  # how to pass the name of a study
 def status(source: Source = "tuning", study: Name = None) -> None:
     """Print the progress of a search, its best trial, and the trials that are running."""
     for line in _report.status(load(source, study, _HOW)):
-        typer.echo(line)
+        typer.echo(readable(line))
 
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
@@ -76,7 +77,11 @@ def export(
     ] = None,
 ) -> None:
     """Write all trials as CSV, with one row for each."""
-    _report.results(load(source, study, _HOW)).to_csv(output or sys.stdout, index=False)
+    table = _report.results(load(source, study, _HOW))
+    if output is None and sys.stdout.isatty():
+        typer.echo(readable(table.to_csv(index=False)), nl=False)
+    else:
+        table.to_csv(output or sys.stdout, index=False)
 
 
 @app.command(epilog="Example: kerastune-optuna stop tuning --study iris")
@@ -109,7 +114,7 @@ def main() -> NoReturn:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(f"Error: {_url.without_passwords(' '.join(text.split()))}", file=sys.stderr)
+    print(f"Error: {_url.without_passwords(readable(' '.join(text.split())))}", file=sys.stderr)
     sys.exit(code)
 
 

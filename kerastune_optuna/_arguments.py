@@ -11,7 +11,7 @@ import keras
 from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Constraints, Objectives, opening, parse_objectives
@@ -74,7 +74,7 @@ _METHODS = {
     "get_best_hyperparameters": "Use HyperParameters(trial) for each trial of tuner.top_trials(n).",
     "get_best_models": "Use tuner.best_models(n), with keep_best=n for more than 5.",
     "get_trial_dir": "Weights are in directory=, under study_name=: use tuner.best_model(trial=).",
-    "hypermodel": "Use tuner.build_model.",
+    "hypermodel": "Use tuner.build_model(hp), with hp = HyperParameters(tuner.best_trial).",
     "max_model_size": "Use tuner.max_params.",
     "oracle": "Use tuner.study and tuner.top_trials(n): the study has all trials.",
     "project_dir": "Use tuner.directory and tuner.study_name.",
@@ -109,18 +109,9 @@ def _of_search(kind: Any) -> set[str]:
 
 
 def absent(tuner: object, name: str) -> Any:
-    """Raise an error that says what replaces an attribute of KerasTuner's tuners or Optuna's Study.
-
-    Raises:
-        UnknownNameError: Says what to use instead.
-        AttributeError: KerasTuner and Optuna have no such attribute either, or a property raised
-            this error.
-    """
-    if name in _METHODS:
-        other = "Optuna's Study" if name == "optimize" else "KerasTuner"
-        raise UnknownNameError(f"OptunaTuner has no {name!r}, unlike {other}. {_METHODS[name]}")
-    # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
-    return object.__getattribute__(tuner, name)
+    """Raise an error that says what replaces a name of KerasTuner's tuners or Optuna's Study."""
+    other = "Optuna's Study" if name == "optimize" else "KerasTuner"
+    return _check.absent(tuner, "OptunaTuner", name, _METHODS, other)
 
 
 def check_tuner(tuner: Any) -> None:

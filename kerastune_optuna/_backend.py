@@ -352,13 +352,12 @@ def begin_at(model: keras.Model, epoch: int | None) -> None:
 
 
 def optimizer_of(model: keras.Model) -> Any:
-    """Return the optimizer that a model was compiled with; None if it was not compiled."""
-    return getattr(model, "optimizer", None)
+    """Return the optimizer that a model was compiled with; None if there is none of Keras's.
 
-
-def compiled_parts(model: keras.Model) -> list[Any]:
-    """Return the objects that compile() made for the metrics and the loss, if any."""
-    return [one for one in (model._compile_metrics, model._compile_loss) if one is not None]
+    A model with steps of its own may keep several in a dict or list under that name.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    return optimizer if isinstance(optimizer, keras.optimizers.Optimizer) else None
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:
@@ -392,8 +391,12 @@ def batches_of(x: Any, y: Any, weights: Any, size: int | None) -> Iterator[tuple
 
 
 def build_symbolically(model: keras.Model, batch: Any) -> None:
-    """Create the variables of a model, its metrics and its optimizer, as TensorFlow's fit does."""
-    model._symbolic_build(data_batch=batch)
+    """Create the variables of a model and its metrics by a symbolic call; leave its optimizer."""
+    optimizer, model.optimizer = optimizer_of(model), None
+    try:
+        model._symbolic_build(data_batch=batch)
+    finally:
+        model.optimizer = optimizer
 
 
 def strategy_of(model: keras.Model) -> Any:
@@ -433,6 +436,16 @@ def are_arrays(*data: Any) -> bool:
 def pipeline_of(**arrays: Any) -> Any:
     """Return the tf.data pipeline that Model.fit makes from arrays, their weights and sizes."""
     return array_data_adapter.ArrayDataAdapter(**arrays).get_tf_dataset()
+
+
+def epochs_of(**arrays: Any) -> Iterator[list[Any]]:
+    """Yield the batches of each epoch of a Model.fit on arrays."""
+    adapter = array_data_adapter.ArrayDataAdapter(**arrays)
+    pipeline = adapter.get_tf_dataset()
+    while True:
+        adapter.on_epoch_begin()
+        yield list(pipeline)
+        adapter.on_epoch_end()
 
 
 def split_as_fit(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:

@@ -34,8 +34,9 @@ def open_study(
 
     Returns:
         A tuner with all that can be looked at: summary(), results(), history(), report(), figures
-        and the best trials. best_model() works for models that consist of Keras's own layers,
-        losses and metrics. What trains a model needs the builder, and raises an error.
+        and the best trials. best_model() works for models that consist of Keras's own layers
+        except Lambda, losses and metrics, and runs no code of the study. What trains a model needs
+        the builder, and raises an error.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.

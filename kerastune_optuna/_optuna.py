@@ -44,6 +44,11 @@ def has_study(storage: BaseStorage, study_id: int) -> bool:
     return any(study._study_id == study_id for study in storage.get_all_studies())
 
 
+def is_of_missing_row(error: KeyError) -> bool:
+    """Whether a database raised an error because it has no study or trial with some id."""
+    return error.args == (models.NOT_FOUND_MSG,)
+
+
 def attrs_of(one: Study | Trial | FrozenTrial) -> dict[str, Any]:
     """Return the system attrs of a study or trial; of a Trial, those that this process knows."""
     if issubclass(type(one), Trial | FrozenTrial):

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from kerastune_optuna._exceptions import StorageError, TunerError
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -29,6 +31,10 @@ _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _held: set[int] = set()  # the descriptors of the locks that this process holds
 
 
+class ScratchError(StorageError):
+    """Signal that a temporary folder cannot be used, whatever is trained."""
+
+
 @contextmanager
 def scratch(parent: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder that no other user can read, and remove it after the block.
@@ -36,13 +42,33 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
     Args:
         parent: Where to make it; None for the system's temporary folder.
     """
-    place, lock = _make(parent)
+    with needed(Path(parent or tempfile.gettempdir())):
+        place, lock = _make(parent)
     try:
         yield place
     finally:
         if lock in _held:  # in a forked child it is not: the parent removes the folder
             _held.discard(lock)
             _remove(place, lock)
+
+
+@contextmanager
+def needed(place: Path) -> Iterator[None]:
+    """Turn an error of the system within a block into one that names our temporary folder.
+
+    Raises:
+        ScratchError: The folder cannot be used.
+    """
+    try:
+        yield
+    except TunerError:
+        raise
+    except OSError as error:
+        raise ScratchError(
+            f"The temporary folder {str(place)!r} cannot be used: {error.strerror or error}. Make "
+            "room there, or let the environment variable TMPDIR name another folder, and call this "
+            "again."
+        ) from error
 
 
 def sweep(parent: Path | None = None) -> None:
@@ -72,7 +98,11 @@ def _make(parent: Path | None) -> tuple[Path, int]:
         # Until we hold the lock, another process's sweep() may think that it was left behind.
         if _take(lock) is not False and os.path.exists(name):
             place = Path(name).with_suffix("")
-            place.mkdir(0o700)
+            try:
+                place.mkdir(0o700)
+            except OSError:
+                _remove(place, lock)
+                raise
             _held.add(lock)
             return place, lock
         os.close(lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,11 +15,18 @@ from queue import SimpleQueue
 from typing import Any
 
 LOG = logging.getLogger("kerastune_optuna")  # our lines, for whoever wants them in a file
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
 _GRACE = 5  # seconds after which we send the signal again: a batch may last for hours
+
+
+def readable(text: str) -> str:
+    """Return a text without control characters, by which a study could command the terminal."""
+    return _CONTROLS.sub("", text)
 
 
 def tell(line: str) -> None:
     """Print a line on standard error, whatever `verbose` says: it is not progress; log it, too."""
+    line = readable(line)
     LOG.info(line)
     with suppress(OSError):  # the terminal may have been closed
         print(line, file=sys.stderr, flush=True)

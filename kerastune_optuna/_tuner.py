@@ -231,10 +231,10 @@ class OptunaTuner:
         Tasks of an executor do not wait, so that their machines become free.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it.
-                If such a function returns a generator (with `steps_per_epoch=`), it is called for
-                each trial. A function that takes the trial may suggest parameters and return
-                (x, y); it is called for each trial, before build_model.
+            x: Training data as Model.fit takes it, or a function without arguments that returns it
+                or (x, y). If such a function returns a generator (with `steps_per_epoch=`), it is
+                called for each trial. A function that takes the trial may suggest parameters; it is
+                called for each trial, before build_model.
             y: Targets, unless `x` contains them; or a function as for `x`.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function as for `x`.
@@ -268,7 +268,8 @@ class OptunaTuner:
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.
-            BuilderError: build_model returned no compiled model. Nothing was trained.
+            BuilderError: build_model returned no compiled model, and nothing was trained; or its
+                own fit put other variables into the model, which the first training shows.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective, direction or validation
                 data, or has a parameter with other choices, another type or another scale;
@@ -338,7 +339,8 @@ class OptunaTuner:
             n_workers: As for search().
             executor: As for search().
             steps_per_execution: As for search().
-            **fit_kwargs: Other arguments of Model.fit.
+            **fit_kwargs: Other arguments of Model.fit. Those that are left out are as in the search
+                of the best trial, except `sample_weight`; a warning names each that differs.
 
         Returns:
             A Confirmation with the `ranking`, the `winner`, whether it `is_clear`, and the `luck`
@@ -354,10 +356,9 @@ class OptunaTuner:
         home = self._home
         has_data = x is not None or _trial.trains_itself(self.build_model)
         chosen = _rerun.configurations(home, top, executions, has_data=has_data)
-        if epochs is None:
-            epochs = int(fit_kwargs.get("initial_epoch", 0)) + _rerun.epochs_of_the_search(home)
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("confirm()", given, callbacks)
+        recipe = _rerun.as_searched(home, chosen[0], recipe)
         crew, ready = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, ready, budget_of(self, None, None), crew, verbose)
         with _workers.guarded(home, "confirm()"):
@@ -522,16 +523,17 @@ class OptunaTuner:
         """Rebuild the models of the best `n` trials, the best first.
 
         Args:
-            n: Number of models, at most `keep_best`, by default 5, and at most the number of
-                COMPLETE trials.
+            n: Number of models. If fewer are kept, which is at most `keep_best`, by default 5, a
+                printed line says which.
 
         Returns:
             The models, compiled, each with the weights of its best epoch.
 
         Raises:
-            ArgumentError: `n` is larger than `keep_best`.
-            NoTrialsError: Fewer than `n` trials are COMPLETE.
-            WeightsError: Weights are not kept, or no longer fit the model that build_model returns.
+            ArgumentError: `keep_best` is 0.
+            NoTrialsError: No trial is COMPLETE.
+            WeightsError: The weights of the best trial are not kept, or weights no longer fit the
+                model that build_model returns.
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
 
@@ -574,7 +576,8 @@ class OptunaTuner:
 
         Raises:
             ArgumentError: An argument cannot work, there are several objectives, the models take
-                or return different shapes, or their loss and metrics do not give the objective.
+                or return different shapes, or have no loss, or their loss and metrics do not give
+                the objective.
             BuilderError: The models are not compiled.
             NoTrialsError: No trial is COMPLETE yet.
             WeightsError: Fewer than two models are kept, or one cannot be rebuilt.

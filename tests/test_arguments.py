@@ -45,21 +45,26 @@ STOPPING = keras.callbacks.EarlyStopping
 BACKUP = keras.callbacks.BackupAndRestore("backups")
 UNCOPIED = keras.callbacks.LambdaCallback(holds=threading.Lock())
 DENSE = keras.layers.Dense(1)
+# A stand-in for a model of that package, which cannot be installed beside some versions of Keras.
+OF_KERAS_2 = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
 
 
 def beside(*others):
     return lambda trial: (build_model(trial), *others)
 
 
-def two_outputs(kind):
-    """Return options for a model with two outputs, in a dict or in a list."""
+def two_of_each(kind, loss="mse", columns=("a", "b")):
+    """Return options for a model with two inputs and two outputs, in dicts or in lists."""
 
     def build(trial):
-        x = keras.Input((4,))
         trial.suggest_int("units", 2, 8)
+        inputs = {name: keras.Input((4,), name=name) for name in columns}
+        x = keras.layers.add(list(inputs.values()))
         named = {name: keras.layers.Dense(1, name=name)(x) for name in ("color", "size")}
-        model = keras.Model(x, named if kind is dict else list(named.values()))
-        model.compile("sgd", {"color": "mse", "size": "mse"})
+        model = keras.Model(
+            *(one if kind is dict else list(one.values()) for one in (inputs, named))
+        )
+        model.compile("sgd", loss, run_eagerly=True)
         return model
 
     return {"build": build, "objective": "val_loss"}
@@ -73,7 +78,11 @@ CONSTRUCTOR = [
     ({"build": lambda trial, data: 0}, TYPE, "(missing a required argument: 'data')"),
     ({"objective": 3}, TYPE, "objective=3 is not a name. Pass the name of one metric"),
     ({"objective": ""}, VALUE, "objective='' is not a metric name."),
-    ({"objective": "val_acuracy"}, VALUE, "fall. Did you mean 'val_accuracy'?"),
+    (
+        {"objective": "val_acuracy"},
+        VALUE,
+        "that direction='auto' knows. Did you mean 'val_accuracy'?",
+    ),
     ({"objective": "los"}, VALUE, "cannot tell whether 'los' should grow or fall. Pass direction="),
     ({"max_trials": 3}, TYPE, "does not take. It is called n_trials here."),
     ({"batch_size": 8}, TYPE, "does not take. Pass it to search(), as in search(batch_size=...)."),
@@ -104,6 +113,7 @@ CONSTRUCTOR = [
     ({"directory": ""}, TYPE, "directory='' is not a path."),
     ({"study_name": "a/b"}, VALUE, "study_name='a/b' cannot name a folder."),
     ({"study_name": ".."}, VALUE, "study_name='..' cannot name a folder."),
+    ({"study_name": "ж" * 200}, VALUE, "Pass up to 200 characters of at most 255 bytes"),
     ({"study_name": ""}, VALUE, "study_name='' cannot name a folder."),
     ({"study_name": "study.db"}, VALUE, "study_name='study.db' is the name of a file in"),
     ({"study_name": 3}, TYPE, "study_name=3 is not a string. Pass a name like 'iris'."),
@@ -212,6 +222,8 @@ PRUNING = [
 FIRST_TRIAL = [
     ({"build": lambda trial: trial.Int("n", 2, 8)}, BUILD, "Pass from_keras_tuner(build_model),"),
     ({"build": lambda trial: None}, BUILD, "returned None (is its `return model` missing?)."),
+    ({"build": lambda trial: OF_KERAS_2}, BUILD, "a Sequential of tf_keras, which is Keras 2."),
+    ({"build": lambda trial: (OF_KERAS_2, {})}, BUILD, "of tf_keras, which is Keras 2. Build it"),
     ({"build": lambda trial: DENSE}, BUILD, "returned Dense. Return a compiled keras.Model"),
     ({"build": lambda trial: keras.Sequential([DENSE])}, BUILD, "Call model.compile(optimizer="),
     ({"build": beside({}, {})}, BUILD, "returned Sequential and dict and dict. Return a"),
@@ -225,9 +237,19 @@ FIRST_TRIAL = [
     (MISSPELT, MetricNotFoundError, "val_accuracy, val_loss. Did you mean 'val_accuracy'?"),
 ]
 
-GOOD, BAD = {"color": Y, "size": Y}, {"colour": Y, "size": Y}
-ROWS, FINE = tf.data.Dataset.from_tensor_slices((X, BAD)).batch(4), (X, GOOD)
+GOOD, BAD, IN = {"color": Y, "size": Y}, {"colour": Y, "size": Y}, {"a": X, "b": X}
+HALF, LOSSES = {"size": Y}, {"color": "mse", "size": "mse"}
+FINE = {"x": IN, "y": GOOD, "validation_data": (IN, GOOD)}
 NAMES = "has targets for 'colour', but the outputs of the model are 'color', 'size'."
+NO_COLOR = "has no targets for 'color', which the loss of the model compares."
+NO_A = "has no input 'a', but the inputs of the model are 'a', 'b'."
+
+
+def rows(*parts):
+    """Return a dataset of them, in place of arrays."""
+    return tf.data.Dataset.from_tensor_slices(parts).batch(4)
+
+
 WITH_ITS_DATA = [
     ({}, {"y": None}, "y=None"),
     ({}, {**IN_BATCHES, "batch_size": 4}, "to tune it, pass a function of the trial"),
@@ -235,9 +257,22 @@ WITH_ITS_DATA = [
     ({}, {"validation_data": DATASET, "validation_batch_size": 4}, "which already has batches"),
     ({"objective": "loss"}, CV, "Pass objective='val_loss', or"),
     ({"build": beside({"validation_split": 0.5})}, CV, "build_model returned validation_split=0.5"),
-    (two_outputs(dict), {"y": BAD, "validation_data": FINE}, f"y {NAMES}"),
-    (two_outputs(list), {"x": ROWS, "y": None, "validation_data": FINE}, f"x {NAMES}"),
-    (two_outputs(dict), {"y": GOOD, "validation_data": (X, BAD)}, f"validation_data {NAMES}"),
+    (two_of_each(dict), {**FINE, "y": BAD}, f"y {NAMES}"),
+    (two_of_each(list), {**FINE, "x": rows(IN, BAD), "y": None}, f"x {NAMES}"),
+    (two_of_each(dict), {**FINE, "validation_data": (IN, BAD)}, f"validation_data {NAMES}"),
+    (two_of_each(dict), {**FINE, "y": HALF}, f"y {NO_COLOR}"),
+    (two_of_each(list, LOSSES), {**FINE, "x": rows(IN, HALF), "y": None}, f"x {NO_COLOR}"),
+    (
+        two_of_each(dict, LOSSES),
+        {**FINE, "validation_data": (IN, HALF)},
+        f"validation_data {NO_COLOR}",
+    ),
+    (two_of_each(dict), {**FINE, "x": {"b": X}}, f"x {NO_A}"),
+    (
+        two_of_each(list),
+        {**FINE, "validation_data": rows({"b": X}, GOOD)},
+        f"validation_data {NO_A}",
+    ),
 ]
 
 
@@ -318,6 +353,17 @@ def test_what_only_a_model_shows(refused, options, kind, text):
 def test_data_that_does_not_go_with_the_rest(refused, options, fit, text):
     """Data that the model, the objective or a size of batches does not suit trains nothing."""
     refused(options, fit, ArgumentError, text)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's own of each, which may be mistakes
+@pytest.mark.parametrize("kind", [dict, list])
+def test_more_inputs_and_fewer_targets_than_a_model_needs(make_tuner, kind):
+    """Both are trained, if the output without targets has no loss."""
+    loss, x = ({"size": "mse"}, {**IN, "more": X}) if kind is dict else ([None, "mse"], [X, X])
+    given = x, HALF
+    tuner = make_tuner(**two_of_each(kind, loss), n_trials=1)
+    tuner.search(*given, validation_data=given, epochs=1, verbose=0)
+    assert tuner.best_trial.number == 0
 
 
 def test_each_error_is_a_builtin_too():

@@ -1,26 +1,58 @@
 """What all tests lean on: the scripts of CI, and the limit of fast tests."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / ".ci" / "run"
+SECURITY = ROOT / ".github" / "SECURITY.md"
+
+
+def canonical(name):
+    """Return a distribution's name as it is compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.skipif(not RUN.exists(), reason="only a checkout has .ci/run")
 def test_the_tests_that_ci_names_are_there():
-    """A test that is renamed or moved is renamed in .ci/run too, which would fail at its end."""
+    """A test that is renamed is renamed in .ci/run too, and where it shows what is secure."""
     named = re.findall(r"^    (tests/\S+)$", RUN.read_text(), re.MULTILINE)
+    shown = re.findall(r"`(tests/[^`]+)`", SECURITY.read_text())
     assert named
-    for name in named:
+    assert shown
+    for name in named + shown:
         file, _, test = name.partition("::")
         assert (ROOT / file).exists(), name
         assert not test or f"def {test}(" in (ROOT / file).read_text(), name
+
+
+@pytest.mark.skipif(not RUN.exists(), reason="only a checkout has pyproject.toml")
+def test_what_the_package_imports_is_declared():
+    """Another package that brings it today may stop doing so."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {canonical(re.match(r"[\w-]+", one)[0]) for lines in listed for one in lines}
+    imports = set()
+    for file in (ROOT / "kerastune_optuna").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imports |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imports.add(node.module.partition(".")[0])
+    # IPython is imported in a notebook alone, which has it.
+    others = imports - sys.stdlib_module_names - {"kerastune_optuna", "IPython"}
+    assert len(others) > 10
+    found = packages_distributions()  # other backends may not be installed
+    names = {one: set(map(canonical, found.get(one, declared))) for one in others}
+    assert [one for one in others if not names[one] & declared] == []
 
 
 TESTS = """

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 
+import keras
 import numpy as np
 import pytest
 
+from kerastune_optuna import StorageError
 from kerastune_optuna._scratch import scratch, sweep
 from tests.support import forks
-from tests.support.faults import ROOT
+from tests.support.faults import ROOT, small_disk, states
 from tests.support.hosts import FORK, needs_posix
-from tests.support.untrained import run, tuner_in
+from tests.support.untrained import Untrained, run, tuner_in
 
 
 def _left(folder):
@@ -58,6 +61,53 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     run(tuner_in(study, n_trials=2), x=DATA)
     assert list(study.glob("**/*.npy")) == list(temporary.iterdir()) == []
     assert _left(study) == []
+
+
+@pytest.mark.parametrize("way", ["gone", pytest.param("inodes", marks=pytest.mark.slow)])
+def test_a_temporary_folder_without_room_costs_no_trial(tmp_path, monkeypatch, way):
+    """The search ends with one line that names it; what was enqueued is trained by the next one."""
+    with (
+        small_disk(tmp_path / "tmp", "9m,nr_inodes=9") if way == "inodes" else nullcontext() as disk
+    ):
+        monkeypatch.setattr(tempfile, "tempdir", str(disk or tmp_path / "gone"))
+        for number in range(8 if disk else 0):
+            (disk / f"{number}").touch()
+        tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=2, pruner="none")
+        tuner.enqueue({"units": 7, "level": 0.5})
+        why = "No such file" if way == "gone" else "No space left on device"
+        told = rf"The temporary folder '{tempfile.tempdir}' cannot be used: {why}.*TMPDIR"
+        for _ in range(4):  # more often than workers may die of a trial
+            with pytest.raises(StorageError, match=told) as got:
+                run(tuner)
+        assert len(str(got.value).splitlines()) == 1
+        monkeypatch.undo()
+        ended = [trial for trial in run(tuner).study.trials if trial.state.name != "FAIL"]
+        assert [trial.state.name for trial in ended] == ["COMPLETE"] * 2
+        assert sum(trial.params == {"units": 7, "level": 0.5} for trial in ended) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The reported value is ignored")  # the fit begins anew
+def test_a_backup_is_not_taken_for_lost_where_it_has_no_room(tmp_path, monkeypatch, capfd):
+    """A trial whose backup cannot be unpacked now goes on from it once there is room."""
+
+    def build_model(trial):
+        return Untrained(trial.suggest_int("units", 50_000, 50_000), [{"val_mae": 1.0}] * 5)
+
+    def interrupt(epoch, logs):
+        if epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    tuner = tuner_in(tmp_path, build_model, "val_mae", n_trials=1, backup_every=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tuner, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=interrupt)])
+    with small_disk(tmp_path / "tmp", "99k") as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        with pytest.raises(StorageError, match="cannot be used: No space left on device"):
+            run(tuner)
+    monkeypatch.undo()
+    assert states(run(tuner)) == ["FAIL", "FAIL", "COMPLETE"]
+    assert "starts over" not in capfd.readouterr().err
 
 
 def _die_as_a_parent(folder, child):

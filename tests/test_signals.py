@@ -18,7 +18,7 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks, searching
-from tests.support.faults import ROOT, WATCHDOG, finished, states, wait_for_epochs
+from tests.support.faults import ROOT, WATCHDOG, failed, finished, states, wait_for_epochs
 from tests.support.hosts import FORK, needs_posix
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
@@ -191,7 +191,7 @@ def test_an_interrupted_search_is_resumed(search, make_tuner, tmp_path, n_worker
     assert alive == []
     tuner = make_tuner(n_trials=4)
     assert "RUNNING" not in states(tuner)
-    stopped = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    stopped = failed(tuner)
     assert {trial.user_attrs["stop_reason"] for trial in stopped} == {INTERRUPTED}
     search(tuner=tuner, fit={"epochs": 4})
     assert len(finished(tuner)) == 4

@@ -339,13 +339,13 @@ def _classes(data: Any) -> KeysView[tuple[str, str]]:
     return dict.fromkeys(names).keys()  # in their order
 
 
-def targets_of(data: Any) -> Any:
-    """Return the targets in the data, or their spec; None if there are none or they are unknown."""
+def parts_of(data: Any) -> tuple[Any, Any, Any]:
+    """Return x, y and weights in data, or their specs; None for what is missing or unknown."""
     if hasattr(data, "element_spec"):
         data = data.element_spec
     elif makes_batches(data):  # reading a batch may change what comes next
-        return None
-    return keras.utils.unpack_x_y_sample_weight(data)[1]
+        data = None
+    return keras.utils.unpack_x_y_sample_weight(data)  # type: ignore[no-any-return] # as above
 
 
 def lacks_targets(x: Any, y: Any) -> bool:
@@ -353,7 +353,7 @@ def lacks_targets(x: Any, y: Any) -> bool:
     if y is not None:
         return False
     if makes_batches(x):
-        return hasattr(x, "element_spec") and targets_of(x) is None
+        return hasattr(x, "element_spec") and parts_of(x)[1] is None
     return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
 
 

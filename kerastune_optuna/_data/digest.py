@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator
+from types import CodeType
 from typing import Any, TypeAlias
 
 import keras
@@ -19,32 +20,48 @@ _PLAIN = (str, bytes, int, float, bool, type(None), np.generic)
 def digest(*parts: Any) -> str:
     """Return eight hexadecimal digits that are the same for equal parts, even in another process.
 
-    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function counts
-    by its code and the values bound to it, any other object by its type and its plain attributes.
+    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function counts by
+    its code, with all functions within it, its defaults and the values bound to it; any other
+    object by its type and its plain attributes.
     """
     found = hashlib.sha256()
     for leaf in keras.tree.flatten(parts):
-        for piece in _pieces(leaf):
+        for piece in _pieces(leaf, set()):
             found.update(piece)
     return found.hexdigest()[:8]
 
 
-def _pieces(leaf: Any) -> Iterator[_Piece]:
-    """Yield bytes that differ if the parts differ."""
+def _pieces(leaf: Any, seen: set[int]) -> Iterator[_Piece]:
+    """Yield bytes that differ if the parts differ; of a function, which may hold itself, once.
+
+    Args:
+        leaf: One of the parts, or what it holds.
+        seen: The ids of what was begun before.
+    """
     if _is_data(leaf):
         yield from _of_data(leaf)
         return
-    if isinstance(leaf, functools.partial):
-        yield from _pieces(leaf.func)
-        held = [leaf.args, leaf.keywords]
-    elif code := getattr(leaf, "__code__", None):
-        yield from (code.co_code, repr(code.co_names).encode())
-        held = [code.co_consts, [cell.cell_contents for cell in leaf.__closure__ or ()]]
-    else:
+    seen.add(id(leaf))
+    if (held := _held(leaf)) is None:
         yield type(leaf).__qualname__.encode()
-        held = [getattr(leaf, "__dict__", {})]
-    for one in filter(_is_data, keras.tree.flatten(held)):
-        yield from _of_data(one)
+        held = getattr(leaf, "__dict__", {})
+    for one in keras.tree.flatten(held):
+        if _is_data(one) or (_held(one) is not None and id(one) not in seen):
+            yield from _pieces(one, seen)
+
+
+def _held(leaf: Any) -> Any:
+    """Return what decides what a function, or a part of its code, does; None for other objects."""
+    if isinstance(leaf, functools.partial):
+        return leaf.func, leaf.args, leaf.keywords
+    if isinstance(leaf, CodeType):
+        return leaf.co_code, leaf.co_names, leaf.co_consts
+    if isinstance(leaf, frozenset):  # a set in code, whose order differs between processes
+        return sorted(leaf, key=repr)
+    if (code := getattr(leaf, "__code__", None)) is None:
+        return None
+    bound = [cell.cell_contents for cell in leaf.__closure__ or ()]
+    return code, leaf.__defaults__, leaf.__kwdefaults__, bound
 
 
 def _is_data(leaf: Any) -> bool:

@@ -11,6 +11,7 @@ import keras
 from numpy.typing import NDArray
 
 from kerastune_optuna import _check
+from kerastune_optuna._data.anew import Beginning
 from kerastune_optuna._data.checks import (
     a_batch,
     begun,
@@ -22,9 +23,9 @@ from kerastune_optuna._data.checks import (
     may_end,
     open_data,
     open_parcel,
+    parts_of,
     shape_of_a_batch,
     takes_trial,
-    targets_of,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._data.specs import specify, specify_read
@@ -57,6 +58,7 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
     pipelines: Mapping[str, Any] = field(default_factory=dict)
+    beginning: Beginning = field(default_factory=lambda: Beginning({}))
     folds: Sequence[Fold] = ()
     is_free: bool = False
 
@@ -66,10 +68,16 @@ class FitArguments:
         return {name: getattr(self, name) for name in _DATA}
 
     @property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs as far as they are known, by the argument that contains them."""
+        x = self.x if isinstance(self.x, Mapping) else parts_of(self.x)[0]
+        return {"x": x, "validation_data": parts_of(self.validation_data)[0]}
+
+    @property
     def targets(self) -> dict[str, Any]:
         """The targets as far as they are known, by the argument that contains them."""
-        x = None if isinstance(self.x, list | tuple) else targets_of(self.x)  # several inputs
-        return {"x": x, "y": self.y, "validation_data": targets_of(self.validation_data)}
+        x = None if isinstance(self.x, list | tuple) else parts_of(self.x)[1]  # several inputs
+        return {"x": x, "y": self.y, "validation_data": parts_of(self.validation_data)[1]}
 
     @property
     def functions(self) -> dict[str, Callable[[Any], Any]]:
@@ -96,14 +104,23 @@ class FitArguments:
         Raises:
             ArgumentError: The data cannot be trained on.
         """
+        x, y = open_data("x", self.x), open_data("y", self.y)
+        others = {name: open_parcel(value) for name, value in self.others.items()}
+        # Of arrays, a function returns its targets too, as datasets hold theirs.
+        if is_loader(self.x) and y is None and not self.is_free and _is_pair(x):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
+            others |= {} if weights is None else {"sample_weight": weights}
         opened = replace(
             self,
-            x=open_data("x", self.x),
-            y=open_data("y", self.y),
+            x=x,
+            y=y,
             validation_data=open_data("validation_data", self.validation_data),
-            others={name: open_parcel(value) for name, value in self.others.items()},
+            others=others,
         )
-        return replace(opened.checked(), pipelines=opened._pipelines())
+        given = {**opened.data, **opened.others}
+        datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
+        beginning = Beginning(datasets)
+        return replace(opened.checked(), pipelines=opened._pipelines(), beginning=beginning)
 
     def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
         """Return a copy in which the arguments from a builder replace those of search()."""
@@ -111,6 +128,12 @@ class FitArguments:
         ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
         fit = replace(self, others=others, **ours)
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
+
+    def completed(self, others: Mapping[str, Any]) -> FitArguments:
+        """Return a copy with others that were not passed, except sizes of what has batches."""
+        sized = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
+        fitting = {name: value for name, value in others.items() if name not in _OURS | sized}
+        return replace(self, others={**fitting, **self.others})
 
     def of_training(self, seed: int) -> FitArguments:
         """Return a copy for one training, with pipelines whose shuffles start from its seed.
@@ -126,6 +149,7 @@ class FitArguments:
 
     def skip(self, epochs: int) -> None:
         """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
+        self.beginning.skip(epochs)
         data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
             return  # with steps_per_epoch=, an epoch continues where the last one ended
@@ -223,6 +247,11 @@ class FitArguments:
     def has_validation(self) -> bool:
         """Whether the epoch logs will contain validation metrics."""
         return self.validation_data is not None or bool(self.validation_split or self.folds)
+
+
+def _is_pair(loaded: Any) -> bool:
+    """Whether what a function loaded is (x, y) or (x, y, sample_weight)."""
+    return isinstance(loaded, tuple) and len(loaded) in (2, 3)
 
 
 def check_fit_arguments(

@@ -21,18 +21,22 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
     """Return a `build_model` that runs a builder or HyperModel for KerasTuner unchanged.
 
     If a HyperModel has its own `fit`, that method trains the model and returns the value of the
-    trial: a History, a number, or a dict of metrics that includes the objective. If `fit` passes
+    trial: a History, a number, a list of numbers, of which the mean counts, or a dict of metrics
+    that includes the objective. If `fit` passes
     callbacks= on and returns a History, the best epoch and its weights count; otherwise the
     returned value counts, with the final weights. Arguments that `fit` sets itself, as in
     `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, take precedence over those of
     search(). Such a training makes one step per call unless search(steps_per_execution=) sets more.
+    best_model() returns the model that `fit` gets: if `fit` trains other models, as for a
+    cross-validation, it must train that one too.
 
     Args:
         hypermodel: A function that takes KerasTuner's `hp` and returns a compiled model, or an
             instance of a HyperModel. KerasTuner need not be installed unless this code imports it.
 
     Returns:
-        A function of an Optuna trial. Its study is named after the function or the HyperModel.
+        A function of an Optuna trial, or of HyperParameters, as `tuner.hypermodel.build` is in
+        KerasTuner. Its study is named after the function or the HyperModel.
 
     Raises:
         ArgumentTypeError: `hypermodel` is neither.
@@ -66,7 +70,9 @@ class _Builder:
         self.func = func  # named as in functools.partial, since the study is named after it
         self._first = FirstRanges()
 
-    def __call__(self, trial: BaseTrial) -> Any:
+    def __call__(self, trial: BaseTrial | HyperParameters) -> Any:
+        if isinstance(trial, HyperParameters):
+            return self._build(trial)
         return self._build(HyperParameters(trial, self._first))
 
     def _build(self, hp: HyperParameters) -> Any:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial, Trial
 
+from kerastune_optuna import _check
 from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._keras_tuner import conditions, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
 from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
+
+_PARAMS = "Use tuner.best_params, a dict that json.dumps() writes and tuner.enqueue() takes."
+_ACTIVE = "An active hyperparameter has a value once it is asked for; see hp.is_active(name)."
+_HINTS = {  # for names of KerasTuner's HyperParameters that ours does not have
+    **dict.fromkeys(("from_config", "from_proto", "get_config", "to_proto"), _PARAMS),
+    **dict.fromkeys(("active_scopes", "ensure_active_values", "inactive_scopes"), _ACTIVE),
+    "merge": "Pass one builder that calls the others.",
+}
 
 
 class HyperParameters:
@@ -280,6 +289,12 @@ class HyperParameters:
         made.values, made._entries = dict(self.values), {one.key: one for one in self.space}
         return made
 
+    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any attribute
+
+        def __getattr__(self, name):
+            """Raise an error that says what replaces a name of KerasTuner's."""
+            return _check.absent(self, "HyperParameters", name, _HINTS, "KerasTuner's")
+
     def _was_asked(self, name: str) -> bool:
         return any(one.name == name for one in self._entries.values())
 
@@ -324,8 +339,12 @@ class HyperParameters:
 
         The value is the only one of its distribution, so the sampler has no choice. If the study
         has other choices for the name, or the value has another type, it is used but not recorded.
+        A finished trial records that the builder has asked, as if it had suggested the value.
         """
         trial, names = self._trial, conditions.names(entry.name, entry.conditions)
+        if isinstance(trial, FrozenTrial):
+            asked = trial.distributions.keys() & set(names)
+            trial.distributions |= dict.fromkeys(asked, entry.distribution)
         if isinstance(trial, Trial) and not trial.params.keys() & set(names):
             with suppress(TypeError, ValueError):
                 only = ranges.only(value, entry.distribution)

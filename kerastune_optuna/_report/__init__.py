@@ -13,6 +13,7 @@ from kerastune_optuna._report.status import status as status
 from kerastune_optuna._report.summary import summary as summary
 from kerastune_optuna._report.summary import summary_html as summary_html
 from kerastune_optuna._report.table import results as results
+from kerastune_optuna._report.text import drawn as drawn
 from kerastune_optuna._report.text import params_line as params_line
 from kerastune_optuna._report.text import printable as printable
 from kerastune_optuna._report.text import say as say

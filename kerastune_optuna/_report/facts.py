@@ -87,9 +87,8 @@ class Facts:
         )
         self.direction = self.directions[self.place]
         self.metric = self.metrics[self.place]
-        # A WAITING trial is a slot that no worker has taken yet.
-        begun = [state for state in TrialState if state is not TrialState.WAITING]
-        self.trials = study.get_trials(deepcopy=False, states=begun)
+        trials = study.get_trials(deepcopy=False)
+        self.trials = [trial for trial in trials if TrialRecord(trial).has_begun]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -242,7 +241,7 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
 def _seconds(trial: FrozenTrial) -> float | None:
     record = TrialRecord(trial)
     # A trial whose worker died lasts, for Optuna, until another process notices it.
-    is_known = trial.state.is_finished() and record.stop_reason != retry.DIED
+    is_known = trial.state.is_finished() and record.cut_off != retry.DIED
     if record.seconds is None and is_known and trial.duration is not None:
         return trial.duration.total_seconds()
     return record.seconds

@@ -88,9 +88,11 @@ def _are_best(are_there: list[bool], rows: Sequence[Row]) -> bool:
 
 def ended(facts: Facts) -> Iterator[str]:
     """Say where and why the latest search stopped early."""
-    trials, why = StudyRecord(facts.study).ended or (0, "")
-    if trials and trials == sum(facts.counts[state] for state in opening.DONE):
-        yield f"The search ended after {trials} trials. {why}."
+    match StudyRecord(facts.study).ended:  # another program may have written another list
+        case [int(trials), str(why)] if trials == sum(
+            facts.counts[state] for state in opening.DONE
+        ):
+            yield f"The search ended after {trials} trials. {why}."
 
 
 def luck(facts: Facts) -> Iterator[str]:

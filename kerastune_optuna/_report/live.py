@@ -21,7 +21,7 @@ from rich.console import Console
 
 from kerastune_optuna._report.display import BLOCKS, Frame, Plan
 from kerastune_optuna._report.progress import Both, Lines, Progress
-from kerastune_optuna._report.text import for_notebook, printable
+from kerastune_optuna._report.text import Outlet, Shown, for_notebook, printable
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import database, one_try
 
@@ -145,11 +145,16 @@ def _in_a_terminal() -> Iterator[Draw]:
     try:
         with rich.live.Live(
             # Without markup: a text may be printed and flushed without a line end.
-            console=Console(markup=False, emoji=False, highlight=False),
+            console=Console(
+                file=Outlet(sys.stdout),  # type: ignore[arg-type]
+                markup=False,
+                emoji=False,
+                highlight=False,
+            ),
             auto_refresh=False,
             redirect_stderr=sys.stderr.isatty(),  # if stderr is a file, lines should go there
         ) as live:
-            yield lambda frame: live.update(frame, refresh=True)
+            yield lambda frame: live.update(Shown(frame), refresh=True)
     finally:
         _terminal.release()
 

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
+from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Objective, TrialRecord, opening, retry
 
@@ -49,7 +50,7 @@ class Lines(Progress):
         n_trials: int | None,
         write: Callable[[str], object] = say,
     ) -> None:
-        self._write = write
+        self._say = write
         self._study = study
         self._objective = objective
         self._n_trials = n_trials
@@ -61,6 +62,9 @@ class Lines(Progress):
         if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
             self._write(self._beginning())
         yield
+
+    def _write(self, line: str) -> None:
+        self._say(readable(line))
 
     def _beginning(self) -> str:
         name, done = self._study.study_name, len(opening.finished(self._study))
@@ -82,7 +86,7 @@ class Lines(Progress):
 
     def _ended(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.state.is_finished()]
+        return [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
 
     def tell(self, line: str | None) -> None:
         """Write a line of information, if any."""
@@ -138,7 +142,7 @@ class Both(Progress):
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
     """Return how a trial ended, in one line."""
     record = TrialRecord(trial)
-    if record.stop_reason in (retry.DIED, retry.INTERRUPTED):
+    if record.was_cut_off and record.cut_off in (retry.DIED, retry.INTERRUPTED):
         end = f"{record.why}, to be run again"
     elif trial.state is TrialState.FAIL:
         end = f"failed: {record.why}"

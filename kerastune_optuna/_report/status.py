@@ -12,6 +12,7 @@ from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Home, divergence
 
@@ -29,12 +30,12 @@ def line(study: optuna.Study, n_trials: int | None) -> str:
     found = f"best {text.number(facts.best.value)}" if facts.best else "no value yet"
     if facts.are_several:
         found = f"{count(len(facts.front), 'trial')} on the front"
-    return f"study {facts.name!r}: {facts.aim}, {trials}, {found}"
+    return readable(f"study {facts.name!r}: {facts.aim}, {trials}, {found}")
 
 
 def glance(home: Home, n_trials: int | None) -> str:
     """Return `line` for a study that may not be open yet, or whose database may be away."""
-    begins = f"study {home.name!r}: {home.objectives.aim}"
+    begins = readable(f"study {home.name!r}: {home.objectives.aim}")
     with unless_away():  # does not wait for the database
         return line(home.existing, n_trials) if home.may_be_read else f"{begins}, not open yet"
     return f"{begins}, does not answer"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import optuna
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -24,11 +24,7 @@ _SPREAD = "value: mean ± standard deviation of a trial's trainings; "
 def summary(study: optuna.Study, n: int) -> str:
     """Return the table of the best `n` trials, ready to print."""
     integer("n", n, least=1, instead="Pass how many trials to list.")
-    # In a notebook, rich would draw at once, but we want the text.
-    console = Console(highlight=False, force_jupyter=False)
-    with console.capture() as captured:
-        console.print(Group(*_parts(Facts(study), n)))
-    return captured.get()
+    return _text.drawn(Group(*_parts(Facts(study), n)))
 
 
 def summary_html(study: optuna.Study, n: int) -> str:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+
+from kerastune_optuna._signals import readable
 
 _HTML = "<pre style=\"line-height:1.2;font-family:Menlo,'DejaVu Sans Mono',monospace\">{code}</pre>"
 _LONGEST = 60  # characters of one parameter: a choice may be a long text
@@ -20,8 +26,67 @@ def printable(text: str) -> str:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Print to standard output, whatever its encoding is."""
-    print(printable(text), end=end, flush=True)
+    """Print to standard output, whatever its encoding is, and whether or not anybody reads it."""
+    with suppress(OSError):  # the terminal, or the program behind a pipe, may be gone
+        print(printable(text), end=end, flush=True)
+
+
+class Outlet:
+    """Stand in for standard output, and ignore that its terminal may have been closed.
+
+    Args:
+        file: What is written to.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        """Write a text if that is possible."""
+        with suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, if that is possible."""
+        with suppress(OSError):
+            self._file.flush()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Show a picture of rich without the control characters that texts of a study may have."""
+
+    picture: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the picture; rich's own codes are in the style and the control of a segment."""
+        for segment in console.render(self.picture, options):
+            text = segment.text if segment.control else readable(segment.text)
+            yield Segment(text, segment.style, segment.control)
+
+
+def drawn(*parts: RenderableType, **options: Any) -> str:
+    """Return parts as a text that is ready to print, each of them below the one before.
+
+    Args:
+        *parts: What rich draws. The lines of a Text are not wrapped.
+        **options: More options for rich's Console.
+    """
+    # In a notebook, rich would draw at once, but we want the text.
+    console = Console(
+        file=Outlet(sys.stdout),  # type: ignore[arg-type] # rich needs no more than it has
+        highlight=False,
+        force_jupyter=False,
+        **options,
+    )
+    with console.capture() as captured:
+        for part in parts:
+            console.print(Shown(part), soft_wrap=isinstance(part, Text))
+    return captured.get()
 
 
 def for_notebook(picture: RenderableType) -> dict[str, str]:
@@ -29,7 +94,7 @@ def for_notebook(picture: RenderableType) -> dict[str, str]:
     console = Console(
         file=io.StringIO(), record=True, width=100, height=60, highlight=False, force_jupyter=False
     )
-    console.print(picture)
+    console.print(Shown(picture))
     html = console.export_html(inline_styles=True, code_format=_HTML, clear=False)
     return {"text/html": html, "text/plain": console.export_text().rstrip()}
 

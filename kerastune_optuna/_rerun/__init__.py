@@ -1,9 +1,9 @@
 """Take up finished trials: train their configurations again, and rebuild or join their models."""
 
+from kerastune_optuna._rerun.confirm import as_searched as as_searched
 from kerastune_optuna._rerun.confirm import configurations as configurations
 from kerastune_optuna._rerun.confirm import confirm as confirm
 from kerastune_optuna._rerun.confirm import confirmation as confirmation
-from kerastune_optuna._rerun.confirm import epochs_of_the_search as epochs_of_the_search
 from kerastune_optuna._rerun.confirmation import Confirmation as Confirmation
 from kerastune_optuna._rerun.ensemble import ensemble as ensemble
 from kerastune_optuna._rerun.greedy import Rows as Rows

@@ -49,12 +49,18 @@ class Pool:
         inputs: Symbolic inputs, for models that are no graphs and so have none of their own.
 
     Raises:
-        ArgumentError: The models take different inputs, or return different outputs.
+        ArgumentError: The models take different inputs, return different outputs, or have no loss.
     """
 
     def __init__(self, models: Mapping[int, keras.Model], inputs: Any) -> None:
         self._best = next(iter(models.values()))
         self._given = compiled_with(self._best)
+        if self._given.get("loss") is None:
+            raise ArgumentError(
+                "build_model compiles models without a loss, and evaluating the mean of their "
+                "predictions needs one. Pass loss= to compile() in build_model, or average the "
+                "predictions of best_models() yourself."
+            )
         graphs = {number: symbolic_inputs(model) for number, model in models.items()}
         known = {number: of for number, of in graphs.items() if of is not None}
         _check_equal("take", known)

@@ -29,7 +29,7 @@ from kerastune_optuna._rerun.executions import (
 from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study import Home, StudyRecord, opening, parts_of, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
-from kerastune_optuna._workers import Run, comparable
+from kerastune_optuna._workers import Run, card, comparable
 
 
 def _check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
@@ -74,7 +74,7 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:
-        home.ranked(1)  # raises NoTrialsError, which says that no trial is COMPLETE
+        home.top(1)  # raises NoTrialsError, which says that no trial is COMPLETE
     if len(chosen) < top:
         raise NoTrialsError(
             f"Study {home.name!r} has {_check.count(len(chosen), 'COMPLETE configuration')}, "
@@ -83,7 +83,19 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
     return chosen
 
 
-def epochs_of_the_search(home: Home) -> int:
+def as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
+    """Return a recipe with the arguments of Model.fit that a trial had, unless others were passed.
+
+    Raises:
+        ArgumentError: No epochs were passed, and the study has no record of its search's epochs.
+    """
+    fit = recipe.fit.completed(card.arguments(home.study, trial))
+    if fit.epochs is None:
+        fit = replace(fit, epochs=fit.first_epoch + _epochs_of_the_search(home))
+    return replace(recipe, fit=fit)
+
+
+def _epochs_of_the_search(home: Home) -> int:
     """Return how many epochs each training of the last search had.
 
     Raises:
@@ -108,6 +120,12 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     """
     home = run.home
     comparable.warn_if_builder_changed(home.study, run.recipe)
+    if changes := card.changes(home.study, chosen[0], run.recipe):
+        _check.warn(
+            f"confirm() trains otherwise than the search of study {home.name!r}: "
+            f"{'; '.join(changes)}. What this changes would be taken for luck. If you do not mean "
+            "it, pass what search() got."
+        )
     study = _study_of_executions(home, given, run.recipe)
     keep_best = keeps(home.study, run.recipe.keep_best)
     if keep_best:

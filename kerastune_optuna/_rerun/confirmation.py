@@ -12,12 +12,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from kerastune_optuna._report import params_line, printable, short
+from kerastune_optuna import _check
+from kerastune_optuna._report import drawn, params_line, printable, short
 from kerastune_optuna._rerun.executions import Key, executions
 from kerastune_optuna._study import Objective
 
@@ -40,6 +40,11 @@ class Confirmed:
     values: Sequence[float]
     failed: int = 0
     missing: int = 0
+
+    def __repr__(self) -> str:
+        """Return one line, without all that the trial has on record."""
+        mean = f"mean {short(self.mean)} of {_check.count(len(self.values), 'execution')}"
+        return f"<trial {self.number}: {mean}, {params_line(self.params)}>"
 
     @property
     def number(self) -> int:
@@ -156,12 +161,9 @@ class Confirmation:
 
     def __str__(self) -> str:
         """Return the table and the conclusions from it, ready to print."""
-        console = Console(force_terminal=False, highlight=False, force_jupyter=False)
-        with console.capture() as captured:
-            title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
-            for part in (Text(title), self._table(), *map(Text, self._lines())):
-                console.print(part, soft_wrap=isinstance(part, Text))
-        return printable(captured.get().rstrip())
+        title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
+        parts: list[Text | Table] = [Text(title), self._table(), *map(Text, self._lines())]
+        return printable(drawn(*parts, force_terminal=False).rstrip())
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

@@ -10,11 +10,10 @@ from typing import TypeAlias
 import keras
 from optuna.trial import FrozenTrial
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kerastune_optuna._report import params_line, printable, short
+from kerastune_optuna._report import drawn, params_line, printable, short
 from kerastune_optuna._study import Objective
 
 Interval: TypeAlias = tuple[float, float]
@@ -73,13 +72,10 @@ class Ensemble:
 
     def __str__(self) -> str:
         """Return the tables and the conclusions from them, ready to print."""
-        console = Console(force_terminal=False, highlight=False, force_jupyter=False)
-        with console.capture() as captured:
-            title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
-            tables = self._values(), self._weights()
-            for part in (Text(title), *tables, *map(Text, self._lines())):
-                console.print(part, soft_wrap=isinstance(part, Text))
-        return printable(captured.get().rstrip())
+        title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
+        tables = self._values(), self._weights()
+        parts: list[Text | Table] = [Text(title), *tables, *map(Text, self._lines())]
+        return printable(drawn(*parts, force_terminal=False).rstrip())
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

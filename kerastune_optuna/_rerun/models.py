@@ -16,7 +16,7 @@ from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._study import Home, parts_of
-from kerastune_optuna._trial import Builder, keeps, rebuild
+from kerastune_optuna._trial import Builder, MissingWeightsError, keeps, rebuild
 from kerastune_optuna._workers import card
 
 
@@ -37,15 +37,27 @@ def best_model(
 def best_models(
     home: Home, build_model: Builder, keep_best: int | None, n: int
 ) -> list[keras.Model]:
-    """Return the models of the best `n` trials, the best first."""
+    """Return the models of the best `n` trials, or as many as are kept, the best first."""
     _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
-    trials = home.ranked(n) if n <= (count := keeps(home.existing, keep_best)) else home.ranked(1)
-    if n > count:
+    count = keeps(home.existing, keep_best)
+    trials = home.top(min(n, max(count, 1)))
+    if not count:
         raise ArgumentError(
-            f"n={n} is more than keep_best={count}, the number of trials that keep their "
-            f"weights. Pass keep_best={n} to the tuner before it searches."
+            f"n={n} is more than keep_best=0, the number of trials that keep their weights. Pass "
+            f"keep_best={n} to the tuner before it searches."
         )
-    return [rebuilt(home, build_model, home.existing, trial) for trial in trials]
+    models: dict[int, keras.Model] = {}
+    for trial in trials:
+        try:
+            models[trial.number] = rebuilt(home, build_model, home.existing, trial)
+        except MissingWeightsError:
+            if not models:
+                raise  # the first model is always that of the best trial
+    if len(models) < n:
+        are = "1 is" if len(models) == 1 else f"{len(models)} are"
+        numbers = ", ".join(map(str, models))
+        say(f"{n} models were asked for, and {are} kept: best first, those of trials {numbers}.")
+    return list(models.values())
 
 
 def _is_up_to_date(home: Home, found: Confirmation) -> bool:

@@ -91,7 +91,7 @@ class GaussianProcessSampler(BaseSampler):
         done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
         if self._priors.each and search_space and done:
             self._judge(study, Box(search_space), done)
-        if not search_space or len(complete) < self._n_startup_trials:
+        if not (search_space and done) or len(complete) < self._n_startup_trials:
             return {}
         running = [one for one in begun if one.state is TrialState.RUNNING]
         with _libraries().limit(limits=1, user_api="blas"):

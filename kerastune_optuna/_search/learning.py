@@ -311,7 +311,8 @@ def _cut_off_as_running(trials: list[FrozenTrial]) -> list[FrozenTrial]:
         return trials  # as nearly always, and each draw asks several times
     rest = [one for one in trials if not TrialRecord(one).was_cut_off]
     again = {TrialRecord(one).retry_of for one in trials}
-    return [*rest, *(_as_running(one) for one in cut_off if one.number not in again)]
+    due = (one for one in cut_off if one.number not in again and TrialRecord(one).has_begun)
+    return [*rest, *map(_as_running, due)]
 
 
 def _as_running(trial: FrozenTrial) -> FrozenTrial:

@@ -37,7 +37,15 @@ def explain(
     if not _is_of_optuna(error):
         return
 
+    asked: dict[str, str] = {}  # by their names in small letters
+
     def choose(name: str, distribution: BaseDistribution) -> Any:
+        twin = asked.setdefault(name.casefold(), name)
+        if twin != name and name not in trial.params:
+            raise StudyMismatchError(
+                f"{who} asks for {name!r} and {twin!r}, which are one name to the database of this "
+                "study: MySQL and MariaDB ignore capitals. Give one of them another name."
+            )
         _compare(trial, who, name, distribution)
         return trial.params[name] if name in trial.params else space.middle(distribution)
 

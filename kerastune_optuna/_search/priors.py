@@ -121,14 +121,20 @@ class Priors:
             exact: Whether it is the expected value itself.
         """
         value, sureness = self.each[name]
-        if exact:
+        if not _check.allows(range_, value):
+            told = f"priors= has {value!r} for {name!r}, which {range_} does not allow."
+            if isinstance(range_, CategoricalDistribution) or not isinstance(value, int | float):
+                raise ArgumentError(f"{told} Pass a value that it allows.")
+            _check.warn(f"{told} The nearest one counts.")  # the range may depend on the trial
+            value = min(max(value, range_.low), range_.high)  # type: ignore[attr-defined] # numbers
+        elif exact:
             return value
         if isinstance(range_, CategoricalDistribution):
             keeps = rng.random() > _OTHERS[sureness]
             return value if keeps else rng.choice(np.array(range_.choices, object))
         box = Box({name: range_})
         center = box.points([{name: value}]).places[0, 0]
-        place = math.inf
+        place = center if exact else math.inf
         while not 0 <= place <= 1:
             place = rng.normal(center, _SPREADS[sureness])
         return box.params(box.settled(np.array([[place]])).rows(0))[name]

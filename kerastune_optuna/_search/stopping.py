@@ -218,9 +218,8 @@ class StopConditions:
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
-        attrs = _optuna.attrs_of(study)
-        told: str | None = attrs.get(self.key)
-        if told is None and attrs.get(StudyRecord.asked_to_stop, 0) > self.asked:
+        told: str | None = _optuna.attrs_of(study).get(self.key)
+        if told is None and (StudyRecord(study).asked_to_stop or 0) > self.asked:
             return "Stopped from outside: call search() again to go on"
         if told is None and asks:
             lines = (one.why(study) for one in self._of_results)

@@ -14,6 +14,7 @@ from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias, TypeVar, cast
+from uuid import uuid4
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -34,6 +35,7 @@ _T = TypeVar("_T")
 _BUCKETS = ("bucket", "bucket_name")  # attributes for the bucket's name in Amazon and Google stores
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
 _FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
+_LEAST = 100_000  # bytes that the weights of a small model take
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Errors in code, and those of a folder that is missing or not accessible: a further try would raise
 # the same error.
@@ -42,8 +44,6 @@ _FINAL = (
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
     *(TypeError, ValueError, TunerError),
 )
-# Always the same name, so that the next search removes a probe that a killed process left.
-_PROBE = "kerastune_optuna-probe"
 # An artifact id of Optuna, or the name of a backup.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
@@ -87,7 +87,9 @@ class WholeFileStore(FileSystemArtifactStore):
         self._folder.mkdir(parents=True, exist_ok=True)
         path, aside = self._path(artifact_id), self._aside(artifact_id)
         try:
-            with open(aside, "wb") as file:
+            aside.unlink(missing_ok=True)  # a killed process may have left it
+            # Created anew: any member of a shared folder could put a symbolic link there.
+            with open(aside, "xb") as file:
                 shutil.copyfileobj(content_body, file, 1 << 20)
                 file.flush()
                 if self._sync:
@@ -108,8 +110,8 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._path(f"{artifact_id}.part")
 
     def _path(self, name: str) -> Path:
-        """Return the path of a file; refuse a name with slashes, which could leave the folder."""
-        if Path(name).name != name:
+        """Return the path of a file; refuse a name that could leave the folder."""
+        if Path(name).name != name or name == "..":
             raise ValueError(f"{name!r} is not the name of a file in {str(self._folder)!r}")
         return self._folder / name
 
@@ -201,9 +203,15 @@ def may_pass(error: BaseException) -> bool:
     Stores have no common errors, and many raise the same one for wrong keys and for expired keys.
     So only an error that is sure to come again is final.
     """
-    is_full = isinstance(error, OSError) and error.errno in _FULL
     has_no_bucket = type(error).__name__ == "NoSuchBucket"  # boto3 creates this class at run time
-    return not (is_full or has_no_bucket or _says_gone(error) or isinstance(error, _FINAL))
+    return not (
+        is_of_full_disk(error) or has_no_bucket or _says_gone(error) or isinstance(error, _FINAL)
+    )
+
+
+def is_of_full_disk(error: BaseException) -> bool:
+    """Whether an error says that a disk has no room left."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
@@ -284,15 +292,21 @@ def check_store(store: StoreSource) -> None:
     Raises:
         WeightsError: The store cannot be written.
     """
+    probe = f"kerastune_optuna-probe-{uuid4()}"  # others may check the same store at this moment
 
     def write(opened: ArtifactStore) -> None:
-        opened.write(_PROBE, io.BytesIO(b"probe"))
+        with telling_room(_optuna.folder_of(opened), _LEAST):
+            opened.write(probe, io.BytesIO(b"probe"))
 
     try:
         _patient(store).insist(write, seconds=_FIRST_PATIENCE)
-        _found(store, methodcaller("remove", _PROBE), _FIRST_PATIENCE)
+        _found(store, methodcaller("remove", probe), _FIRST_PATIENCE)
     except Exception as error:  # stores have no common errors
         said = f"{type(error).__name__}: {error}".rstrip(".")
+        if is_of_full_disk(error):
+            raise WeightsError(
+                f"No weights can be kept: {said}. Make room there, or pass keep_best=0."
+            ) from error
         raise WeightsError(
             f"artifact_store= cannot be written: {said}. Pass one that works, "
             "None for a folder in directory, or keep_best=0 to keep no weights."
@@ -318,7 +332,7 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if folder is None or error.errno not in _FULL:
+        if folder is None or not is_of_full_disk(error):
             raise
         raise OSError(error.errno, disks.room(Path(folder), needed)) from error
 

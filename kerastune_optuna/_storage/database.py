@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
@@ -98,7 +100,8 @@ def connect(
         journal.make_safe(opened)
     if make and (file := _sqlite_file(opened)) is not None:
         _warn_of_network(file)
-    return patient(opened, patience, lambda: _space(opened), _same_file(opened))
+    again = partial(connect, make=make)
+    return patient(opened, patience, lambda: _space(opened), _same_file(opened), again)
 
 
 def _same_file(storage: BaseStorage) -> Callable[[], None]:
@@ -275,7 +278,12 @@ def is_of_one_thread(storage: str | BaseStorage) -> bool:
 
 
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL, an Optuna storage or None."""
+    """Refuse anything but a URL, an Optuna storage or None; warn of what a search does not use."""
+    if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
+        _check.warn(
+            "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
+            "heartbeats of their own, and trials of dead ones are run again. Leave it out."
+        )
     if storage is None or isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
@@ -297,6 +305,8 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
             if not again and not (is_away(error) and time.monotonic() < gives_up):
                 # From None: the cause may show the password.
                 raise StorageError(_url.why_not(url, error, reason(error))) from None
+        # The engine of that try, which is lost, still holds connections, of which a server has few.
+        gc.collect()
         time.sleep(0.2)
 
 
@@ -378,9 +388,10 @@ def make_directory(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=directory):  # a fixed name could be a symbolic link
+            pass
+        # SQLite would let only its owner write to the file, whatever the umask is.
+        (directory / FILE).touch()
     except OSError as error:
         raise StorageError(
             f"directory={str(directory)!r} cannot be written: {error.strerror}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,10 @@ def network_of(folder: Path) -> str | None:
 
 
 def room(folder: Path, needed: float) -> str:
-    """Return a clause that says how much free space a folder has, and how much is needed."""
+    """Return a clause that says how much room a folder has, and how much is needed."""
+    folder = next(one for one in (folder, *folder.parents) if one.exists())
+    # On Windows, and on some filesystems, no number limits the files.
+    if hasattr(os, "statvfs") and (disk := os.statvfs(folder)).f_files and not disk.f_favail:
+        return f"{str(folder)!r} has no room for another file, however small (see `df -i`)"
     free = shutil.disk_usage(folder).free
     return f"{str(folder)!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed"

@@ -40,6 +40,10 @@ _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "Time
 # What databases say to a user who may only read: the names of SQLite's errors, and a code of
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
+# What PostgreSQL says while a database may only be read, as when its disk is full. A connection
+# that was opened meanwhile stays read-only afterwards.
+_READ_ONLY = "25006"
+_DAMAGES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
 # Seconds for which a study's attrs are not read again, since reading them is a query: by a search,
 # and by anybody who asks which trials are excluded.
@@ -90,6 +94,13 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
             f"The storage denies access: {reason(error)}. You can read it as far as its owner "
             "allows; to search, pass a directory= or storage= that you may write to."
         )
+    if _code_of(error).startswith(_DAMAGES):
+        return StorageError(
+            f"The database is damaged: {reason(error)}. Put a whole copy of its file back, or pass "
+            "another directory= or storage=."
+        )
+    if _code_of(error) == _READ_ONLY:
+        context.is_disconnect = True  # SQLAlchemy then closes the pool's connections
     if not context.is_disconnect or context.is_pre_ping:
         return None
     return ConnectionError(str(error))
@@ -97,9 +108,14 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
 
 def _is_refusal(error: BaseException) -> bool:
     """Whether a database denies access, so that another try would not work either."""
-    name = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
     code = error.args[0] if error.args else None
-    return str(name).startswith(_REFUSALS) or (type(code) is int and code in _REFUSALS_OF_MYSQL)
+    of_mysql = type(code) is int and code in _REFUSALS_OF_MYSQL
+    return of_mysql or _code_of(error).startswith(_REFUSALS)
+
+
+def _code_of(error: BaseException) -> str:
+    """Return SQLite's name of an error, or the code of PostgreSQL; "" for other errors."""
+    return str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or "")
 
 
 @dataclass(frozen=True)
@@ -161,18 +177,19 @@ class _Patient(BaseStorage):
         patience: float,
         where: Callable[[], str],
         check: Callable[[], None],
+        again: Callable[[BaseStorage, float], BaseStorage],
     ) -> None:
         # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
         self._backend = backend
         self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
-        self._where, self._check = where, check
+        self._where, self._check, self._again = where, check, again
         # The system attrs of studies by id, and when they were read.
         self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
         self._held: Held | None = None  # what is to be written soon; None if all is written at once
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: a copy writes at once, and another machine has another clock."""
-        return {**vars(self), "_held": None, "_attrs": {}}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the backend alone: a copy listens to its own connections, and writes at once."""
+        return self._again, (self._backend, self._patience.seconds)
 
     @contextmanager
     def holding(self, held: Held) -> Iterator[None]:
@@ -331,7 +348,11 @@ _PatientStorage = type(
 
 
 def patient(
-    backend: BaseStorage, patience: float, where: Callable[[], str], check: Callable[[], None]
+    backend: BaseStorage,
+    patience: float,
+    where: Callable[[], str],
+    check: Callable[[], None],
+    again: Callable[[BaseStorage, float], BaseStorage],
 ) -> BaseStorage:
     """Return a storage that retries calls while the backend is away.
 
@@ -340,11 +361,12 @@ def patient(
         patience: Seconds for which each call is retried.
         where: Returns a sentence for the final error that says what the user should check.
         check: Called before each call; it raises an error if the call would be in vain.
+        again: Makes such a storage from an unpickled backend and these seconds.
 
     Returns:
         A storage that raises StorageError if the backend does not answer for that long.
     """
-    return cast(BaseStorage, _PatientStorage(backend, patience, where, check))
+    return cast(BaseStorage, _PatientStorage(backend, patience, where, check, again))
 
 
 def holding(storage: BaseStorage, held: Held) -> AbstractContextManager[None]:

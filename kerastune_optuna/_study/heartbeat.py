@@ -87,7 +87,9 @@ class Watch:
                 with one_try():
                     at_each()
                     for trial_id in liveness.signed_in(storage):
-                        with suppress(UpdateFinishedTrialError):  # others thought that it was dead
+                        # Others thought that it was dead, or the server gave it to two.
+                        with suppress(UpdateFinishedTrialError):
+                            liveness.check_signature(storage, trial_id)
                             storage.set_trial_system_attr(trial_id, TrialRecord.beat, beats)
                         self.hear()
             except Exception:  # each database driver has its own errors, with no common base class

@@ -11,10 +11,15 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _optuna
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
+from kerastune_optuna import _optuna
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    NoTrialsError,
+    StorageError,
+    StudyMismatchError,
+)
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database, key_of
 from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
@@ -138,37 +143,29 @@ class Home:
 
     @contextmanager
     def telling_of_deletion(self) -> Iterator[None]:
-        """Raise an error of one line for a KeyError that comes from the deletion of the study."""
+        """Raise an error of one line for a KeyError that comes from the loss of study or trial."""
         try:
             yield
         except KeyError as error:
             known = self.__dict__.get("study") or self.__dict__.get("_loaded")
-            if known is None or _optuna.has_study(self.storage, _optuna.id_of(known)):
+            if known is None:
                 raise
+            if _optuna.has_study(self.storage, _optuna.id_of(known)):
+                if not _optuna.is_of_missing_row(error):
+                    raise
+                raise StorageError(
+                    f"Study {self.name!r} no longer has a trial that ran here: an earlier state of "
+                    "the database was put back while this process used it. Call this again to go "
+                    "on from that state."
+                ) from error
             self.forget()
             raise StudyMismatchError(
                 f"Another process deleted study {self.name!r} while this one used it, as "
-                "overwrite=True does. The trials that ran here are lost. Call this again to use "
-                "the study that has the name now, or pass another study_name."
+                "overwrite=True does, and as optuna-dashboard does to rename it: then the copy has "
+                "the trials that ran here, without their weights, and otherwise they are lost. "
+                "Call this again to use the study that has the name now, or pass another "
+                "study_name."
             ) from error
-
-    def ranked(self, n: int) -> list[FrozenTrial]:
-        """Return the best `n` trials.
-
-        Raises:
-            ArgumentError: There are several objectives.
-            NoTrialsError: There are fewer trials.
-        """
-        self._check_single()
-        best = ranking.best(self.existing, self.objectives.watched, n)
-        if len(best) < n:
-            there = _check.count(len(best), "COMPLETE trial")
-            others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
-            first = "Call search() first, with the directory or storage of the study you mean."
-            raise NoTrialsError(
-                f"Study {self.name!r} has {there}, fewer than {n}. {others or first}"
-            )
-        return best
 
     def top(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, or as many as there are.
@@ -177,8 +174,12 @@ class Home:
             ArgumentError: There are several objectives.
             NoTrialsError: There is no COMPLETE trial.
         """
-        self.ranked(1)
-        return ranking.best(self.existing, self.objectives.watched, n)
+        self._check_single()
+        if best := ranking.best(self.existing, self.objectives.watched, n):
+            return best
+        others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
+        first = "Call search() first, with the directory or storage of the study you mean."
+        raise NoTrialsError(f"Study {self.name!r} has 0 COMPLETE trials. {others or first}")
 
     def best(self, trial: int | FrozenTrial | None) -> FrozenTrial:
         """Return a COMPLETE trial, which may be given by its number, or the best one for None.
@@ -188,7 +189,7 @@ class Home:
             NoTrialsError: There is no such trial.
         """
         if trial is None:
-            return self.ranked(1)[0]
+            return self.top(1)[0]
         trials = self.existing.get_trials(deepcopy=False)
         out = [one.number for one in trials if TrialRecord(one).excluded is not None]
         told = f"is not a COMPLETE trial{f' (excluded: {out})' * bool(out)}"
@@ -199,7 +200,7 @@ class Home:
         if trial is None:
             return self.best(None)
         trials = self.existing.get_trials(deepcopy=False)
-        begun = (one for one in trials if one.state is not TrialState.WAITING)
+        begun = (one for one in trials if TrialRecord(one).has_begun)
         return _found(trial, begun, "has not begun")
 
     def exclude(self, trial: int | FrozenTrial, why: str | None) -> None:

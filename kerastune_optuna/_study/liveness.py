@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import socket
@@ -15,21 +16,23 @@ from pathlib import Path
 
 import optuna
 import psutil
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER, database
 from kerastune_optuna._study.record import TrialRecord
 
-_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?")
+_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?(#\d+)?")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, counted from the state: see proc(5)
 
-# The trials that this process runs. Two storages may use the same id.
-_running_here: set[tuple[int, BaseStorage]] = set()
-# Those of them that the search in this thread has signed.
-_by_one_search: ContextVar[set[tuple[int, BaseStorage]] | None]
-_by_one_search = ContextVar("by_one_search", default=None)
+_ANOTHERS = "another process runs this trial"  # the message of an error that nobody sees
+# The trials that this process runs, by their signatures: two storages may use the same id.
+_running_here: dict[str, tuple[int, BaseStorage]] = {}
+_runs = itertools.count()  # makes each signature of this process another one
+# The signatures of the search in this thread.
+_by_one_search: ContextVar[set[str] | None] = ContextVar("by_one_search", default=None)
 
 
 @lru_cache(maxsize=1)
@@ -61,49 +64,85 @@ def signature() -> str:
 
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
+    storage = _optuna.storage_of(study)
+    file = database.inode(storage)
+    own = f"{signature()}{'' if file is None else f'@{file}'}#{next(_runs)}"
     with ExitStack() as undo:
         undo.callback(leave, study, trial_id)  # if signing fails, because others failed the trial
-        storage = _optuna.storage_of(study)
         if (signed := _by_one_search.get()) is not None:
-            signed.add((trial_id, storage))
-        _running_here.add((trial_id, storage))
-        file = database.inode(storage)
-        own = signature() if file is None else f"{signature()}@{file}"
+            signed.add(own)
+        _running_here[own] = trial_id, storage
         storage.set_trial_user_attr(trial_id, WORKER, own)
         undo.pop_all()
 
 
 def leave(study: optuna.Study, trial_id: int) -> None:
     """Note that this process no longer runs a trial, however it ended."""
-    _running_here.discard((trial_id, _optuna.storage_of(study)))
+    _forget(_signatures_of(_optuna.storage_of(study), trial_id))
+
+
+def _signatures_of(storage: BaseStorage, trial_id: int) -> set[str]:
+    runs = tuple(_running_here.items())
+    return {own for own, run in runs if run == (trial_id, storage)}
+
+
+def _forget(signatures: set[str]) -> None:
+    for own in signatures:
+        _running_here.pop(own, None)
+
+
+def check_signature(storage: BaseStorage, trial_id: int) -> None:
+    """Leave a trial that this process ran, if by now another one runs or may take it.
+
+    A server that was away may give a trial to two workers, or lose that one has taken it.
+
+    Raises:
+        UpdateFinishedTrialError: The trial is another's.
+    """
+    stored, own = storage.get_trial(trial_id), _signatures_of(storage, trial_id)
+    is_anothers = signed_by(stored) is not None and TrialRecord(stored).worker not in own
+    if is_anothers or stored.state is TrialState.WAITING:
+        _forget(own)
+        raise UpdateFinishedTrialError(_ANOTHERS)
+
+
+def check_not_left(trial: BaseTrial) -> None:
+    """Raise if this process has left a trial that it signed; this asks no storage.
+
+    Raises:
+        UpdateFinishedTrialError: The trial is another's.
+    """
+    known = _optuna.as_known(trial) if isinstance(trial, Trial) else None
+    if known is not None and signed_by(known) is not None and not is_run_here(known):
+        raise UpdateFinishedTrialError(_ANOTHERS)
 
 
 def is_run_here(trial: FrozenTrial) -> bool:
     """Whether this process still runs a trial that it signed; False once its search has ended."""
-    return any(_optuna.id_of(trial) == trial_id for trial_id, _ in tuple(_running_here))
+    return TrialRecord(trial).worker in _running_here
 
 
 def signed_in(storage: BaseStorage) -> list[int]:
     """Return the ids of the trials that this process runs in a storage."""
-    return [trial_id for trial_id, of in tuple(_running_here) if of is storage]
+    return [trial_id for trial_id, of in tuple(_running_here.values()) if of is storage]
 
 
 @contextmanager
 def leaving_all() -> Iterator[None]:
     """Leave all trials that were signed within the block, even if an interrupt ends it."""
-    signed: set[tuple[int, BaseStorage]] = set()
+    signed: set[str] = set()
     token = _by_one_search.set(signed)
     try:
         yield
     finally:
-        _running_here.difference_update(signed)
+        _forget(signed)
         _by_one_search.reset(token)
 
 
 def worker_of(trial: FrozenTrial) -> str | None:
-    """Return the signature of the process that ran a trial, without the file; None if unsigned."""
+    """Return the signature of the process that ran a trial, or None: without file and run."""
     signed = TrialRecord(trial).worker
-    return None if signed is None else signed.partition("@")[0]
+    return None if signed is None else re.split("[@#]", signed)[0]
 
 
 def is_signed_here(trial: FrozenTrial) -> bool:

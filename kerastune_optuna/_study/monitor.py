@@ -29,7 +29,7 @@ _SMALLER_IS_BETTER = frozenset(
 _LARGER_IS_BETTER = frozenset(
     "accuracy acc binary_accuracy categorical_accuracy sparse_categorical_accuracy "
     "top_k_categorical_accuracy sparse_top_k_categorical_accuracy auc precision recall "
-    "f1_score fbeta_score r2_score true_positives true_negatives precision_at_recall "
+    "f1 f1_score fbeta_score r2 r2_score prc true_positives true_negatives precision_at_recall "
     "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
     "binary_io_u one_hot_io_u one_hot_mean_io_u iou miou dice_coef dice_coefficient".split()
 )
@@ -156,15 +156,15 @@ def _infer(name: str) -> Direction:
         return direction
     known = sorted(_LARGER_IS_BETTER | _SMALLER_IS_BETTER)
     meant = nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
-    raise ArgumentError(
-        f"direction='auto' cannot tell whether {name!r} should grow or fall."
-        f'{meant} Pass direction="maximize" or direction="minimize".'
-    )
+    doubt = f"direction='auto' cannot tell whether {name!r} should grow or fall."
+    if meant:
+        doubt = f"{name!r} is not a metric that direction='auto' knows.{meant} If not:"
+    raise ArgumentError(f'{doubt} Pass direction="maximize" or direction="minimize".')
 
 
 def _certain(name: str) -> Direction | None:
     """Return the direction of a metric whose name makes it certain; None for any other."""
-    plain = _plain_name(name.removeprefix("val_"))
+    plain = _plain_name(name.removeprefix("val_")).lower()
     if plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
         return None
     if _is_named(plain, _SMALLER_IS_BETTER):
@@ -174,9 +174,10 @@ def _certain(name: str) -> Direction | None:
 
 def _accuracies(name: str) -> tuple[str, ...]:
     """Return the metrics that an objective may mean if its name is that of Keras's "accuracy"."""
-    prefix = "val_" if name.startswith("val_") else ""
-    if name.removeprefix("val_") not in ("accuracy", "acc"):
+    last = name.rpartition("_")[2]  # with several outputs, it is `output_accuracy`
+    if last not in ("accuracy", "acc"):
         return ()
+    prefix = name.removesuffix(last)
     return tuple(prefix + accuracy for accuracy in ("accuracy", *_ACCURACIES))
 
 

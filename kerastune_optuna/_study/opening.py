@@ -19,6 +19,7 @@ from kerastune_optuna._study.objectives import Objectives
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 _UNFIT = set('/\\:*?"<>|\0')  # characters that are not allowed in the name of a folder
+_LONGEST = 255  # bytes of a folder's name on Linux; most letters that are not English have 2 or 3
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
 
 
@@ -149,10 +150,11 @@ def check_name(name: object) -> None:
         return
     if not isinstance(name, str):
         raise ArgumentTypeError(f"study_name={name!r} is not a string. Pass a name like 'iris'.")
-    if not name.strip() or name.startswith(".") or _UNFIT & set(name) or len(name) > 200:
+    is_long = len(name) > 200 or len(name.encode(errors="replace")) > _LONGEST
+    if not name.strip() or name.startswith(".") or _UNFIT & set(name) or is_long:
         raise ArgumentError(
-            f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
-            "or a leading dot, like 'iris-2'."
+            f"study_name={name!r} cannot name a folder. Pass up to 200 characters of at most "
+            f"{_LONGEST} bytes, without slashes or a leading dot, like 'iris-2'."
         )
     if name.lower().startswith(database.FILE):
         raise ArgumentError(

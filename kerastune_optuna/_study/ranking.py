@@ -63,10 +63,23 @@ def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
 
 
 def are_dominated(
-    values: Sequence[float], trials: Iterable[FrozenTrial], directions: Sequence[str]
+    values: Sequence[float],
+    trial: FrozenTrial,
+    others: Iterable[FrozenTrial],
+    directions: Sequence[str],
 ) -> bool:
-    """Whether one of some COMPLETE trials dominates these values."""
-    costs = _costs([values, *(one.values for one in trials)], directions)
+    """Whether a COMPLETE trial has a lower rank than a trial with these values would have.
+
+    Args:
+        values: The values.
+        trial: The trial, of which only the constraints count.
+        others: Some COMPLETE trials.
+        directions: As for `ranks`.
+    """
+    own = _excess(trial)
+    if own > 0:
+        return any(_excess(one) < own for one in others)
+    costs = _costs([values, *(one.values for one in others if _excess(one) == 0)], directions)
     return _is_dominated(costs[0], costs)  # values do not dominate themselves
 
 

@@ -16,6 +16,7 @@ T = TypeVar("T")
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
 TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
+UNUSED = "laid out for a worker, and not begun"  # the stop_reason of a slot that a search left
 
 
 class _Attr(Generic[T]):
@@ -97,8 +98,10 @@ class TrialRecord:
     beat = _SystemAttr(int, "kerastune_optuna:beat")  # a number that its process increases
     sameness = _SystemAttr(str, "kerastune_optuna:failure")  # equal for errors of one cause
     weights = _SystemAttr(str, "kerastune_optuna:weights_sha256")  # the checksum of the file
+    history = _SystemAttr(str, "kerastune_optuna:history_sha256")  # that of its history.csv
     variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of its variables
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
+    cut_off = _SystemAttr(str, "kerastune_optuna:cut_off")  # a reason that is not its configuration
     deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died running it
     fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # parameters that no sampler chooses
 
@@ -118,7 +121,14 @@ class TrialRecord:
     @property
     def was_cut_off(self) -> bool:
         """Whether a trial is FAIL for a reason that is not its configuration."""
-        return self.stop_reason in (DIED, INTERRUPTED, TWICE)
+        # Not by stop_reason, which may be a text of the user, nor for a trial that ended by itself
+        # while another process set it to FAIL.
+        return self.of.state is TrialState.FAIL and self.cut_off is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a worker has taken a trial; one that was laid out for none is no trial."""
+        return self.of.state is not TrialState.WAITING and self.cut_off != UNUSED
 
     @property
     def ended_by_itself(self) -> bool:
@@ -127,9 +137,9 @@ class TrialRecord:
 
     @property
     def has_no_result(self) -> bool:
-        """Whether a trial waits, or failed because of its configuration or the code."""
+        """Whether a trial has not begun, or failed because of its configuration or the code."""
         failed = self.of.state is TrialState.FAIL and not self.was_cut_off
-        return failed or self.of.state is TrialState.WAITING
+        return failed or not self.has_begun
 
     @property
     def breaks_constraint(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import optuna
@@ -13,7 +14,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._study.liveness import machine
 from kerastune_optuna._study.record import DIED as DIED
 from kerastune_optuna._study.record import INTERRUPTED as INTERRUPTED
-from kerastune_optuna._study.record import TWICE, TrialRecord
+from kerastune_optuna._study.record import TWICE, UNUSED, TrialRecord
 
 _DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill one worker after another
@@ -132,15 +133,31 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
     """Withdraw a retry if no worker may take it: its trial ended, or has an earlier retry."""
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
-    is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)
-    if is_idle and _optuna.storage_of(study).set_trial_state_values(laid_out, TrialState.RUNNING):
-        _fail(study, laid_out, TWICE)
+    if any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials):
+        _withdraw(study, laid_out, TWICE)
+
+
+def withdraw_unused(study: optuna.Study) -> None:
+    """Withdraw the trials without parameters that were laid out for workers that never came."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        record = TrialRecord(trial)
+        if record.slot is not None and not (record.fixed_params or trial.user_attrs):
+            _withdraw(study, _optuna.id_of(trial), UNUSED)
+
+
+def _withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
+    """Fail a WAITING trial, unless a worker takes it first: a study loses no trial."""
+    with suppress(UpdateFinishedTrialError):
+        if _optuna.storage_of(study).set_trial_state_values(trial_id, TrialState.RUNNING):
+            _fail(study, trial_id, reason)
 
 
 def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
     """Set a trial to FAIL; return False if another process ended it first."""
     try:
         storage = _optuna.storage_of(study)
+        if reason in (DIED, INTERRUPTED, TWICE, UNUSED):
+            storage.set_trial_system_attr(trial_id, TrialRecord.cut_off, reason)
         storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)
         return storage.set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:

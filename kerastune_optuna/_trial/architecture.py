@@ -16,6 +16,7 @@ import numpy as np
 
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._source import digest
+from kerastune_optuna._trial import untrusted
 
 _PLACE = "kerastune_optuna:settings"  # the attribute of the HDF5 file that holds the digest
 _CONFIG = (
@@ -50,11 +51,15 @@ def built_from(path: Path) -> keras.Model | None:
     """Return the compiled model of a weights file, without weights; None if its config is missing.
 
     Raises:
-        Exception: A loss, metric or optimizer in the config is not Keras's own.
+        Exception: A part of the model is not Keras's own.
     """
     with h5py.File(path, "r") as file:
-        config = json.loads(file[_CONFIG][()]) if _CONFIG in file else None
-    return None if config is None else keras.saving.deserialize_keras_object(config)
+        if _CONFIG not in file:
+            return None
+        config = json.loads(file[_CONFIG][()])
+    untrusted.check_config(config)
+    with keras.saving.custom_object_scope({}):  # otherwise any string may name the user's objects
+        return keras.saving.deserialize_keras_object(config)
 
 
 def is_of(path: Path, model: keras.Model) -> bool:

@@ -163,7 +163,9 @@ def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
         packed = place / "backup.zip"
         try:
             is_there = artifacts.fetch(store, record["id"], packed)
-        except Exception:  # stores have no common base class for their errors
+        except Exception as error:  # stores have no common base class for their errors
+            if artifacts.is_of_full_disk(error):
+                raise  # of the folder: the backup may be intact
             return False  # the caller informs the user
         if is_there and digest(packed) == record["sha256"]:
             shutil.unpack_archive(packed, folder, "zip")  # writes nothing outside of the folder

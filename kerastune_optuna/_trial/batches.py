@@ -6,13 +6,14 @@ import hashlib
 import math
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice
 from types import FunctionType
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastune_optuna._backend import are_arrays, pipeline_of, split_as_fit, strategy_of
+from kerastune_optuna._backend import are_arrays, epochs_of, pipeline_of, split_as_fit, strategy_of
 from kerastune_optuna._trial.steps import is_usual
 
 _MOST = 16e6  # numbers in the arrays, since the batches are a second copy in memory
@@ -156,7 +157,7 @@ def _dataset_of(batches: list[Any], is_even: bool) -> Any:
 @cache
 def _order_stays() -> bool:
     """Whether TensorFlow shuffles rows into the same order in each epoch, as known versions do."""
-    x, y, weights = np.arange(64), None, None
-    pipeline = pipeline_of(x=x, y=y, sample_weight=weights, batch_size=64, shuffle=True)
-    first, second = ([np.asarray(batch) for batch in pipeline] for _ in range(2))
-    return bool(np.array_equal(first, second) and not np.array_equal(first[0].ravel(), x))
+    x = np.arange(64)
+    epochs = epochs_of(x=x, y=None, sample_weight=None, batch_size=64, shuffle=True)
+    first, second = (np.ravel(batches) for batches in islice(epochs, 2))
+    return bool(np.array_equal(first, second) and not np.array_equal(first, x))

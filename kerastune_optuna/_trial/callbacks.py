@@ -16,7 +16,7 @@ from optuna_integration import KerasPruningCallback
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, TrialRecord
+from kerastune_optuna._study import Objective, TrialRecord, liveness
 from kerastune_optuna._trial.state import State, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
@@ -81,6 +81,7 @@ class PruningCallback(KerasPruningCallback):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
         self.trial, self.interval = trial, interval
+        self.params: Mapping[str, Any] = {}  # a model's own fit may not call set_params()
         self.objective = Objective.of(trial, monitor, direction)
         self._series = Series(self.objective)
         self.on_train_begin()
@@ -119,7 +120,7 @@ class PruningCallback(KerasPruningCallback):
 
     def is_last(self, epoch: int) -> bool:
         """Whether training ends after this epoch anyway."""
-        return self._is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+        return self._is_stopped or epoch + 1 >= self.params.get("epochs", math.inf)
 
     @property
     def _is_stopped(self) -> bool:
@@ -183,6 +184,7 @@ class PruningCallback(KerasPruningCallback):
 
     def _send_late_reports(self) -> None:
         """Send the reports that the storage has not received yet, the earliest first."""
+        liveness.check_not_left(self.trial)
         for step in sorted(self._unsent):
             self.trial.report(self._unsent[step], step)
             del self._unsent[step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 from numbers import Real
 from types import MappingProxyType
@@ -31,7 +32,6 @@ class OwnPruning(PruningCallback):
     is_of_end = False  # whether the value is that of the final weights, not of the best epoch
     fits: Fits  # the callback that presents all fits to this callback as one
     _trained: keras.Model | None = None  # the trial's model
-    _is_other = False  # whether the model being trained lacks weights of the trial's model
     _returned: Mapping[str, Any] = MappingProxyType({})  # the metrics that fit returned, if any
     _given = 0  # the epochs= that was passed to the builder's fit
 
@@ -52,10 +52,15 @@ class OwnPruning(PruningCallback):
             raise TrainingOver
 
     def set_model(self, model: keras.Model) -> None:
-        """Note whether a fit trains all weights of the trial's model, the first one that is set."""
+        """Note the trial's model, which is the first one that is set."""
         super().set_model(model)
         self._trained = model if self._trained is None else self._trained
-        self._is_other = not _ids(self._trained) <= _ids(model)
+
+    @property
+    def _is_other(self) -> bool:
+        """Whether the model being trained lacks weights of the trial's model, or that has none."""
+        own = _ids(self._trained)
+        return self.model is not self._trained and not (own and own <= _ids(self.model))
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Note how many epochs the training may have in all, including those of further fits."""
@@ -83,7 +88,7 @@ class OwnPruning(PruningCallback):
         """Use what the builder's fit returned as the value of the trial.
 
         Raises:
-            BuilderError: It is neither a number, nor a dict, nor a History.
+            BuilderError: It is neither a number, nor a list of them, nor a dict, nor a History.
             MetricNotFoundError: It does not contain the objective.
         """
         is_history = isinstance(came, keras.callbacks.History)
@@ -197,15 +202,17 @@ def _worth(came: Any, objective: Objective) -> float:
     """Return the objective's value from what a builder's fit returned.
 
     Raises:
-        BuilderError: It is neither a number nor a dict.
+        BuilderError: It is neither a number, nor a list of numbers, nor a dict.
         MetricNotFoundError: It does not contain the objective.
     """
     if isinstance(came, Real):
         return float(came)
+    if isinstance(came, list | tuple) and came and all(isinstance(one, Real) for one in came):
+        return statistics.fmean(came)  # as in KerasTuner
     if not isinstance(came, Mapping):
         raise BuilderError(
             f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
-            "Return what Model.fit returns, a number, or a dict of metrics."
+            "Return what Model.fit returns, a number, a list of numbers, or a dict of metrics."
         )
     if (name := objective.find(came)) is None:
         raise MetricNotFoundError(

@@ -36,6 +36,7 @@ _SMALLER = (
     "; memory ran out: take a smaller batch_size= or smaller models (max_params=, constraints=), "
     "or, where several train, fewer n_workers="
 )
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")  # in Python's texts of objects and functions
 _NUMBERS = re.compile(r"[_-]?\d+(?:[\s.,-]*\d+)*")
 
 
@@ -74,7 +75,7 @@ def sameness(error: BaseException) -> str | None:
     # If memory ran out, smaller configurations may still fit, however many did not.
     if is_of_memory(error) or is_of_one_trial(error):
         return None
-    line = _line(error)
+    line = _ADDRESS.sub("", _line(error))
     frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
     file = frame.f_code.co_filename
     # Raised in a library: the numbers come from Keras's names, such as dense_1, or from the data.

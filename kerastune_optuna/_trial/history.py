@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import Home
+from kerastune_optuna._signals import tell
+from kerastune_optuna._storage import StoreSource, artifacts, digest
+from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import files
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def save(
     path = folder / files.HISTORY
     try:
         _write(rows, path)
+        TrialRecord(trial).history = digest(path)
         artifacts.upload(store, trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # the database failed, so the trial has no result yet
@@ -75,14 +77,20 @@ def save(
 
 
 def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
-    """Return the table of a trial's epochs; only the reports of the objective if none was kept."""
+    """Return the table of a trial's epochs; the reports of the objective if none is intact."""
     import pandas  # takes half a second to import, and only tables need it
 
     with scratch() as folder:
         path = folder / files.HISTORY
         latest_first = reversed(files.ids(home.storage, trial, files.HISTORY))
         if any(artifacts.fetch(home.store, one, path) for one in latest_first):
-            return pandas.read_csv(path, float_precision="round_trip")
+            if TrialRecord(trial).history in (None, digest(path)) and path.stat().st_size:
+                return pandas.read_csv(path, float_precision="round_trip")
+            # It is written without waiting for the disk.
+            tell(
+                f"The history of trial {trial.number} is damaged, maybe by a power cut. This "
+                "is the objective alone, which the study has, too."
+            )
     reports = sorted(trial.intermediate_values.items())
     return pandas.DataFrame(reports, columns=["epoch", home.objectives.watched.name])
 

@@ -22,7 +22,13 @@ from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
 from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
-from kerastune_optuna._trial.variables import build_optimizer, make_again, remember, unbuildable
+from kerastune_optuna._trial.variables import (
+    build_optimizer,
+    check_untracked,
+    make_again,
+    remember,
+    unbuildable,
+)
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
 _ON_TRIAL_ALONE = (
@@ -82,7 +88,8 @@ def enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) ->
 
     def outrank(others: Iterable[FrozenTrial]) -> bool:
         if objectives.are_several:
-            return ranking.are_dominated(values, others, objectives.directions)
+            known = _optuna.as_known(trial)
+            return ranking.are_dominated(values, known, others, objectives.directions)
         # As in ranking.best(), of equal trials the one with the lower number ranks first.
         costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
         return sum(cost < own for cost in costs) >= count
@@ -163,13 +170,13 @@ def save(
                 batch = builds.specification_of_a_batch()
             TrialRecord(trial).inputs = json.dumps(remember(model, batch))
         if not recipe.rebuilt:
-            _rebuild_once(recipe, trial)
+            _rebuild_once(recipe, trial, model)
     except TunerError as error:
         return error
     return None
 
 
-def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
+def _rebuild_once(recipe: Recipe, trial: optuna.Trial, model: keras.Model) -> None:
     """Rebuild the first model that a process keeps, as best_model() will.
 
     If this model cannot be rebuilt, none of the others can, and without this check the user would
@@ -178,12 +185,13 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     Raises:
         TunerError: The model cannot be rebuilt.
     """
-    recipe.rebuilt.append(trial.number)
     storage = _optuna.storage_of(trial.study)
     # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
     stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
     try:
-        rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
+        build_model, store = recipe.build_model, recipe.store
+        rebuilt = rebuild(build_model, store, storage, stored, instead=_ON_TRIAL_ALONE)
+        check_untracked(model, rebuilt)
     except StoreAwayError:
         raise  # once the store responds again, the model may well be rebuilt
     except WeightsError as error:
@@ -194,7 +202,8 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     except TunerError:
         raise
     except Exception:  # the builder may fail for this trial only, or two models exceed the memory
-        return
+        return  # the next model that is kept may be rebuilt
+    recipe.rebuilt.append(trial.number)
 
 
 def rebuild(

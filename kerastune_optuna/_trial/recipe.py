@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _optuna, _source
+from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import (
     FitArguments,
@@ -187,6 +187,17 @@ class TrainingInputs:
         Returns:
             What the fit returned; None if it raised an exception after the training was over.
         """
+        with self.fit.beginning.of_training():
+            return self._train(trial, model, callbacks, is_over, verbose)
+
+    def _train(
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        callbacks: Sequence[keras.callbacks.Callback],
+        is_over: Callable[[], bool],
+        verbose: str | int,
+    ) -> Any:
         build_model = self.recipe.build_model
         keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
         if not trains_itself(build_model):
@@ -223,14 +234,14 @@ def build(
     """
     if seed is not None:
         set_all(seed)
-    before = shared.there_before(build_model)
+    before, own = shared.there_before(build_model), _generators.restore_read(build_model)
     model, arguments = _as_pair(_called(build_model, trial))
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before returning it."
         )
-    shared.check(model, before)
+    shared.check(model, before, own)
     # Other models may share a metric object, which then holds their counts. Keras resets it only
     # once it is built into this model.
     for metric in compiled_metrics(model):
@@ -268,6 +279,8 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     The functions start from a fixed seed, so that their random draws do not depend on the trial.
     """
     set_all(_SEED_OF_DATA)
+    for function in fit.functions.values():
+        _generators.restore_read(function)
     try:
         return data_of_trial(fit, trial)
     except (TypeError, ValueError) as error:
@@ -307,6 +320,12 @@ def _as_pair(made: Any) -> tuple[keras.Model, Mapping[str, Any]]:
     parts = made if isinstance(made, tuple) else (made, {})
     if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):
         return parts
+    every = [kind for one in parts for kind in type(one).__mro__]
+    if any(kind.__module__.startswith("tf_keras.") for kind in every):
+        raise BuilderError(
+            f"build_model returned a {every[0].__name__} of tf_keras, which is Keras 2. Build it "
+            "with Keras 3: `import keras`, without the variable TF_USE_LEGACY_KERAS."
+        )
     kinds = " and ".join(type(one).__name__ for one in (parts if parts is made else (made,)))
     came = "None (is its `return model` missing?)" if made is None else kinds
     raise BuilderError(

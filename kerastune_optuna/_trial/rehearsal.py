@@ -6,12 +6,11 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
+from kerastune_optuna._backend import build_symbolically, optimizer_of, strategy_of
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own, is_usual
 from kerastune_optuna._trial.variables import (
-    build_optimizer,
     lacks_variables,
     make_variables,
     scope_of,
@@ -39,31 +38,37 @@ def rehearse(model: keras.Model, batch: Any) -> None:
         return
     x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     try:
-        is_made = _make_all(model, x, y)
+        if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
+            model.build(x.shape)
+        if not model.built or y is None:  # only calling a subclassed model shows what it creates
+            return
+        build_symbolically(model, batch)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
         _raise_if_of_memory(error)
         return  # fit() makes the same calls next, with data, and raises the error
-    if is_made:
-        build_optimizer(model)  # may raise: Keras marks an optimizer as built before it is
+    _build_optimizer(model)  # may raise: Keras marks an optimizer as built before it is
+
+
+def _build_optimizer(model: keras.Model) -> None:
+    """Create the optimizer's variables within a trace, where fit() creates them.
+
+    There Keras loses what ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise.
+    """
+    import tensorflow as tf  # imported here, since other backends do not need it
+
+    optimizer = optimizer_of(model)
+
+    def build() -> None:
+        if not (optimizer is None or optimizer.built):
+            optimizer.build(model.trainable_variables)
+
+    tf.function(build, autograph=False).get_concrete_function()
 
 
 def _raise_if_of_memory(error: Exception) -> None:
     """Raise an error about memory, which a half-built model could hide from fit()."""
     if failure.is_of_memory(error):
         raise error
-
-
-def _make_all(model: keras.Model, x: Any, y: Any) -> bool:
-    """Create the variables of a model, its loss and its metrics; False if only a call can."""
-    if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
-        model.build(x.shape)
-    if not model.built or y is None:  # only calling a subclassed model shows what it creates
-        return False
-    prediction = model.compute_output_spec(x)
-    for compiled in compiled_parts(model):  # metrics and loss learn the names and shapes of outputs
-        if not compiled.built:
-            compiled.build(y, prediction)
-    return True
 
 
 def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
@@ -74,13 +79,10 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
     """
     if keras.backend.backend() != "tensorflow" or has_own(model, *_OWN_LOOPS):
         return set()
-    was_built = getattr(model.optimizer, "built", True)  # a model with its own steps may have none
     try:
         return _logged(model, fit)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
         _raise_if_of_memory(error)
-        if not was_built and model.optimizer.built:
-            raise  # Keras marked the optimizer as built before it was
         return set()  # fit() makes the same calls next, with data, and raises the error
 
 

@@ -20,7 +20,7 @@ from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
-from kerastune_optuna._scratch import scratch
+from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import (
     check_choices,
     find_earlier,
@@ -29,7 +29,7 @@ from kerastune_optuna._search import (
 )
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._study import TrialRecord, liveness
 from kerastune_optuna._trial import failure, files, flops, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
@@ -41,6 +41,11 @@ from kerastune_optuna._trial.score import score
 from kerastune_optuna._trial.training import Training, make_ready
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.variables import lacks_variables
+
+_UNTRAINED = (
+    "The builder's fit did not train the model that it got, so best_model() will have none to "
+    "return. Train that model too, say on all rows in the end, or pass cv= to search()."
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
 
     Raises:
         KeyboardInterrupt: A signal asked the search to end; the trial stays RUNNING.
-        StorageError: The storage is gone; the trial stays RUNNING.
+        StorageError: The storage, or a temporary folder, is gone; the trial stays RUNNING.
         TunerError: The weights cannot be saved or loaded again; the trial has its result anyway.
     """
     began = time.perf_counter()
@@ -77,7 +82,8 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
-        # Another process considers this one dead, say after the machine slept, and runs the trial.
+        # Another process runs the trial: it considers this one dead, say after the machine slept,
+        # or the server gave the trial to both.
         return _optuna.as_stored(trial.study, trial)
     except BaseException as error:  # whatever the error, the trial must not stay RUNNING
         if requested():  # the signal may have killed a process that loads the data
@@ -139,7 +145,8 @@ class TrialRun:
             return self._forbidden(why)
         self._make_data()
         with scratch() as folder:
-            self._open_archive(folder)
+            with needed(folder):
+                self._open_archive(folder)
             while self._ended is None:
                 with self._released():
                     self._train_next()
@@ -244,6 +251,7 @@ class TrialRun:
         shared.check_trained(model)
         if training.pruning.cut_off:
             raise KeyboardInterrupt
+        liveness.check_signature(_optuna.storage_of(self._trial.study), _optuna.id_of(self._trial))
         self._take(training, model)
         self._note_divergence(training.pruning)
         if training.came_to_its_end and self._series.number < self._series.length:
@@ -285,6 +293,9 @@ class TrialRun:
             return Outcome(training.state, error=error)
         error = self._archive.error or error
         if enters_best(trial, series.means, recipe):
+            if training.left_untrained:
+                _check.warn(_UNTRAINED)
+                return Outcome(TrialState.COMPLETE, series.means, error)
             series.restore(model)
             builds = None if self._came_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error

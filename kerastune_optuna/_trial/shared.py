@@ -7,7 +7,7 @@ trial would start from what earlier trials learnt, and models already returned w
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -30,7 +30,7 @@ def there_before(build_model: Callable[..., Any]) -> set[int]:
     return {id(variable) for layer in layers for variable in layer.variables}
 
 
-def check(model: keras.Model, before: set[int]) -> None:
+def check(model: keras.Model, before: set[int], own: Container[int] = ()) -> None:
     """Reject a model whose training would change variables that other models use too.
 
     Shared seed generators are reset from the trial's seed instead.
@@ -38,6 +38,7 @@ def check(model: keras.Model, before: set[int]) -> None:
     Args:
         model: The model that a builder returned after the random generators were seeded.
         before: The ids of the variables that existed before the builder was called.
+        own: The ids of the states of generators that the builder reads, which are as at first.
 
     Raises:
         BuilderError: The model trains shared variables, or has the optimizer of an earlier model.
@@ -48,7 +49,8 @@ def check(model: keras.Model, before: set[int]) -> None:
     if shared:
         trained = {id(one) for one in model.trainable_variables}
         _refuse(one for one in shared if id(one) in trained)
-        _draw_anew(one for one in shared if one.path.endswith(_STATE))
+        states = (one for one in shared if one.path.endswith(_STATE))
+        _draw_anew(one for one in states if id(one) not in own)
         weights = [one for one in shared if not one.path.endswith(_STATE)]
         _frozen[model] = {id(one): checksum_of(one) for one in weights}
     _refuse_optimizer(model)

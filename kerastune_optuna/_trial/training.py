@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import optuna
 from optuna.trial import TrialState
 
+from kerastune_optuna._backend import symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
@@ -25,7 +26,7 @@ from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
-from kerastune_optuna._trial.variables import check_are_there
+from kerastune_optuna._trial.variables import check_are_there, checksum
 
 
 class Training:
@@ -38,6 +39,8 @@ class Training:
         archive: The archive of the trial's backups.
     """
 
+    left_untrained = False  # whether the builder's own fit left the model as it got it
+
     def __init__(
         self, trial: optuna.Trial, inputs: TrainingInputs, series: Series, archive: Archive
     ) -> None:
@@ -49,6 +52,7 @@ class Training:
         shown = watched_alone(trial, recipe.objectives)
         self.pruning = pruning_kind(shown, recipe.objectives.watched.name)
         self.pruning.join(series)
+        self.pruning.set_params({"epochs": inputs.fit.epochs})  # a model's own fit may not call it
         limit, before = recipe.constraints.max_seconds, series.so_far.seconds
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)
@@ -79,8 +83,10 @@ class Training:
         if not isinstance(own, OwnPruning):
             self.inputs.train(self._trial, model, self.callbacks)
             return
+        untrained = checksum(model)
         came = self.inputs.train(self._trial, model, self.callbacks, lambda: own.is_over)
         check_are_there(before, model)
+        self.left_untrained = checksum(model) == untrained
         if not own.is_over:
             own.take(came)
         own.fits.end()
@@ -110,6 +116,7 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
     trains_itself = custom_fit.trains_itself(inputs.recipe.build_model)
     if not trains_itself:
         _check_targets(model, inputs.fit)
+        _check_inputs(model, inputs.fit)
         _check_names(model, inputs.fit)
     inputs.let_train_fast(model)
     if check and not trains_itself:
@@ -138,21 +145,52 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
         )
 
 
+def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
+    """Raise an error if a dict of inputs lacks one that the model takes."""
+    known = symbolic_inputs(model)
+    if isinstance(known, list | tuple):  # Keras then finds the inputs by their names
+        known = {getattr(one, "name", None): one for one in known}
+    optional = any(getattr(layer, "optional", False) for layer in model.layers)
+    if not isinstance(known, Mapping) or optional or has_own(model, "train_step"):
+        return
+    for name, inputs in fit.inputs.items():
+        for key in known if isinstance(inputs, Mapping) else ():
+            if key not in inputs:
+                raise ArgumentError(
+                    f"{name} has no input {key!r}, but the inputs of the model are "
+                    f"{', '.join(map(repr, known))}. Pass all of them."
+                )
+
+
 def _check_names(model: keras.Model, fit: FitArguments) -> None:
-    """Raise an error if there are targets for an output that the model does not have."""
+    """Raise an error if there are targets for unknown outputs, or none for one that has a loss."""
     if model.loss is None or has_own(model, "train_step", "compute_loss"):
         return
     outputs = getattr(model, "output", None)  # a model that is built by a call has none
     if not isinstance(outputs, Mapping | list | tuple):
         return
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
+    listed, needed = ", ".join(map(repr, names)), _with_a_loss(model.loss, names)
     for name, targets in fit.targets.items():
-        for key in targets if isinstance(targets, Mapping) else ():
-            if key not in names:
-                raise ArgumentError(
-                    f"{name} has targets for {key!r}, but the outputs of the model are "
-                    f"{', '.join(map(repr, names))}. Pass targets for these names only."
-                )
+        keys = list(targets) if isinstance(targets, Mapping) else needed
+        if unknown := [key for key in keys if key not in names]:
+            raise ArgumentError(
+                f"{name} has targets for {unknown[0]!r}, but the outputs of the model are "
+                f"{listed}. Pass targets for these names only."
+            )
+        if missing := [key for key in needed if key not in keys]:
+            raise ArgumentError(
+                f"{name} has no targets for {missing[0]!r}, which the loss of the model compares. "
+                f"Pass targets for {listed}, or give this output no loss."
+            )
+
+
+def _with_a_loss(loss: Any, names: Sequence[str]) -> list[str]:
+    """Return the names of the outputs that a model's loss compares with targets."""
+    if isinstance(loss, Mapping):
+        return [name for name in names if loss.get(name) is not None]
+    of_each = loss if isinstance(loss, list | tuple) else [loss] * len(names)
+    return [name for name, one in zip(names, of_each, strict=False) if one is not None]
 
 
 def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:

@@ -7,15 +7,18 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
-from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._exceptions import BuilderError, WeightsError
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own
+
+_T = TypeVar("_T")
 
 
 def lacks_variables(model: keras.Model) -> bool:
@@ -128,8 +131,36 @@ def unbuildable(model: keras.Model) -> BuilderError:
 
 def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     """Return all optimizers of a model: the compiled one, and those that its own steps use."""
-    found = (one for part in (model, *layers_within(model)) for one in _within(vars(part)))
+    kind = keras.optimizers.Optimizer
+    found = (one for part in (model, *layers_within(model)) for one in _within(vars(part), kind))
     return list({id(one): one for one in found}.values())
+
+
+def check_untracked(model: keras.Model, rebuilt: keras.Model) -> None:
+    """Reject variables of TensorFlow that a layer holds, if a training has changed them.
+
+    Keras saves only variables of its own. A constant is made again by the builder.
+
+    Raises:
+        WeightsError: A rebuilt model lacks what a trained one has in such a variable.
+    """
+    for (name, one), (_, again) in zip(_untracked(model), _untracked(rebuilt), strict=False):
+        if not np.array_equal(one, again):
+            raise WeightsError(
+                f"the training has changed a tf.Variable of layer {name!r}, which Keras does not "
+                "save. Make it by self.add_weight(trainable=False) or as a keras.Variable."
+            )
+
+
+def _untracked(model: keras.Model) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the values of variables that only TensorFlow knows, with the name of their layer."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    for part in (model, *layers_within(model)):
+        for one in _within(vars(part), tf.Variable):
+            yield part.name, one.numpy()
 
 
 def build_optimizer(model: keras.Model) -> None:
@@ -140,14 +171,14 @@ def build_optimizer(model: keras.Model) -> None:
             optimizer.build(model.trainable_variables)
 
 
-def _within(held: Any) -> Iterator[keras.optimizers.Optimizer]:
-    """Yield the optimizers in an attribute of a model, also from nested lists and dicts."""
+def _within(held: Any, kind: type[_T]) -> Iterator[_T]:
+    """Yield the objects of a kind in an attribute of a model, also from nested lists and dicts."""
     # keras.tree cannot flatten these attributes: TensorFlow adds a dict with unsortable keys.
-    if isinstance(held, keras.optimizers.Optimizer):
+    if isinstance(held, kind):
         yield held
     elif isinstance(held, dict | list | tuple):
         for one in held.values() if isinstance(held, dict) else held:
-            yield from _within(one)
+            yield from _within(one, kind)
 
 
 def scope_of(model: keras.Model) -> AbstractContextManager[Any]:

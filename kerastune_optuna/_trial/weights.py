@@ -13,7 +13,7 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import Home, TrialRecord
-from kerastune_optuna._trial import architecture, failure, files, state
+from kerastune_optuna._trial import architecture, failure, files, state, untrusted
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
 
 
@@ -33,21 +33,21 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     Raises:
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
-    with scratch() as folder:
-        path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
-        try:
+    try:
+        with scratch() as folder:
+            path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
                 state.save(path, model, *optimizers(model))
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
-        except Exception as error:  # the user's layers and stores may raise anything
-            raise WeightsError(
-                f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
-                f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
-                "pass keep_best=0 to keep no weights."
-            ) from error
+    except Exception as error:  # the user's layers and stores may raise anything
+        raise WeightsError(
+            f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
+            f"{error}. Its result is kept. Free disk space, fix the layer or the store, or "
+            "pass keep_best=0 to keep no weights."
+        ) from error
 
 
 def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:
@@ -62,7 +62,7 @@ def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:
         try:
             model = architecture.built_from(path)
         except Exception as error:  # the config may name what only the user's code registers
-            raise WeightsError(f"{_own_code(trial)} ({type(error).__name__}: {error})") from error
+            raise WeightsError(f"{_own_code(trial)} ({error!r:.200})") from error
     if model is None:
         raise WeightsError(_own_code(trial))
     return model
@@ -123,10 +123,23 @@ def _fetch(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
         raise WeightsError(
             f"The weights of trial {trial.number} are damaged: their checksum has changed."
         )
+    try:
+        untrusted.check_file(path)
+    except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
+        raise WeightsError(
+            f"The weights of trial {trial.number} are not as a search saves them, so nothing of "
+            f"them is read ({error!r:.200})."
+        ) from error
 
 
 def _missing(trial: FrozenTrial, store: str) -> str:
     """Return the error message for a trial that has no weights in a store."""
-    kept = "keep_best= sets how many trials keep their weights; directory= and "
-    kept += "artifact_store= must be those of the search."
+    if TrialRecord(trial).seed is None:
+        return (
+            f"There are no weights of trial {trial.number}, which only trials run by a tuner have. "
+            "Pass the number of such a trial, as in best_model(trial=...), or train this one by "
+            f"refit(x, y, trial={trial.number}, epochs=...)."
+        )
+    kept = "keep_best= sets how many trials keep their weights; directory= and artifact_store= "
+    kept += "must be those of the search; a builder's own fit must train the model that it gets."
     return f"{store} has no weights of trial {trial.number}. {kept}"

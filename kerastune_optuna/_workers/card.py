@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import keras
@@ -16,6 +17,7 @@ import optuna
 from kerastune_optuna import _check
 from kerastune_optuna._backend import accelerators, cores, keras_settings
 from kerastune_optuna._data import describe, key_of_folds
+from kerastune_optuna._data import digest as digest_of
 from kerastune_optuna._source import digest, digests, fingerprint
 from kerastune_optuna._study import StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe, has_own_code
@@ -23,6 +25,9 @@ from kerastune_optuna._trial import Recipe, has_own_code
 Card: TypeAlias = dict[str, Any]
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
+_DIGESTS = "digests"  # of arguments that the card only describes
+_UNCOMPARED = {"cv", "executions_per_trial", "steps_per_execution", "validation_split"}
+_WIDEST = 100  # characters of an argument in a warning
 _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 
 
@@ -47,6 +52,35 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
 def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
     """Return the card of a trial; None if it has none."""
     return study.user_attrs.get(f"{StudyRecord.CARD}{TrialRecord(trial).card}")
+
+
+def arguments(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """Return the arguments of Model.fit that a trial's search got, as far as its card has them."""
+    card = read(study, trial) or {}
+    if _DIGESTS not in card:  # a card of an earlier version cannot tell
+        return {}
+    left_out = {*card[_DIGESTS], *_UNCOMPARED}
+    told = card["arguments"].items()
+    return {name: _by_class(name, one) for name, one in told if name not in left_out}
+
+
+def changes(study: optuna.Study, trial: optuna.trial.FrozenTrial, recipe: Recipe) -> list[str]:
+    """Return the arguments that change a training and differ from those of a trial's search."""
+    before = read(study, trial) or {}
+    if _DIGESTS not in before:
+        return []
+    now = _of_arguments(recipe)
+    found = []
+    for name in sorted({*before["arguments"], *now["arguments"]} - _UNCOMPARED):
+        (was, key), (other, its) = (
+            (one["arguments"].get(name), one[_DIGESTS].get(name)) for one in (before, now)
+        )
+        if was != other:
+            told = (textwrap.shorten(str(one), _WIDEST, placeholder="...") for one in (was, other))
+            found.append(f"{name} was {' and is '.join(told)}")
+        elif key != its:
+            found.append(f"{name} has other values")
+    return found
 
 
 def is_of_other_builder(
@@ -91,32 +125,55 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
             "pruner": type(study.pruner).__name__,
             "trials_known": len(recipe.known),
         },
-        "arguments": _arguments(recipe),
+        **_of_arguments(recipe),
         "data": {name: describe(one) for name, one in recipe.fit.data.items() if one is not None},
     }
     return dict(_plain(card))
 
 
-def _arguments(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of search() besides the data."""
+def _of_arguments(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Return the arguments of search() besides the data, and digests of those only described."""
     fit = recipe.fit
+    others = {name: _stored(name, value) for name, value in sorted(fit.others.items())}
     return {
-        "epochs": fit.epochs,
-        "validation_split": fit.validation_split,
-        "steps_per_execution": fit.steps_per_execution,
-        "executions_per_trial": recipe.executions,
-        "cv": key_of_folds(fit.folds),
-        "callbacks": [_name(callback) for callback in recipe.callbacks],
-        **{name: _shortened(value) for name, value in sorted(fit.others.items())},
+        "arguments": {
+            "epochs": fit.epochs,
+            "validation_split": fit.validation_split,
+            "steps_per_execution": fit.steps_per_execution,
+            "executions_per_trial": recipe.executions,
+            "cv": key_of_folds(fit.folds),
+            "callbacks": [_name(callback) for callback in recipe.callbacks],
+            **{name: one for name, (one, _) in others.items()},
+        },
+        _DIGESTS: {name: key for name, (_, key) in others.items() if key is not None},
     }
+
+
+def _stored(name: str, value: Any) -> tuple[Any, str | None]:
+    """Return an argument as JSON holds it; if that only describes it, its digest too."""
+    with suppress(TypeError, ValueError):  # JSON does not hold it
+        plain = json.loads(json.dumps(_by_class(name, value), default=np.generic.item))
+        if _by_class(name, plain) == value and len(str(plain)) < _LONGEST:
+            return plain, None
+    return _shortened(value), digest_of(value)
+
+
+def _by_class(name: str, value: Any) -> Any:
+    """Return the keys of class_weight as numbers, which they are not in JSON."""
+    if name == "class_weight" and isinstance(value, Mapping):
+        return {int(key): weight for key, weight in value.items()}
+    return value
 
 
 def _versions() -> dict[str, str]:
     backend = keras.backend.backend()
     return {
         "python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-        backend: str(getattr(sys.modules[backend], "__version__", "unknown")),
+        # A distribution may have another name than its module, as that of keras-nightly has.
+        **{
+            name: str(getattr(sys.modules[name], "__version__", "unknown"))
+            for name in (*_PACKAGES, backend)
+        },
     }
 
 

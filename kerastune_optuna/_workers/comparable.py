@@ -15,6 +15,7 @@ from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._study import StudyRecord, TrialRecord, opening
 from kerastune_optuna._trial import Recipe
 
+_KNOWN = "are_known"  # in a study's record: whether the data of all its searches was measured
 _ANEW = "another study_name, or overwrite=True to start anew"
 
 
@@ -48,12 +49,14 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     trials = study.get_trials(deepcopy=False)
     if not all(TrialRecord(trial).has_no_result for trial in trials):
         warn_if_builder_changed(study, recipe)
-    if any(map(opening.is_measured, trials)):
+    if goes_on := any(map(opening.is_measured, trials)):
         _check_same(study, before, now)
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
-    StudyRecord(study).given = {**before, **{k: v for k, v in now.items() if v is not None}}
+    measured = {name: one for name, one in now.items() if one is not None}
+    are_known = _are_known(now) and (_are_known(before) or not goes_on)
+    StudyRecord(study).given = {**before, **measured, _KNOWN: are_known}
     opening.note_epochs(study, recipe.epochs_in_all, is_other=is_other)
 
 
@@ -75,10 +78,15 @@ def _check_same(study: optuna.Study, before: Mapping[str, Any], now: Mapping[str
 def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether trials certainly had the same data, epochs and batches as a recipe has."""
     now = _given(recipe)
-    measured = ("training", "validation")
-    are_known = all(None not in (before.get(name), now[name]) for name in measured)
+    are_known = _are_known(before) and _are_known(now)
     is_validation = _may_be_same(before.get("validation"), now["validation"])
     return are_known and is_validation and not any(_changes(before, now))
+
+
+def _are_known(given: Mapping[str, Any]) -> bool:
+    """Whether the data of all trials was measured, which a study's record has to say itself."""
+    is_measured = None not in (given.get("training"), given.get("validation"))
+    return is_measured and bool(given.get(_KNOWN, True))
 
 
 def has_seen(study: optuna.Study, *data: Any) -> bool:

@@ -18,6 +18,7 @@ from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._search import StopConditions
 from kerastune_optuna._storage import unless_away
+from kerastune_optuna._study import TrialRecord
 
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 
@@ -96,7 +97,7 @@ class Announced(Progress):
     def _ended(self) -> list[FrozenTrial]:
         """Return the trials that have ended, in the order in which they ended."""
         trials = self.study.get_trials(deepcopy=False)
-        ended = [trial for trial in trials if trial.state.is_finished()]
+        ended = [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
         return sorted(ended, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))
 
     def _announce(self, ended: Sequence[FrozenTrial] | None = None) -> None:

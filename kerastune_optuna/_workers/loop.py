@@ -29,7 +29,7 @@ from kerastune_optuna._exceptions import (
     WorkerError,
     is_fatal,
 )
-from kerastune_optuna._scratch import sweep
+from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening
@@ -187,13 +187,14 @@ def run_trials(
             try:
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, ScratchError):
                 if not _signals.is_of_this_process_alone():  # otherwise it counts as a death
                     budget.interrupt(study, trial)
                 raise
             finally:
                 liveness.leave(study, _optuna.id_of(trial))
-            notify(ended)
+            if ended.state.is_finished():  # otherwise another process runs it
+                notify(ended)
             checked = checked or _was_checked(ended)
             _check_end(study, budget, ended, cause)
 
@@ -218,7 +219,8 @@ def _attempt(
     try:
         return run_trial(trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if _is_of_search(error) or (check and _is_of_code(error) and not opening.finished(study)):
+        is_of_code = check and isinstance(error, _CODE_ERRORS)
+        if _is_of_search(error) or (is_of_code and not opening.finished(study)):
             raise
         # The error may become the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
@@ -242,14 +244,6 @@ def _is_of_search(error: Exception) -> bool:
     """Whether an error ends the search; an ArgumentError may concern the builder of one trial."""
     is_ours = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
     return is_ours or is_fatal(error)
-
-
-def _is_of_code(error: Exception) -> bool:
-    """Whether every trial would raise an error: it is in the code, or shapes do not fit."""
-    if isinstance(error, _CODE_ERRORS):
-        return True
-    text = str(error)
-    return isinstance(error, ValueError) and ("shape" in text or "incompatible" in text)
 
 
 @contextmanager

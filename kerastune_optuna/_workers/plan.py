@@ -26,8 +26,8 @@ from kerastune_optuna._search import (
     check_study,
     learn_ranges,
 )
-from kerastune_optuna._storage import artifacts, database
-from kerastune_optuna._study import Constraints, Home, StudyRecord, opening
+from kerastune_optuna._storage import artifacts, database, unless_away
+from kerastune_optuna._study import Constraints, Home, StudyRecord, opening, retry
 from kerastune_optuna._trial import (
     Recipe,
     check_steps,
@@ -100,10 +100,18 @@ class Run:
         with progress.running():
             for line in news:
                 progress.tell(line)
-            self.crew.run(study, job, progress, self.home.folder)
+            try:
+                self.crew.run(study, job, progress, self.home.folder)
+            finally:
+                with unless_away():
+                    retry.withdraw_unused(study)
             if (stop := budget.ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(opening.finished(study)), stop]
             progress.tell(budget.ending.reason(study))
+        if budget.ending.is_late() and not opening.finished(study):
+            _check.warn(
+                "The search ended before any trial had a result: its time was over (timeout=)."
+            )
 
     def _plan(self, study: optuna.Study) -> Plan:
         """Return the plan of this run, for the progress display."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -37,18 +38,19 @@ _LONGEST = 600  # seconds after which a worker is killed even if it is still sav
 _LINGER = 30  # seconds that the user's threads and exit functions have once a worker is done
 # The exit code of a worker that is done. It is not 0, since any sys.exit() in a builder gives 0.
 _DONE = 214
-# The code of a worker process. Before the imports, which take seconds, it does two things. It
-# ignores the signals that a terminal sends to all processes, on Ctrl-C and when it is closed: the
-# parent sends SIGTERM instead. And it takes over the parent's sys.path, since only that may have
-# this package. With -P, and with the current folder last until the imports are done, a file such as
-# random.py there does not hide Python's own module. (A notebook imports those modules before the
-# current folder is on its path.) During the imports, standard error is discarded: TensorFlow's C++
-# code prints there whatever TF_CPP_MIN_LOG_LEVEL says, and the parent has printed the same. Keras
-# imports TensorFlow with any backend, to set its seed. Garbage collection during the imports would
-# take a fifth of their time, and the imported objects stay: freeze() excludes them from later
-# collections.
+# The code of a worker process. Before the imports, which take seconds, it does three things. It
+# notes its parent, which may be gone after them. It ignores the signals that a terminal sends to
+# all processes, on Ctrl-C and when it is closed: the parent sends SIGTERM instead. And it takes
+# over the parent's sys.path, since only that may have this package. With -P, and with the current
+# folder last until the imports are done, a file such as random.py there does not hide Python's own
+# module. (A notebook imports those modules before the current folder is on its path.) During the
+# imports, standard error is discarded: TensorFlow's C++ code prints there whatever
+# TF_CPP_MIN_LOG_LEVEL says, and the parent has printed the same. Keras imports TensorFlow with any
+# backend, to set its seed. Garbage collection during the imports would take a fifth of their time,
+# and the imported objects stay: freeze() excludes them from later collections.
 _BOOT = """
 import contextlib, gc, os, signal, sys
+parent = os.getppid()
 for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 sys.path[:] = sorted({path!r}, key=lambda folder: folder == "")
@@ -64,7 +66,7 @@ finally:
 sys.path[:] = {path!r}
 gc.freeze()
 gc.enable()
-main({report!r})
+main({report!r}, parent)
 """
 # Suffixes of files next to a worker's report. The first exists while the worker saves what it
 # trained; the parent creates the second before it asks the worker to stop.
@@ -264,14 +266,15 @@ def _raised(report: Path, pid: int) -> BaseException:
     return raised
 
 
-def main(report_at: str) -> NoReturn:
+def main(report_at: str, parent_id: int) -> NoReturn:
     """Run a worker process: read a Job from standard input, work on it, and exit.
 
     Args:
         report_at: The file in which the parent looks for this worker's error.
+        parent_id: The parent's process id.
     """
     try:
-        code = _work(Path(report_at))
+        code = _work(Path(report_at), parent_id)
     except SystemExit as end:  # from a signal or a builder
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
@@ -279,9 +282,9 @@ def main(report_at: str) -> NoReturn:
     _leave(code)
 
 
-def _work(report: Path) -> int:
+def _work(report: Path, parent_id: int) -> int:
     """Work on a Job, and return the exit code."""
-    parent = _Parent(report)
+    parent = _Parent(report, parent_id)
     # SIGTERM may come twice, from the parent and from a cluster that ends the whole job. Neither
     # should interrupt at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
@@ -318,7 +321,8 @@ def _own_pipe() -> IO[bytes]:
 class _Parent:
     """Watch the parent process: whether it asks this one to stop, and whether it still runs."""
 
-    def __init__(self, report: Path) -> None:
+    def __init__(self, report: Path, pid: int) -> None:
+        self._pid = pid
         self._word = report.with_suffix(_STOP)
         self._is_gone = threading.Event()
 
@@ -340,7 +344,13 @@ class _Parent:
     def die_with(self, pipe: IO[bytes]) -> None:
         """End this process when the parent is gone, which closes the parent's end of the pipe."""
         # The raw descriptor: if a thread waits in a buffered read, Python aborts at exit.
-        os.read(pipe.fileno(), 1)
+        if sys.platform == "win32":
+            os.read(pipe.fileno(), 1)
+        else:  # a process that the user's script has forked keeps the pipe open
+            while (
+                os.getppid() == self._pid and not select.select([pipe.fileno()], [], [], _POLL)[0]
+            ):
+                pass
         self._is_gone.set()
         _signals.send(signal.SIGTERM)
         time.sleep(_PATIENCE)

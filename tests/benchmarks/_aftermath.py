@@ -1,35 +1,52 @@
-"""What must hold after the storm: each check returns what is wrong, a text for each thing."""
+"""What must hold after a disturbed search: each check returns what is wrong, a text for each."""
 
 import itertools
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from functools import cached_property
 
 import optuna
 
-from kerastune_optuna import TunerError
+from kerastune_optuna import OptunaTuner, TunerError
+from kerastune_optuna._study.record import TrialRecord
 from tests.benchmarks import _leader
-from tests.benchmarks._leader import STUDY, append
+from tests.benchmarks._leader import Line, append
 
-_CLIENTS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-"""
 _CLOSE = 1e-6  # a share of the value, of which evaluate() may differ from fit()
 # A process that was stopped until others ran its trial again learns of it from its next report.
 _LATE = 1
+_TABLE, _WEIGHTS = "history.csv", "weights"
 _SHOWN = 12  # things that are wrong, of each check
+_LATENCY = 10  # seconds between an epoch and what a trial does in its store before or after it
 
 
+@dataclass
 class Aftermath:
-    """Hold what the storm left on a land where the searches have ended."""
+    """Hold what searches left, all of which have ended.
 
-    def __init__(self, land, n_trials):
-        self.land, self.n_trials = land, n_trials
+    Args:
+        tuner: One of their study, in which a COMPLETE trial has as many models as `keep_best` says.
+        lines: What the diary says.
+        epochs: How many epochs each COMPLETE trial was trained.
+        stored: The names of the files in the store of weights.
+        outages: When a host, or each if it is None, may have reached no store or database, or had
+            no room on its disk: `(host, since, until)` on the clock of the diary.
+        remains: What else is left, where nothing should be.
+        seen: What went wrong during the searches.
+    """
+
+    tuner: OptunaTuner
+    lines: list[Line]
+    epochs: int
+    stored: set[str]
+    outages: list[tuple[str | None, float, float]]
+    remains: list[str]
+    seen: list[str]
 
     @cached_property
     def trials(self):
         """The trials of the study."""
-        return optuna.load_study(study_name=STUDY, storage=self.land.server.url).trials
+        return self.tuner.study.trials
 
     @property
     def finished(self):
@@ -40,17 +57,23 @@ class Aftermath:
     def best(self):
         """Those whose weights are kept, the best first."""
         complete = [one for one in self.trials if one.state.name == "COMPLETE"]
-        return sorted(complete, key=lambda one: (one.value, one.number))[: _leader.KEEP]
+        return sorted(complete, key=lambda one: (one.value, one.number))[: self.tuner.keep_best]
+
+    @property
+    def retries(self):
+        """Those that train another one again, by it."""
+        again = [one for one in self.trials if "retry_of" in one.user_attrs]
+        return [(self.trials[one.user_attrs["retry_of"]], one) for one in again]
 
     @cached_property
     def diary(self):
         """What the diary says of each trial."""
         lines = defaultdict(list)
-        for line in _leader.read_diary(self.land.diary):
+        for line in self.lines:
             lines[line.trial].append(line)
         return lines
 
-    def epochs(self, trial):
+    def trained(self, trial):
         """Return the epochs that a trial's own process trained, as they came."""
         return [line.epoch for line in self.diary.get(trial.number, ()) if line.epoch >= 0]
 
@@ -61,17 +84,53 @@ class Aftermath:
             found.insert(0, self.trials[before])
         return found
 
-    def artifacts(self, trial):
-        """Return the names of the files that a trial ever put into the store, by their ids."""
-        storage = optuna.storages.get_storage(self.land.server.url)
-        metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-        return {meta.artifact_id: meta.filename for meta in metas}
+    def is_calm(self, line, before=0, after=0):
+        """Whether a line's process had its store, database and disk around it, so many seconds."""
+        return not any(
+            host in (None, line.process[0])
+            and (began < line.when + after and ended > line.when - before)
+            for host, began, ended in self.outages
+        )
+
+    def backed_up(self, trial, until):
+        """Return how many epochs of a trial were backed up then: after which another one ended."""
+        pairs = (
+            pair
+            for attempt in self.attempts(trial)
+            for pair in itertools.pairwise(self.diary.get(attempt.number, ()))
+        )
+        due = (
+            one.epoch + 1
+            for one, then in pairs
+            if then.when <= until and self.is_calm(one, after=then.when - one.when)
+        )
+        return max(due, default=0)
+
+    @cached_property
+    def owners(self):
+        """The number of the trial and the kind of each file that was ever put into the store."""
+        storage, found = self.tuner.study._storage, {}
+        for trial in self.trials:
+            for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
+                kind = _TABLE if meta.filename == _TABLE else _WEIGHTS
+                found[meta.artifact_id] = trial.number, kind
+        return found
+
+
+def remains(left):
+    """No file, process or connection is left."""
+    yield from left.remains
+
+
+def seen(left):
+    """Each search ended as it should, and none took a trial from a process that lived."""
+    yield from left.seen
 
 
 def size(left):
     """Exactly n_trials are finished, and nothing runs or waits."""
-    if (done := len(left.finished)) != left.n_trials:
-        yield f"{done} of {left.n_trials} trials are finished"
+    if (done := len(left.finished)) != left.tuner.n_trials:
+        yield f"{done} of {left.tuner.n_trials} trials are finished"
     for trial in left.trials:
         if not trial.state.is_finished():
             yield f"trial {trial.number} is {trial.state.name}"
@@ -89,10 +148,9 @@ def once(left):
 
 def retries(left):
     """Who trains a configuration again says of which failed trial it is the one retry."""
-    of = [one.user_attrs["retry_of"] for one in left.trials if "retry_of" in one.user_attrs]
-    trained = [one for one in left.trials if left.epochs(one)]
+    trained = [one for one in left.trials if left.trained(one)]
     of_trained = Counter(one.user_attrs.get("retry_of") for one in trained)
-    for number in set(of):
+    for number in {before.number for before, _ in left.retries}:
         if left.trials[number].state.name != "FAIL":
             yield f"trial {number} is {left.trials[number].state.name} and has a retry"
         if of_trained[number] > 1:
@@ -108,51 +166,70 @@ def retries(left):
                 yield f"trial {other.number} trained the configuration of trial {one.number} again"
 
 
+def same(left):
+    """A retry has the parameters and the seed of its trial."""
+    for before, trial in left.retries:
+        given, taken = TrialRecord(before), TrialRecord(trial)
+        if wrong := dict(given.params.items() - taken.params.items()):
+            yield f"trial {trial.number} has {taken.params}, and trial {before.number} {wrong}"
+        if given.seed not in (None, taken.seed):
+            yield f"trial {trial.number} has seed {taken.seed}, trial {before.number} {given.seed}"
+
+
+def backups(left):
+    """A retry trains no epoch again whose backup was in the store."""
+    for before, trial in left.retries:
+        if not left.trained(trial):
+            continue
+        begin, first, *_ = left.diary[trial.number]
+        due = left.backed_up(before, begin.when)
+        if first.epoch < due and left.is_calm(begin, before=_LATENCY):
+            yield f"trial {trial.number} went on at {first.epoch}, and had a backup of {due}"
+
+
 def alive(left):
-    """Nobody took a trial from a process that lived, but where that was stopped for long."""
-    yield from left.land.robbed
-    for trial in left.trials:
-        lines = left.diary.get(trial.number)
-        if lines and (before := trial.user_attrs.get("retry_of")) is not None:
-            late = [one.epoch for one in left.diary.get(before, ()) if one.when > lines[0].when]
+    """A process whose trial another one runs again leaves it."""
+    for before, trial in left.retries:
+        if lines := left.diary.get(trial.number):
+            old = left.diary.get(before.number, ())
+            late = [one.epoch for one in old if one.when > lines[0].when]
             if len(late) > _LATE:
-                yield f"trial {before} was trained on through {late} after {trial.number} began"
+                yield f"trial {before.number} ran on through {late} after {trial.number} began"
 
 
 def curves(left):
-    """The curve of each finished trial begins at 0 and has no gaps."""
+    """The curve and the table of each finished trial have no gaps, and go as far as it trained."""
     for trial in left.finished:
-        steps = sorted(trial.intermediate_values)
-        if not steps or steps != list(range(len(steps))):
+        steps, own = sorted(trial.intermediate_values), left.trained(trial)
+        length = left.epochs if trial.state.name == "COMPLETE" else len(steps)
+        if not steps or steps != list(range(length)):
             yield f"trial {trial.number} ({trial.state.name}) has a curve of {steps}"
+        if (rows := list(left.tuner.history(trial.number)["epoch"])) != steps:
+            yield f"trial {trial.number} has a table of {rows}, and a curve of {steps}"
+        if own and own[-1:] != steps[-1:]:
+            yield f"trial {trial.number} was trained to {own[-1]}, and has a curve of {steps}"
 
 
 def epochs(left):
-    """Each step of a curve was trained, and a retry went on where its backup was."""
+    """Each step of a curve was trained, and a retry left out none."""
     for trial in left.finished:
         trained = set()
         for attempt in left.attempts(trial):
-            own = left.epochs(attempt)
+            own = left.trained(attempt)
             if own and own[0] > max(trained, default=-1) + 1:
                 yield f"trial {attempt.number} went on at {own[0]} after {sorted(trained)}"
             trained |= set(own)
-        steps = sorted(trial.intermediate_values)
-        if missing := set(steps) - trained:
+        if missing := set(trial.intermediate_values) - trained:
             yield f"trial {trial.number} has steps that were not trained: {sorted(missing)}"
-        own = left.epochs(trial)
-        if own and own[-1] != steps[-1]:
-            yield f"trial {trial.number} was trained to {own[-1]} and has steps to {steps[-1]}"
 
 
 def best_models(left):
     """The models that are kept come to the values of their trials, the best to best_value."""
-    tuner = _leader.make_tuner(left.land.server.url, left.land.s3.url, "tuning", left.n_trials)
-    values = [one.value for one in left.best]
-    if tuner.best_value != values[0]:
-        yield f"best_value is {tuner.best_value}, and the best trial has {values[0]}"
+    if left.tuner.best_value != left.best[0].value:
+        yield f"best_value is {left.tuner.best_value}, and the best trial has {left.best[0].value}"
     for trial in left.best:
         try:
-            model = tuner.best_model(trial.number)
+            model = left.tuner.best_model(trial.number)
             loss = model.evaluate(*_leader.VALIDATION, verbose=0, return_dict=True)["loss"]
         except TunerError as error:
             yield f"trial {trial.number}: {error}"
@@ -161,57 +238,37 @@ def best_models(left):
                 yield f"trial {trial.number} has {trial.value}, and its model comes to {loss}"
 
 
-def bucket(left):
-    """The bucket holds the weights of the best, the table of each finished trial, and no more."""
-    owners = {key: (one, name) for one in left.trials for key, name in left.artifacts(one).items()}
-    best, finished = ({one.number for one in some} for some in (left.best, left.finished))
-    for key in left.land.s3.keys:
-        trial, name = owners.get(key, (None, key))
-        if trial is None:
-            yield f"{key} is of no trial"
-        elif trial.number not in (finished if name == "history.csv" else best):
-            yield f"{name} of trial {trial.number} ({trial.state.name})"
+def store(left):
+    """The store holds the weights of the best, the table of each finished trial, and no more."""
+    yield from (f"{key} is of no trial" for key in left.stored - set(left.owners))
+    held = {left.owners[key] for key in left.stored & set(left.owners)}
+    due = {(one.number, _WEIGHTS) for one in left.best}
+    due |= {(one.number, _TABLE) for one in left.finished}
+    for number, kind in held ^ due:
+        told = f"the {kind} of trial {number} ({left.trials[number].state.name})"
+        lines = left.diary.get(number)
+        if (number, kind) in held:
+            yield f"{told} is left"
+        elif not lines or left.is_calm(lines[-1], after=_LATENCY):
+            yield f"{told} is lost"
 
 
-def disks(left):
-    """Nothing is left on the disks of the hosts."""
-    for host in left.land.hosts:
-        yield from host.left_on_disk()
-
-
-def connections(left):
-    """Nobody is connected to the database."""
-    (count,) = left.land.ask(_CLIENTS)
-    if count:
-        yield f"{count} connections are open"
-
-
-def processes(left):
-    """No process is left on a host."""
-    yield from (f"{host.name}: {one}" for host in left.land.hosts for one in host.processes())
-
-
-def ends(left):
-    """A search that broke off said why, with an error of ours or as an interrupt."""
-    for host, how in left.land.ends_of_searches():
-        if how.startswith("UNTOLD"):
-            yield f"{host}: {how.removeprefix('UNTOLD ')}"
-
-
-# The first ones look at what may go away while the others read the database.
-CHECKS = (processes, connections, disks, size, once, retries, alive, curves, epochs)
-CHECKS += (best_models, bucket, ends)
+# The first one looks at what may go away while the others read the database.
+CHECKS = (remains, seen, size, once, retries, same, backups, alive, curves, epochs)
+CHECKS += (best_models, store)
 
 
 def work(left):
     """Return how much was trained, and how much of it more than once."""
-    retried = [one for one in left.trials if "retry_of" in one.user_attrs and left.epochs(one)]
-    anew = [one.number for one in retried if left.epochs(one)[0] == 0]
-    trained = [(left.attempts(one)[0].number, e) for one in left.trials for e in left.epochs(one)]
+    retried = [(before, one) for before, one in left.retries if left.trained(one)]
+    due = [one for before, one in retried if left.backed_up(before, left.diary[one.number][0].when)]
+    anew = [one.number for _, one in retried if left.trained(one)[0] == 0]
+    trained = [(left.attempts(one)[0].number, e) for one in left.trials for e in left.trained(one)]
     again = len(trained) - len(set(trained))
     return (
         f"{len(left.trials)} trials, {len(retried)} of them retries that trained, of which "
-        f"{len(anew)} began anew {anew}; {len(trained)} epochs, {again} of them again"
+        f"{len(due)} had a backup and {len(anew)} began anew {anew}; {len(trained)} epochs, "
+        f"{again} of them again"
     )
 
 
@@ -222,9 +279,9 @@ def tell(left, path):
         append(path, {"trial": one.number, "state": one.state.name, "value": one.value, **known})
 
 
-def examine(land, n_trials):
+def examine(left):
     """Print a line for each check; return whether all passed."""
-    left, all_passed = Aftermath(land, n_trials), True
+    all_passed = True
     for check in CHECKS:
         try:
             wrong = list(check(left))
@@ -237,5 +294,4 @@ def examine(land, n_trials):
         if len(wrong) > _SHOWN:
             print(f"       and {len(wrong) - _SHOWN} more", flush=True)
     print(work(left), flush=True)
-    tell(left, land.told)
     return all_passed

@@ -68,17 +68,16 @@ def open_bucket(endpoint):
     return s3.opened(endpoint, patience=60, attempts=5)
 
 
-def make_tuner(database, endpoint, directory, n_trials):
-    """Return the tuner that all hosts have, each by its own way to the servers."""
-    places = {"storage": database, "directory": directory, "study_name": STUDY}
-    places["artifact_store"] = partial(open_bucket, endpoint)
-    options = {"n_trials": n_trials, "keep_best": KEEP, "backup_every": 1}
+def make_tuner(storage, store, directory, n_trials):
+    """Return the tuner that all copies of a script have, each by its own way to the servers."""
+    places = {"storage": storage, "artifact_store": store, "directory": directory}
+    options = {"study_name": STUDY, "n_trials": n_trials, "keep_best": KEEP, "backup_every": 0}
     return OptunaTuner(build_model, "val_loss", **places, **options)
 
 
 def search(database, endpoint, n_trials, path):
     """Search with two workers; exit with another status where the study is not full after it."""
-    tuner = make_tuner(database, endpoint, "tuning", n_trials)
+    tuner = make_tuner(database, partial(open_bucket, endpoint), "tuning", n_trials)
     fit = {"epochs": EPOCHS, "batch_size": 16, "callbacks": [partial(diary, path)]}
     tuner.search(X, Y, validation_data=VALIDATION, n_workers=2, verbose=0, **fit)
     if (done := len(finished(tuner))) < n_trials:

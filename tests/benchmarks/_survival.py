@@ -1,73 +1,79 @@
-"""A search that is disturbed, for `kills` and `cuts`, and what is left of it."""
+"""Copies of a script that search while they are disturbed, for `kills` and `cuts`.
+
+Run as a module it is the script.
+"""
 
 import argparse
-import math
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
-from kerastune_optuna import OptunaTuner
-from tests.support.faults import EpochLog, finished, run_to_the_end, states
-from tests.support.models import build_model, in_classes
+import keras
+
+from tests.benchmarks._aftermath import Aftermath
+from tests.benchmarks._leader import VALIDATION, Line, X, Y, make_tuner
+from tests.support.faults import ROOT, EpochLog, logged, meet
+from tests.support.storages import opened
+
+EPOCHS = 20
+_PAUSE = 0.1  # seconds after each epoch: most of the faults would come before the first one else
+_A_MOMENT = 0.3  # seconds from the arrival of the last copy to their common start
 
 
-class Search:
-    """Search a small classifier in a folder, whose file "log" has the epochs of all trials."""
+def tuner_in(folder, storage, n_trials):
+    """Return the tuner that each copy has."""
+    return make_tuner(opened(storage), None, folder / "tuning", n_trials)
 
-    def __init__(self, folder, n_trials, **options):
-        options = {"directory": folder / "tuning", "backup_every": 0.2, **options}
-        self.tuner = OptunaTuner(build_model, n_trials=n_trials, **options)
-        self._folder, self._began = folder, time.monotonic()
-        x, y = in_classes()
-        self._train, self._validation = (x[:48], y[:48]), (x[48:], y[48:])
 
-    def run(self, epochs, n_workers):
-        """Search until the study is full."""
-        fit = {"validation_data": self._validation, "epochs": epochs, "verbose": 0}
-        log = EpochLog(self._folder / "log")
-        self.tuner.search(*self._train, **fit, callbacks=[log], n_workers=n_workers)
+def search(folder, storage, n_trials, copies):
+    """Let copies of this script search, from the same moment on; return how they failed, if so."""
+    (folder / "tmp").mkdir()
+    given = json.dumps([str(folder), storage, n_trials, copies])
+    command = [sys.executable, "-m", "tests.benchmarks._survival", given]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")}
+    running = [subprocess.Popen(command, env=env) for _ in range(copies)]
+    ends = [one.wait() for one in running]
+    return [f"a copy of the script ended with {status}" for status in ends if status]
 
-    @property
-    def broken(self):
-        """How many finished trials have a curve with gaps."""
-        steps = [sorted(trial.intermediate_values) for trial in finished(self.tuner)]
-        return sum(of_trial != list(range(len(of_trial))) for of_trial in steps)
 
-    @property
-    def twice(self):
-        """How many trials were trained to their end more than once."""
-        return sum(runs > 1 for runs in run_to_the_end(self._folder / "log").values())
+def main():
+    """Be one of the copies, each of which has two workers."""
+    place, storage, n_trials, copies = json.loads(sys.argv[1])
+    folder = Path(place)
+    meet(folder, copies)
+    last = max(one.stat().st_mtime for one in folder.glob("*.pid"))
+    time.sleep(max(0, last + _A_MOMENT - time.time()))
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(_PAUSE))
+    fit = {"validation_data": VALIDATION, "epochs": EPOCHS, "verbose": 0, "n_workers": 2}
+    fit["callbacks"] = [EpochLog(folder / "log"), lambda trial: slow]
+    tuner_in(folder, storage, n_trials).search(X, Y, **fit)
 
-    @property
-    def is_whole(self):
-        """Whether no trial is missing or broken, and the best model is what the study says."""
-        is_full = len(finished(self.tuner)) == self.tuner.n_trials
-        return is_full and not self.broken and math.isclose(*self._best, abs_tol=1e-6)
 
-    @property
-    def _best(self):
-        model = self.tuner.best_model()
-        return self.tuner.best_value, model.evaluate(*self._validation, verbose=0)[1]
-
-    def __str__(self):
-        failed = [one for one in self.tuner.study.trials if one.state.name == "FAIL"]
-        value, accuracy = self._best
-        return (
-            f"in {time.monotonic() - self._began:.0f} s; {len(finished(self.tuner))} finished of "
-            f"{self.tuner.n_trials} trials ({dict(Counter(states(self.tuner)))}, failed for "
-            f"{dict(Counter(one.user_attrs.get('stop_reason') for one in failed))}); {self.broken} "
-            f"broken curves; trained to the end more than once: {self.twice}; best_value "
-            f"{value:.6f}, best_model evaluates to {accuracy:.6f}"
-        )
+def left_in(folder, tuner, seen, outages=()):
+    """Return what a search left in its folder, of which the tuner has the study."""
+    numbers = {"begin": -1}
+    lines = [
+        Line(trial, int(numbers.get(what, what)), ("", 0, pid), when)
+        for trial, what, pid, when in logged(folder / "log")
+        if what != "end"
+    ]
+    weights = tuner._home.folder / "weights"
+    known = {*folder.glob("tuning/study.db*"), *weights.glob("*"), weights, *weights.parents}
+    there = {one for place in ("tmp", "tuning") for one in folder.glob(f"{place}/**/*")}
+    remains = [str(one.relative_to(folder)) for one in there - known]
+    stored = {one.name for one in weights.glob("*")}
+    return Aftermath(tuner, lines, EPOCHS, stored, list(outages), remains, seen)
 
 
 def run_each(survive, kinds, faults, times, n_trials, description):
     """Do what the command line says with each kind; exit with 1 where something was lost.
 
     `survive` takes a kind, a folder, how many faults and how many trials; it returns whether all is
-    well, and a text. `faults` names the option that says how many; `times` is its default.
+    well. `faults` names the option that says how many; `times` is its default.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(f"--{faults}", dest="times", type=int, default=times)
@@ -77,7 +83,12 @@ def run_each(survive, kinds, faults, times, n_trials, description):
     lost = 0
     for kind in given.on:
         with tempfile.TemporaryDirectory() as folder:
-            is_whole, told = survive(kind, Path(folder), given.times, given.trials)
-            print(f"{kind}: {told}", flush=True)
-            lost += not is_whole
+            began = time.monotonic()
+            print(f"{kind}: {given.times} {faults}, {given.trials} trials", flush=True)
+            lost += not survive(kind, Path(folder), given.times, given.trials)
+            print(f"{kind} took {time.monotonic() - began:.0f} s", flush=True)
     sys.exit(lost > 0)
+
+
+if __name__ == "__main__":
+    main()

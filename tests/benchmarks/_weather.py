@@ -142,6 +142,8 @@ FAULTS = (
     Fault("store hung", _hang_store, 2, (5, 30), "store"),
 )
 _OF_ALL = {"database", "network", "store"}  # places that all hosts share
+_BACKUPS = {"disk", *_OF_ALL}  # without which no backup is made
+_MARGIN = 10  # seconds around a fault in which it begins, or clients find what they have lost
 _FEW = 4  # cards that may wait, as for a host that trains, before a new deck is put on them
 
 
@@ -153,6 +155,7 @@ class Weather:
         self._chance = random.Random(seed)  # fixes their order, as far as it can be
         self._deck, self._lasting, self._busy = [], [], set()
         self._calm = threading.Event()
+        self.outages = []  # of what a backup needs, as the judge wants them
         self.counts = Counter({fault.name: 0 for fault in FAULTS})
 
     def blow(self):
@@ -196,12 +199,16 @@ class Weather:
         self.counts[fault.name] += 1
         place = self._place(fault, host)
         self._busy |= place
+        began = time.monotonic() - _MARGIN
 
         def end():
             self._calm.wait(seconds)
             for _ in steps:
                 pass  # what is to be made good
             self._busy -= place
+            if fault.place in _BACKUPS:
+                ended = time.monotonic() + _MARGIN
+                self.outages.append((None if is_of_all else host.name, began, ended))
 
         thread = threading.Thread(target=end, daemon=True)
         self._lasting.append(thread)

@@ -20,17 +20,22 @@ import threading
 import time
 from collections import Counter
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks._aftermath import examine
+from tests.benchmarks import _aftermath
 from tests.benchmarks._hosts import land, send
-from tests.benchmarks._leader import read_diary
+from tests.benchmarks._leader import EPOCHS, make_tuner, open_bucket, read_diary
 from tests.benchmarks._weather import Weather
 
 _HOSTS = ("node1", "node2", "node3")
 A_MINUTE = 28  # trials that six workers do not finish in one, in that weather
 _LOOK = 2  # seconds between two looks at trials whose processes died
+_CLIENTS = """
+SELECT application_name || ' ' || state FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 _FINISHED = "SELECT number FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
 _DIED = """
 SELECT number FROM trials JOIN trial_user_attributes USING (trial_id)
@@ -61,7 +66,21 @@ def in_storm(ground, minutes, n_trials, seed):
         ends = Counter(how for _, how in there.ends_of_searches())
         for title, counts in (("faults", weather.counts), ("ends of searches", ends)):
             print(f"{title}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
-        return examine(there, n_trials)
+        left = left_on(there, weather.outages, n_trials)
+        _aftermath.tell(left, there.told)
+        return _aftermath.examine(left)
+
+
+def left_on(there, outages, n_trials):
+    """Return what a storm left; connections come before the judge opens its own."""
+    remains = [f"{host.name}: {one}" for host in there.hosts for one in host.processes()]
+    remains += [f"a connection: {one}" for one in there.ask(_CLIENTS)]
+    remains += [one for host in there.hosts for one in host.left_on_disk()]
+    ends = [f"{host}: {how}" for host, how in there.ends_of_searches() if how.startswith("UNTOLD")]
+    seen, store = ends + there.robbed, partial(open_bucket, there.s3.url)
+    tuner = make_tuner(there.server.url, store, "tuning", n_trials)
+    lines = read_diary(there.diary)
+    return _aftermath.Aftermath(tuner, lines, EPOCHS, there.s3.keys, outages, remains, seen)
 
 
 def n_left(there, n_trials):

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
+from kerastune_optuna._data import FitArguments
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
@@ -15,6 +16,7 @@ from kerastune_optuna._study.retry import INTERRUPTED
 from tests.support import falling
 from tests.support.faults import interrupt_after
 from tests.support.models import PruneAt, Spy, build_eager, build_model
+from tests.support.untrained import X, run
 
 
 def with_epochs(trial):
@@ -137,3 +139,14 @@ def test_what_is_wrong_in_a_later_trial_fails_that_trial(search, own, callbacks,
     table = search(build, "val_loss", train_repeats=True, fit=fit).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert reason in table["stop_reason"][1]
+
+
+@pytest.mark.parametrize("weights", [(), (np.ones(4),)], ids=["pair", "with weights"])
+def test_a_function_may_load_inputs_and_targets(quick, weights):
+    """And weights of the rows; beside targets, two arrays are two inputs."""
+    loaded = (X, X + 1, *weights)
+    run(quick(n_trials=1), x=lambda: loaded, y=None)
+    fit = FitArguments(lambda: loaded, None, 1, None, 0.0).opened()
+    given = fit.x, fit.y, *fit.others.values()
+    assert all(one is part for one, part in zip(given, loaded, strict=True))
+    assert FitArguments(lambda: loaded, X, 1, None, 0.0).opened().x is loaded

@@ -15,6 +15,7 @@ from kerastune_optuna import (
     ArgumentTypeError,
     HyperParameters,
     OptunaTuner,
+    WeightsError,
     from_keras_tuner,
 )
 from tests.support.faults import ROOT, states
@@ -66,6 +67,14 @@ def test_a_builder_is_searched_unchanged(search, data, build):
     if build is same_names:  # which is really trained
         accuracy = tuner.best_model().evaluate(*data[2], verbose=0)[1]
         assert accuracy == pytest.approx(tuner.best_value)
+
+
+def test_the_returned_builder_takes_hp(search):
+    """As `tuner.hypermodel.build(best_hps)` of TensorFlow's tutorial does."""
+    tuner = search(from_keras_tuner(BatchSize()), n_trials=1, fit={"epochs": 1})
+    hp = HyperParameters(tuner.best_trial)
+    assert tuner.build_model(hp).count_params() == tuner.best_model().count_params()
+    assert tuner.build_model(HyperParameters()).layers[0].units == 2
 
 
 @pytest.mark.slow
@@ -201,6 +210,20 @@ def test_what_a_builder_presets_leaves_the_sampler_no_choice(search, capsys):
     assert "All 2 configurations were tried" in capsys.readouterr().out
 
 
+def test_a_builder_that_depends_on_chance_is_told_so(search):
+    """What the line gives as the reason is not that it no longer asks for its parameters."""
+    more = iter(range(9))
+
+    def build(hp):
+        with hp.conditional_scope("kind", hp.Choice("kind", ["a", "b"])):
+            units = hp.Int("units", 2, 4)
+        return Quick(units + next(more))
+
+    text = r"return its first model: The model .* Let build_model depend only on its trial"
+    with pytest.raises(WeightsError, match=text):
+        search(from_keras_tuner(build), n_trials=1, fit={"epochs": 1})
+
+
 def test_choices_that_a_builder_presets_may_change(search):
     """They count as they are, though Optuna has one set of choices for a name."""
     seen = []
@@ -295,7 +318,7 @@ def test_the_guides_calls_work(tmp_path):
         "data": DATA["validation_data"],
     }
     calls = [line for line in LINES if line not in ARGUMENTS]
-    assert len(calls) == 11
+    assert len(calls) == 12
     for line in calls:
         assert eval(line, names) is not None or line in ("tuner.summary(3)", "tuner.space()")
 

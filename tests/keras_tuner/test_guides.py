@@ -4,6 +4,8 @@ https://keras.io/keras_tuner/guides/getting_started has it, here for small data.
 and nothing is shuffled, so that two trainings of one configuration come to one value.
 """
 
+from pathlib import Path
+
 import keras
 import keras_tuner
 import numpy as np
@@ -12,6 +14,7 @@ from keras import layers
 
 from kerastune_optuna import HyperParameters, OptunaTuner, from_keras_tuner
 from tests.support.models import in_classes
+from tests.test_examples import GUIDES, blocks
 
 # KerasTuner says so of each model that it loads.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
@@ -123,3 +126,24 @@ def test_a_guide_comes_to_the_same(tmp_path, monkeypatch):
     for (values, value), (others, score) in zip(ours.trials(), theirs.trials(), strict=True):
         assert value == pytest.approx(score, rel=1e-4)
         assert values.items() <= others.items(), "KerasTuner has some that no trial asks for"
+
+
+@pytest.mark.slow
+def test_the_recipe_for_tensorboard_fills_its_tab_of_parameters(tmp_path, monkeypatch):
+    """As KerasTuner's guide does by itself: each run has the parameters of its trial."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    monkeypatch.chdir(tmp_path)
+    (recipes,) = (guide for guide in GUIDES if guide.stem == "keras-tuner-recipes")
+    names = {}
+    for block in (blocks(recipes)[0], *blocks(recipes, start="from tensorboard")):
+        exec(block, names)
+    written = []
+    for run in {file.parent for file in Path("logs").rglob("*tfevents*")}:
+        of_plugin = EventAccumulator(str(run)).Reload().summary_metadata
+        if (tag := metadata.SESSION_START_INFO_TAG) in of_plugin:
+            content = of_plugin[tag].plugin_data.content
+            started = metadata.parse_session_start_info_plugin_data(content)
+            written.append(set(started.hparams))
+    assert written == [{"units", "activation", "rate"}] * 2

@@ -14,6 +14,7 @@ from kerastune_optuna import (
     ArgumentTypeError,
     BuilderError,
     MetricNotFoundError,
+    WeightsError,
     from_keras_tuner,
 )
 from tests.support.faults import states
@@ -206,7 +207,8 @@ def test_what_is_declared_is_asked_first(search, make_tuner):
 
 def test_a_number_that_nobody_named_is_told_of(make_tuner):
     """KerasTuner minimizes it where its tuner has no objective; ours is the accuracy."""
-    tuner = make_tuner(own(lambda self, hp, model, **kwargs: 0.5), n_trials=1)
+    build = own(lambda self, hp, model, **kwargs: 0.5)
+    tuner = make_tuner(build, n_trials=1, keep_best=0)
     with pytest.warns(UserWarning, match="counts as val_accuracy and is maximized"):
         tuner.search()
     assert tuner.best_value == 0.5
@@ -232,11 +234,11 @@ def test_fit_is_given_what_search_was_given(search):
 
 @pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
 def test_what_fit_returns_is_the_value(search):
-    """A number or a dict of metrics, as KerasTuner takes them for a result."""
-    coming = iter([0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}])
+    """A number, a list of them or a dict of metrics, as KerasTuner takes them for a result."""
+    coming = iter([0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.25, np.float32(0.5), 0]])
     build = own(lambda self, hp, model, *args, **kwargs: next(coming))
-    tuner = search(build, n_trials=4, train_repeats=True)
-    assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75]
+    tuner = search(build, n_trials=5, train_repeats=True, keep_best=0)
+    assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.25]
 
 
 def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
@@ -254,7 +256,12 @@ def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
 
 def test_a_loop_of_its_own_is_told_without_an_epoch(make_tuner, capsys):
     """It is reported once, and told in lines, of search() and of confirm(), and in the summary."""
-    build = own(lambda self, hp, model, **kwargs: {"val_accuracy": 0.5})
+
+    def fit(self, hp, model, **kwargs):
+        model.layers[-1].bias.assign([0.5])
+        return {"val_accuracy": 0.5}
+
+    build = own(fit)
     tuner = make_tuner(build, n_trials=1).search(verbose=2)
     assert len(tuner.best_trial.intermediate_values) == len(kept(tuner)) == 1
     tuner.confirm(1, 2, verbose=2)
@@ -301,6 +308,8 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
         (lambda history: history, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss"),
         (lambda history: None, BuilderError, "returned None (is its `return` missing?). Return"),
         (lambda history: "0.5", BuilderError, "returned '0.5'. Return what Model.fit returns"),
+        (lambda history: [], BuilderError, "returned []. Return what Model.fit returns"),
+        (lambda history: [0.5, "0.5"], BuilderError, "returned [0.5, '0.5']. Return"),
     ],
 )
 def test_what_is_no_result_is_an_error(search, returns, kind, text):
@@ -308,3 +317,35 @@ def test_what_is_no_result_is_an_error(search, returns, kind, text):
     build = own(lambda self, hp, model, *args, **kwargs: returns(model.fit(*args, **kwargs)))
     with pytest.raises(kind, match=re.escape(text)):
         search(build, "my_score", direction="maximize", n_trials=1)
+
+
+def folds(self, hp, model, x, y, epochs, **kwargs):
+    """Train a clone on each half, as cross-validation in a fit does."""
+    scores = []
+    for rows, others in ((slice(8), slice(8, 16)), (slice(8, 16), slice(8))):
+        clone = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        clone.compile("sgd", "mse", run_eagerly=True)
+        clone.fit(x[rows], y[rows], epochs=1, verbose=0)
+        scores.append(clone.evaluate(x[others], y[others], verbose=0))
+    return {"val_loss": sum(scores) / 2}
+
+
+@pytest.mark.parametrize("is_built", [True, False], ids=["built", "unbuilt"])
+def test_a_model_that_its_fit_does_not_train_is_not_returned(make_tuner, is_built):
+    """A line says so before the first trial ends, the search goes on, and best_model() raises."""
+
+    class Model(Own):
+        fit = folds
+
+        def build(self, hp):
+            dense = keras.layers.Dense(hp.Int("units", 2, 40))
+            model = keras.Sequential([keras.Input((4,)), dense] if is_built else [dense])
+            model.compile("sgd", "mse")
+            return model
+
+    tuner = make_tuner(from_keras_tuner(Model()), "val_loss", n_trials=2)
+    with pytest.warns(UserWarning, match="fit did not train the model that it got, so"):
+        tuner.search(X, Y, epochs=1, verbose=0)
+    assert states(tuner) == ["COMPLETE", "COMPLETE"]
+    with pytest.raises(WeightsError, match="own fit must train the model that it gets"):
+        tuner.best_model()

@@ -19,6 +19,26 @@ UNITS = IntDistribution(1, 64)
 STEPS = (0.6180339887, 0.7548776662)  # whose multiples fill a range evenly
 
 
+ODD = {
+    "kerastune_optuna:excluded:abc": "why",
+    "kerastune_optuna:excluded:0": [1],
+    "kerastune_optuna:ended": [1],
+    "kerastune_optuna:asked_to_stop": "x",
+    "kerastune_optuna:keep_best": "x",
+}
+
+
+@pytest.mark.parametrize(("key", "value"), ODD.items())
+def test_odd_attributes_of_another_program_count_as_none(tmp_path, key, value):
+    """A study is searched, stopped and shown though it has attributes that are not ours."""
+    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none")
+    tuner.study._storage.set_study_system_attr(tuner.study._study_id, key, value)
+    run(tuner)
+    assert tuner.results()["state"].tolist() == ["COMPLETE"] * 2
+    tuner.report(tmp_path / "report.html")
+    tuner.summary()
+
+
 def study_of(value, **distributions):
     """Return a study of trials all over their ranges, whose values follow from their places."""
     study = optuna.create_study(study_name="made")

@@ -1,13 +1,19 @@
 """What is printed reaches any standard output, whatever letters its encoding has."""
 
 import io
+import os
+import re
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 
 import optuna
 import pytest
 
 from kerastune_optuna import __main__ as cli
+from kerastune_optuna import _signals, open_study
+from kerastune_optuna._report import Plan, progress_for
+from tests.support.faults import states
+from tests.support.hosts import needs_posix
 from tests.support.untrained import X, build, run, tuner_in
 
 
@@ -50,3 +56,65 @@ def test_the_command_line_fits_the_encoding(tmp_path, monkeypatch):
             cli.main()
         assert not ended.value.code
     assert "params_\\u5c64" in text[0]
+
+
+@needs_posix
+@pytest.mark.parametrize(("way", "verbose"), [("pipe", 2), ("openpty", 2), ("openpty", 1)])
+def test_a_search_goes_on_where_its_reader_is_gone(tmp_path, monkeypatch, way, verbose):
+    """A pipe to a program that has ended, and a terminal that is closed, only take its lines."""
+    monkeypatch.setenv("TERM", "xterm")
+    ours, its = getattr(os, way)()
+
+    def build_model(trial):
+        if trial.number == 1:
+            os.close(ours)
+        return build(trial)
+
+    stdout = os.fdopen(its, "w")
+    with redirect_stdout(stdout):
+        tuner = tuner_in(tmp_path, build_model, "val_mae", n_trials=3, pruner="none")
+        run(tuner, verbose=verbose)
+        tuner.summary()
+    with suppress(OSError):  # what could not be written
+        stdout.close()
+    assert states(tuner) == ["COMPLETE"] * 3
+
+
+CODES = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\r"  # it writes into the clipboard, and clears the screen
+
+
+def test_no_text_of_a_study_commands_a_terminal(tmp_path, monkeypatch, capfd):
+    """Names and values, and why trials ended, are shown without control characters."""
+    monkeypatch.setenv("TERM", "xterm")
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/study.db", study_name=f"a{CODES}", direction="minimize"
+    )
+    choices = optuna.distributions.CategoricalDistribution([f"c{CODES}"])
+    given = {"params": {f"b{CODES}": f"c{CODES}"}, "distributions": {f"b{CODES}": choices}}
+    for state, value in (("COMPLETE", 1.0), ("FAIL", None), ("RUNNING", None)):
+        given |= {"state": optuna.trial.TrialState[state], "value": value}
+        attrs = {"stop_reason": f"d{CODES}"}
+        study.add_trial(optuna.trial.create_trial(**given, user_attrs=attrs))
+    opened = open_study(tmp_path)
+    opened.summary()
+    print(repr(opened), opened._repr_html_())
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    plan = Plan(study.study_name, opened._home.objectives.watched, 3, 5)
+    for where, verbose in ((terminal, 1), (sys.stdout, 2)):
+        with redirect_stdout(where):
+            progress = progress_for(verbose, study, study._storage, plan, 3)
+            with progress.running():
+                progress.trial(study.trials[1])
+    _signals.tell(study.trials[1].user_attrs["stop_reason"])
+    for command in ("status", "best", "stop", "status --study x", "export"):
+        monkeypatch.setattr(sys, "argv", ["", *command.split(), str(tmp_path)])
+        where = terminal if command == "export" else sys.stdout
+        with redirect_stdout(where), pytest.raises(SystemExit):
+            cli.main()
+    said = "".join(capfd.readouterr())
+    assert said.count("]52;c;aGk=[2J31m") > 9
+    assert set(re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said)) == set()
+    drawn = terminal.getvalue()
+    assert "b]52;c;aGk=[2J31m" in drawn
+    assert not re.search(r"\x1b(?!\[[0-9;]*[mAK]|\[\?25[lh])|\x07|\x9b", drawn)

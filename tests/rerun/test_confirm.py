@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import optuna
 import pytest
+from keras.callbacks import EarlyStopping
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -20,6 +21,7 @@ from kerastune_optuna import (
     WeightsError,
 )
 from kerastune_optuna._study.finding import load
+from kerastune_optuna._study.liveness import worker_of
 from kerastune_optuna._trial import files
 from tests.support import falling, forks
 from tests.support.falling import loss_of
@@ -27,6 +29,7 @@ from tests.support.faults import ROOT, meet
 from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Noisy, run, tuner_in
 from tests.support.untrained import X as ROWS
+from tests.zoo.data import Batches
 
 DATA = (ROWS, ROWS, (ROWS, ROWS))
 TWO = {"a": 0.1, "b": 0.2}
@@ -72,7 +75,8 @@ def trained(request, tmp_path_factory):
     pruner = optuna.pruners.ThresholdPruner(upper=0, n_warmup_steps=2)
     tuner = tuner_in(folder, request.param, "val_loss", n_trials=3, pruner=pruner)
     tuner.search(X[:48], Y[:48], validation_data=VALIDATION, epochs=2, verbose=0)
-    tuner.confirm(2, 2, X[:48], Y[:48], HELD_OUT, epochs=3, verbose=0)
+    with pytest.warns(UserWarning, match="epochs was 2 and is 3"):
+        tuner.confirm(2, 2, X[:48], Y[:48], HELD_OUT, epochs=3, verbose=0)
     return tuner
 
 
@@ -159,7 +163,7 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
     found = tuner.confirm(2, 4, *DATA, verbose=0, n_workers=2)
     assert set(completed(tuner).values()) == {1}
     assert [len(row.values) for row in found.ranking] == [4, 4]
-    assert len({one.user_attrs["worker"] for one in executions(tuner)}) == 2
+    assert len({worker_of(one) for one in executions(tuner)}) == 2
 
 
 KILLED = """
@@ -275,9 +279,62 @@ def test_other_data_is_another_confirmation(search_noisy):
     """Values that other data or arguments gave are not taken for those of these."""
     tuner, given = search_noisy({"a": 0.1}), {"validation_data": DATA[2], "verbose": 0}
     others = ({}, {"validation_data": (ROWS + 1, ROWS)}, {"epochs": 3}, {"batch_size": 2})
-    names = {tuner.confirm(1, 2, ROWS, ROWS, **{**given, **one}).study_name for one in others}
-    assert len(names) == 4
+    with pytest.warns(UserWarning, match="otherwise than the search"):
+        names = [tuner.confirm(1, 2, ROWS, ROWS, **{**given, **one}).study_name for one in others]
+    assert len(set(names)) == 4
     assert tuner.confirmation.study_name in names
+
+
+GIVEN = {"batch_size": 2, "class_weight": {0: 1.0, 1: 2.0}, "shuffle": False}
+GIVEN |= {"initial_epoch": 1, "steps_per_epoch": 2}
+AS_NUMPY = {"class_weight": dict(zip(np.arange(2), np.array([1.0, 2.0]), strict=True))}
+
+
+def searched_with(make_tuner, **given):
+    """Return a tuner that searched one trial with arguments of fit."""
+    options = {"storage": optuna.storages.InMemoryStorage(), "n_trials": 1}
+    return run(make_tuner(noisy({"a": 0.1}), "val_loss", **options), epochs=3, **given)
+
+
+def arguments_of(trial, study):
+    return study.user_attrs[f"card:{trial.user_attrs['card']}"]["arguments"]
+
+
+def test_what_is_left_out_is_as_in_the_search(make_tuner):
+    """Arguments that change a training, so that their lack is not taken for luck."""
+    tuner = searched_with(make_tuner, **{**GIVEN, **AS_NUMPY})
+    name = tuner.confirm(1, 2, *DATA, verbose=0).study_name
+    assert tuner.confirm(1, 2, *DATA, verbose=0, **GIVEN).study_name == name
+    study = optuna.load_study(study_name=name, storage=tuner.study._storage)
+    known = arguments_of(tuner.study.trials[0], tuner.study)
+    assert [arguments_of(one, study) for one in study.trials] == [known, known]
+    assert known.items() >= {**GIVEN, "class_weight": {"0": 1.0, "1": 2.0}}.items()
+
+
+OTHERWISE = [
+    ({"batch_size": 2}, {"batch_size": None}, "batch_size was 2 and is None"),
+    ({}, {"shuffle": False}, "shuffle was None and is False"),
+    ({}, {"epochs": 2}, "epochs was 3 and is 2"),
+    ({"callbacks": [EarlyStopping()]}, {}, r"callbacks was \['EarlyStopping'\] and is \[\]"),
+    ({"sample_weight": np.ones(4)}, {}, r"sample_weight was float64\(4,\) and is None"),
+    ({"sample_weight": np.ones(4)}, {"sample_weight": np.zeros(4)}, "sample_weight has other val"),
+]
+
+
+@pytest.mark.parametrize(("searched", "confirmed", "text"), OTHERWISE)
+def test_what_is_not_as_in_the_search_is_told(make_tuner, searched, confirmed, text):
+    """In one line, also of what a study does not hold; the same again is not told."""
+    tuner = searched_with(make_tuner, **searched)
+    with pytest.warns(UserWarning, match=f"otherwise than the search of study 'test': {text}"):
+        tuner.confirm(1, 2, *DATA, verbose=0, **confirmed)
+    tuner.confirm(1, 2, *DATA, verbose=0, **searched)
+
+
+def test_batches_have_their_own_size(make_tuner):
+    """Where the search had arrays and a size of batches, which is told."""
+    tuner = searched_with(make_tuner, batch_size=2)
+    with pytest.warns(UserWarning, match="batch_size was 2 and is None"):
+        tuner.confirm(1, 2, x=Batches(ROWS, ROWS), validation_data=DATA[2], verbose=0)
 
 
 def test_a_configuration_is_confirmed_once(make_tuner):

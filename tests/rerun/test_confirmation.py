@@ -36,6 +36,12 @@ def test_a_clear_winner_is_called_clear():
     assert "Trial 4 is the clear winner (Welch's t-test, p < 0.05)." in str(found)
 
 
+def test_a_configuration_prints_as_one_line():
+    """Without all that its trial has on record."""
+    winner = ranked(row(4, [0.25, 0.75]), row(2, [0.1, 0.2])).winner
+    assert str(winner) == repr(winner) == "<trial 4: mean 0.5 of 2 executions, units=4>"
+
+
 def test_equal_values_have_no_spread():
     """Executions that all came to one value give an interval without width, and no warning."""
     same, other = row(1, [0.1 + 0.2] * 5), row(2, [0.3] * 5)

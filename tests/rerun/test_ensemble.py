@@ -265,13 +265,30 @@ def test_models_that_cannot_be_joined_are_named(search):
         tuner.ensemble(X, Y)
 
 
+def test_models_without_a_loss_are_refused(search):
+    """A train_step of their own makes one from more than predictions, as a distillation does."""
+
+    def distilled(trial):
+        model = Untrained(trial.suggest_int("units", 1, 9), [{"val_mae": 0.1}], columns=4)
+        model.compile("sgd")
+        return model
+
+    tuner = search(distilled, "val_mae", n_trials=2, keep_best=2)
+    with pytest.raises(ArgumentError, match=r"without a loss, .* Pass loss= to compile\(\)"):
+        tuner.ensemble(X, Y)
+
+
 def test_a_model_that_is_not_compiled_is_refused(search):
     """Nothing says what its predictions are worth."""
 
     def own(trial):
         return keras.Sequential([keras.Input((4,)), layers.Dense(trial.suggest_int("n", 1, 9))])
 
-    own.fit = lambda trial, model, **_: float(model.count_params())
+    def fit(trial, model, **_):
+        model.layers[0].bias.assign_add(np.ones(trial.params["n"]))
+        return float(model.count_params())
+
+    own.fit = fit
     options = {"direction": "maximize", "n_trials": 2, "keep_best": 2}
     tuner = search(own, "score", **options)
     with pytest.raises(BuilderError, match="not compiled, so that nothing says"):

@@ -100,3 +100,46 @@ def test_a_history_is_what_keras_logged(tmp_path):
     assert len(tuner.history(1)) == 2
     bare = run(tuner_in(tmp_path / "bare", keep_best=0, **options))
     assert bare.history(1).equals(tuner.history(1))
+
+
+def test_more_models_than_are_kept_are_those_that_are(tmp_path, capsys):
+    """A line names their trials: there may be too few trials, or too few that keep weights."""
+    options = {"objective": "val_mae", "pruner": "none", "keep_best": 2}
+    for n_trials, kept in ((1, 1), (4, 2)):
+        tuner = run(tuner_in(tmp_path, n_trials=n_trials, **options))
+        best = tuner.top_trials(kept)
+        biases = [model.layers[-1].bias.numpy().item() for model in tuner.best_models(50)]
+        assert biases == pytest.approx([trial.value for trial in best])
+        numbers = ", ".join(str(trial.number) for trial in best)
+        assert f"50 models were asked for, and {kept} " in (said := capsys.readouterr().out)
+        assert f"kept: best first, those of trials {numbers}." in said
+    assert len(tuner.best_models(2)) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_the_first_model_is_the_best_or_there_is_none(tmp_path, capsys):
+    """Weights of the best trial that are not there are an error, and others may be missing."""
+    options = {"objective": "val_mae", "pruner": "none", "keep_best": 3}
+    tuner = run(tuner_in(tmp_path, n_trials=3, **options))
+    best, second, third = tuner.top_trials(3)
+    for trial, check in ((second, lambda: tuner.best_models(3)), (best, None)):
+        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=tuner.study._storage):
+            (tmp_path / "test" / "weights" / meta.artifact_id).unlink()
+        if check is not None:
+            assert len(check()) == 2
+            assert f"those of trials {best.number}, {third.number}." in capsys.readouterr().out
+    with pytest.raises(WeightsError, match=f"has no weights of trial {best.number}"):
+        tuner.best_models(3)
+
+
+@pytest.mark.parametrize("call", ["best_model", "best_models"])
+def test_the_best_trial_of_a_plain_script_has_no_model(tmp_path, call):
+    """The error says that no tuner ran it, and not that the arguments are wrong."""
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    (ours,) = tuner.study.trials
+    asked = {"params": ours.params, "distributions": ours.distributions}
+    tuner.study.add_trial(optuna.create_trial(value=0.0, **asked))
+    with pytest.raises(WeightsError, match="trial 1, which only trials run by a tuner") as got:
+        getattr(tuner, call)(*[1] * (call == "best_models"))
+    assert "keep_best" not in str(got.value)
+    assert tuner.best_model(trial=0).count_params() == ours.user_attrs["n_params"]

@@ -9,6 +9,7 @@ from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
 from tests.support import falling
 from tests.support.marks import mostly_nightly
 from tests.support.models import Spy, build_model, history
+from tests.zoo import ANIMALS
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(36, 5, 3)).astype("float32"), np.arange(36) % 3
@@ -35,6 +36,20 @@ def test_the_same_data_and_epochs_give_the_trial_again(search, data):
         model, _ = tuner.refit(x, y, verbose=0)
         for again, kept in zip(model.get_weights(), tuner.best_model().get_weights(), strict=True):
             assert again == pytest.approx(kept, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_an_accuracy_of_flat_columns_is_one_everywhere(make_tuner):
+    """What workers, refit() and confirm() call accuracy is the share of rows that a model gets."""
+    animal = ANIMALS["flat_columns_to_classes_arrays"]
+    tuner = make_tuner(animal.build).search(**animal.arguments, n_workers=2, verbose=0)
+    x, y = animal.arguments["validation_data"]
+    right = tuner.best_model().predict(x, verbose=0).argmax(-1) == y
+    assert tuner.best_value == pytest.approx(right.mean())
+    _, trained = tuner.refit(**animal.arguments, verbose=0)
+    assert max(trained.history["val_accuracy"]) == pytest.approx(right.mean())
+    found = tuner.confirm(1, 2, **animal.arguments, verbose=0)
+    assert min(found.winner.values) > 0.2
 
 
 def chancy(trial):

@@ -89,6 +89,16 @@ def test_a_retry_waits_until_its_trial_has_failed(pace):
     assert budget_of(2).claim(study, Watch()).user_attrs[TrialRecord.retry_of] == 0
 
 
+def test_what_an_ended_search_left_is_reaped_beside_another_study():
+    """A trial that this process runs in another storage may have the same id."""
+    ended, other = optuna.create_study(), optuna.create_study()
+    for study in (ended, other):
+        assert budget_of(1).claim(study, Watch())._trial_id == 0
+    leave(ended, 0)
+    assert budget_of(1).reap(ended, Watch())
+    assert not budget_of(1).reap(other, Watch())
+
+
 def test_a_second_interrupt_leaves_no_trial_for_ever(quick):
     """Ctrl-C twice between claim and training: the same kernel's next search runs the trial."""
 

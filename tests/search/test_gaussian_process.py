@@ -33,6 +33,13 @@ def searched(objective, n_trials, seed=1, **options):
     return study
 
 
+def test_without_startup_trials_the_first_draws_are_independent():
+    """Nothing has ended where two workers ask at once, or a trial was enqueued, to learn from."""
+    study = optuna.create_study(sampler=GaussianProcessSampler(1, n_startup_trials=0))
+    drawn = [study.ask().suggest_float("x", 0, 1) for _ in range(2)]
+    assert all(0 <= x <= 1 for x in drawn)
+
+
 def with_layers(trial):
     """Ask for as many layers as the trial says, of which each has a best number of units."""
     layers = trial.suggest_int("layers", 1, 3)

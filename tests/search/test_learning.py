@@ -148,7 +148,7 @@ def test_what_was_cut_off_counts_for_the_process_until_it_runs_again():
         trial = study.ask()
         x = trial.suggest_float("x", 0.0, 1.0)  # the best is at its end, which comes twice else
         if number in (5, 6):
-            trial.set_user_attr("stop_reason", DIED)
+            _optuna.set_attr(trial, TrialRecord.cut_off, DIED)
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, x)

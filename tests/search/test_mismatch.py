@@ -4,7 +4,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError
 from kerastune_optuna._study import parts_of
-from tests.support.faults import states
+from tests.support.faults import failed
 from tests.support.untrained import Untrained, X, has_best_weights, run, tuner_in
 
 FLAT = [{"val_mae": 0.5}]
@@ -60,7 +60,7 @@ def test_a_parameter_that_changed_ends_the_search_at_once(quick, before, after, 
     assert "study_name=" in str(caught.value)
     assert "overwrite=True" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-    assert states(tuner).count("FAIL") == 1
+    assert len(failed(tuner)) == 1
 
 
 def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(quick):
@@ -108,7 +108,7 @@ def test_old_trials_have_the_default_that_the_builder_names(tmp_path):
     with pytest.warns(UserWarning, match="refit.. trains what it returns now"):
         assert tuner.refit(X, X, 1, verbose=0)[0].count_params() == size
     with pytest.warns(UserWarning, match="changed"):
-        tuner.confirm(1, 2, X, X, (X, X), epochs=1, verbose=0)
+        tuner.confirm(1, 2, X, X, (X, X), verbose=0)
     study = parts_of(tuner.study)[tuner.confirmation.study_name]
     assert {trial.params["more"] for trial in study.trials} == {0}
 

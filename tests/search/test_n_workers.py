@@ -9,6 +9,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from kerastune_optuna._study import TrialRecord
 from tests.support.faults import meet
 from tests.support.models import PruneAt, build_model
 from tests.support.untrained import build, run, tuner_in
@@ -63,9 +64,9 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
         tuner.enqueue({"units": units})
     run(tuner, n_workers=2, callbacks=[make_slow])
     # A slot too many, which two processes laid out, waits for nobody.
-    trials = [one for one in tuner.study.trials if one.state is not TrialState.WAITING]
+    trials = [one for one in tuner.study.trials if TrialRecord(one).has_begun]
     assert len(trials) == 14
-    assert len({trial.user_attrs["worker"] for trial in trials}) == 2
+    assert tuner.results()["worker"].nunique() == 2
     came = {}
     for trial in trials:
         size = 3 * trial.params["units"] + 1
@@ -99,6 +100,6 @@ def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
             tuner.enqueue({"units": units, "lr": 0.01})
         tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)
         values.append([trial.value for trial in tuner.study.trials])
-        assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == workers
+        assert tuner.results()["worker"].nunique() == workers
     assert values[0] == values[1]
     assert np.isfinite(values).all()

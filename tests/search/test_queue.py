@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.support.faults import states
 from tests.support.untrained import Untrained, run
 
 
@@ -47,6 +48,14 @@ def test_enqueued_configurations_go_first(quick):
     assert params_of(later)[2:] == [of_two(units=5), of_two(units=6)]
 
 
+def test_no_more_are_run_than_the_study_has_room_for(quick):
+    """Of five that are enqueued, a search of three trials leaves the last two for the next one."""
+    tuner = quick(of_two_ranges, n_trials=3)
+    for units in range(2, 7):
+        tuner.enqueue(of_two(units=units))
+    assert states(run(tuner)) == ["COMPLETE"] * 3 + ["WAITING"] * 2
+
+
 def test_an_enqueued_configuration_changes_no_other(quick):
     """What a seeded sampler of the user's own draws in a new study stays what it was."""
     drawn = []
@@ -78,15 +87,15 @@ def test_a_script_that_runs_again_enqueues_nothing_new(quick):
             raise RuntimeError("no such luck")
         return of_two_ranges(trial)
 
-    for states in (["WAITING", "WAITING"], ["COMPLETE", "FAIL", "COMPLETE", "WAITING"]):
+    for expected in (["WAITING", "WAITING"], ["COMPLETE", "FAIL", "COMPLETE", "WAITING"]):
         tuner = quick(build, n_trials=2)
         for _ in range(2):
             tuner.enqueue({"units": 4})
             tuner.enqueue({"units": 8})
-        assert [trial.state.name for trial in tuner.study.trials] == states
+        assert [trial.state.name for trial in tuner.study.trials] == expected
         run(tuner)
     tuner.enqueue(tuner.study.trials[0].params)
-    assert len(tuner.study.trials) == len(states)
+    assert len(tuner.study.trials) == len(expected)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from contextlib import nullcontext
 
 import optuna
 import pytest
@@ -14,6 +15,7 @@ from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import Watch
 from kerastune_optuna._study.liveness import leaving_all, sign
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import lay_out
 from tests.support.faults import finished, states
 from tests.support.untrained import Untrained, run, tuner_in
@@ -156,6 +158,31 @@ def test_a_terminator_ends_the_search(quick, capsys, terminator, why):
     assert f"The search ended after 2 trials. Stopped: {why}." in printed
 
 
+EARLY = {"value": {"stop_at": 0.5}, "no gain": {"terminator": 1}, "timeout": {"timeout": 600}}
+
+
+@pytest.mark.parametrize("end", [*EARLY, "Ctrl-C"])
+def test_a_search_that_ends_early_leaves_nothing_laid_out(quick, monkeypatch, end):
+    """What nobody enqueued waits for nobody, and no table and no function of the user has it."""
+
+    def ending(trial):
+        if (end, trial.number) == ("timeout", 1):
+            monkeypatch.setattr(Deadline, "has_passed", lambda _: True)
+        if (end, trial.number) == ("Ctrl-C", 1):
+            raise KeyboardInterrupt
+        model = that_learns_nothing(trial)
+        model.curve[0]["val_mae"] += (end, trial.number) == ("value", 0)
+        return model
+
+    tuner, seen = quick(ending, n_trials=9, pruner="none", **EARLY.get(end, {})), []
+    with pytest.raises(KeyboardInterrupt) if end == "Ctrl-C" else nullcontext():
+        run(tuner, on_trial_end=lambda study, trial: seen.append(trial.number))
+    waiting = [trial for trial in tuner.study.trials if trial.state is TrialState.WAITING]
+    assert [TrialRecord(trial).retry_of for trial in waiting] == [1] * (end == "Ctrl-C")
+    assert sorted(tuner.results()["number"]) == [0, 1]
+    assert seen == [0, 1][: 1 if end == "Ctrl-C" else 2]
+
+
 def test_who_ends_a_search_ends_it_for_all_workers():
     """What one worker finds holds for the others, also where one of them finds a gain after all."""
     study = optuna.create_study()
@@ -177,3 +204,10 @@ def test_a_search_ends_at_a_value_that_is_good_enough(quick, capsys):
     assert len(finished(run(tuner))) == 1
     run(quick(that_learns_nothing, stop_at=0.49, n_trials=3))
     assert len(finished(tuner)) == 3
+
+
+def test_a_search_whose_time_is_over_before_any_trial_says_so(tmp_path):
+    """Also with verbose=0, since a search without results would else look like one that worked."""
+    tuner = tuner_in(tmp_path, n_trials=2, timeout=1e-9)
+    with pytest.warns(UserWarning, match="before any trial had a result.*timeout="):
+        run(tuner)

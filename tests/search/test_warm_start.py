@@ -8,9 +8,11 @@ from optuna.trial import TrialState
 from kerastune_optuna import ArgumentError
 from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
+from tests.zoo.data import Batches
 
 OTHER = {"validation_data": (X + 1, X)}  # data that differs from that of run()
 MORE = {"epochs": 6}
+MEASURED, UNKNOWN = {}, {"validation_data": Batches(X, X)}  # which is not read
 
 
 class Spy(RandomSampler):
@@ -86,6 +88,17 @@ def test_trials_of_other_data_go_first(search, earlier, capsys):
     assert spy.seen[0] == [trial.value for trial in tuner.study.trials[:3]]
     line = "Warm start: the best 3 configurations of 3 other trials go first"
     assert line in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("order", [(MEASURED, UNKNOWN), (UNKNOWN, MEASURED)])
+def test_trials_of_data_that_nobody_can_compare_are_not_of_the_same(search, tmp_path, order):
+    """A study that was searched with other data before or after has such trials, too."""
+    for n_trials, data in enumerate(order, start=1):
+        options = {"n_trials": n_trials, "study_name": "earlier", "pruner": "none"}
+        tuner = run(tuner_in(tmp_path, build_model, "val_mae", **options), **data)
+    spy = Spy()
+    search(warm_start=tuner.study, sampler=spy, n_trials=1)
+    assert not any(spy.seen), "the sampler was shown values of other data"
 
 
 @pytest.mark.parametrize(

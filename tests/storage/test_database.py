@@ -1,20 +1,26 @@
 """What a database is asked at once, and what is asked again where a connection is lost."""
 
+import copy
+import io
 import itertools
+import os
+import pickle
 import shutil
 import sqlite3
 import threading
 import time
 import warnings
+from contextlib import closing
 from functools import partial
 
+import joblib
 import optuna
 import pytest
 import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError, StorageError
+from kerastune_optuna import ArgumentError, StorageError, StudyMismatchError, TunerError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
@@ -53,6 +59,38 @@ def test_tables_that_another_process_makes_first_are_found():
         finally:
             sqlalchemy.event.remove(*given)
     assert len(made) == 2
+
+
+@needs_posix
+def test_members_of_a_group_share_a_folder(tmp_path):
+    """What a search makes there may be written by those whom the umask lets write."""
+    before = os.umask(0o002)
+    try:
+        tuner = run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1))
+    finally:
+        os.umask(before)
+    modes = {one.name: one.stat().st_mode & 0o060 for one in (tmp_path / "tuning").rglob("*")}
+    assert len(modes) > 4
+    assert set(modes.values()) == {0o060}, modes
+    assert len(tuner.study.trials) == 1
+
+
+@pytest.mark.slow
+def test_two_names_that_the_database_takes_for_one_are_named(tmp_path):
+    """MariaDB ignores the case of letters in the names of parameters."""
+
+    def build_model(trial):
+        for name in ("lr", "LR"):
+            trial.suggest_float(name, 0.0, 1.0)
+        return build(trial)
+
+    with (
+        database("mariadb") as url,
+        pytest.raises(
+            StudyMismatchError, match="'LR' and 'lr', which are one name to the database"
+        ),
+    ):
+        run(tuner_in(tmp_path, build_model, "val_mae", storage=url, n_trials=1))
 
 
 def each_cut(proxy):
@@ -161,6 +199,14 @@ def test_an_opened_database_is_read_as_its_url_is(tmp_path):
     assert not [one for one in asked if "trial_values" in one]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_heartbeat_of_optuna_that_nobody_would_use_is_told(tmp_path):
+    """Workers have beats of their own, so that Optuna's would find no trial to fail."""
+    opened = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db", heartbeat_interval=60)
+    with pytest.warns(UserWarning, match=r"a heartbeat_interval=, which has no effect"):
+        tuner_in(tmp_path, storage=opened)
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param("what? {c}", marks=[needs_escapes, needs_posix]), "a%20b d#e ünï"]
 )
@@ -190,6 +236,42 @@ def test_a_relative_path_keeps_its_files(tmp_path, monkeypatch, make):
     assert len(run(tuner, n_workers=2).study.trials) == 3
     assert has_best_weights(tuner)
     assert not list(second.iterdir())
+
+
+def put_back(file, earlier):
+    with closing(sqlite3.connect(earlier)) as source, closing(sqlite3.connect(file)) as target:
+        source.backup(target)
+
+
+def damage_pages(file, _):
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with file.open("r+b") as content:
+        content.seek(4096)
+        content.write(b"x" * (file.stat().st_size - 4096))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put_back, "an earlier state of the database was put back"),
+        (damage_pages, "The database is damaged: "),
+    ],
+)
+def test_a_search_whose_database_is_changed_beneath_it_ends_with_a_line(tmp_path, change, told):
+    """Where a backup is put back or pages are damaged, the error says so."""
+    file, earlier = tmp_path / "tuning" / "study.db", tmp_path / "earlier.db"
+
+    def build_and_change(trial):
+        if trial.number == 1:
+            change(file, earlier)
+        return build(trial)
+
+    tuner = tuner_in(tmp_path / "tuning", build_and_change, "val_mae", pruner="none")
+    put_back(earlier, run(tuner, n_trials=1) and file)
+    with pytest.raises(TunerError, match=told) as got:
+        run(tuner, n_trials=4)
+    assert len(str(got.value).splitlines()) == 1
 
 
 @needs_posix  # Windows deletes no file that is open
@@ -284,3 +366,23 @@ def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
     assert has_best_weights(first)
     run(tuner_in(tmp_path, n_trials=1, overwrite=True, **options))
     assert has_best_weights(first)
+
+
+def dumped(value):
+    joblib.dump(value, file := io.BytesIO())
+    file.seek(0)
+    return joblib.load(file)
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy, dumped]
+)
+def test_a_study_is_saved_as_optunas_faq_saves_one(tmp_path, copied):
+    """A copy, of a tuner too, has its trials and database, with transactions as they were."""
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    study, again = tuner.study, copied(tuner.study)
+    assert again.best_value == copied(tuner).best_value == study.best_value
+    again.enqueue_trial({"units": 3})
+    assert len(study.trials) == 2
+    engine = _storage.behind(again._storage).engine
+    assert sqlalchemy.event.contains(engine, "begin", _storage._begin_immediate)

@@ -2,11 +2,13 @@
 
 import sqlite3
 import sys
-from contextlib import suppress
+import warnings
+from contextlib import nullcontext, suppress
 
 import pytest
 
 from kerastune_optuna import TunerError, WeightsError, WorkerError
+from kerastune_optuna._storage import database
 from tests.support import forks
 from tests.support.faults import finished, small_disk, states
 from tests.support.hosts import Inline, on_network
@@ -68,6 +70,21 @@ def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
         tuner.study._storage.remove_session()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["9m,nr_inodes=9", "300k"])
+def test_a_disk_without_room_at_the_start_is_told_of(tmp_path, options):
+    """The error names the folder and what is missing there, and no argument that nobody passed."""
+    with small_disk(tmp_path / "disk", options) as disk:
+        tuner = tuner_in(disk / "tuning", objective="val_mae", n_trials=1, storage="sqlite://")
+        for number in range(9):
+            with suppress(OSError):
+                (disk / f"{number}").write_bytes(b"x" * 100_000)
+        missing = "has no room for another file" if "inodes" in options else "has 0.0 MB free"
+        with pytest.raises(WeightsError, match=f"'{disk}.*' {missing}.*Make room") as got:
+            run(tuner)
+        assert "artifact_store=" not in str(got.value)
+
+
 def journal_mode(folder):
     with sqlite3.connect(folder / "study.db") as connection:
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
@@ -82,6 +99,16 @@ def test_a_network_disk_has_no_write_ahead_log(tmp_path):
         assert len([one for one in told if "sshfs" in str(one.message)]) == 1
         assert states(tuner) == ["COMPLETE"] * 2
         assert journal_mode(tmp_path) == "delete"
+
+
+@pytest.mark.parametrize(("disk", "synchronous"), [(on_network, 2), (nullcontext, 1)])
+def test_without_a_write_ahead_log_each_write_is_synced_in_full(tmp_path, disk, synchronous):
+    """Without one, a power cut during NORMAL (1) in place of FULL (2) could damage the file."""
+    with disk(tmp_path), warnings.catch_warnings(action="ignore", category=UserWarning):
+        storage = database.behind(database.connect(f"sqlite:///{tmp_path}/study.db"))
+        with storage.engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    assert said == synchronous
 
 
 class OverNetwork(Inline):

@@ -13,7 +13,7 @@ from kerastune_optuna import StorageError, WeightsError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from tests.support import faults
-from tests.support.servers import database
+from tests.support.servers import SERVERS, database
 from tests.support.untrained import build, has_best_weights, run, tuner_in
 
 
@@ -173,3 +173,22 @@ def test_a_connection_that_the_server_closed_fails_no_trial(tmp_path, server):
 
         tuner = run(tuner_in(tmp_path, cutting, storage=url, n_trials=2, pruner="none"))
         assert faults.states(tuner) == ["COMPLETE"] * 2
+
+
+def test_a_database_that_could_only_be_read_for_a_while_is_written_again(tmp_path):
+    """A connection that was opened meanwhile stays read-only, so that it is not used again."""
+    with database("postgresql") as url:
+        storage = _storage.connect(url, 20)
+        study = optuna.create_study(storage=storage)
+        name = sqlalchemy.make_url(url).database
+        engine = sqlalchemy.create_engine(SERVERS["postgresql"], isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            given = f"ALTER DATABASE {name} SET default_transaction_read_only"
+            connection.exec_driver_sql(f"{given} = on")
+            cut_connections(url)
+            back = threading.Timer(1, connection.exec_driver_sql, [f"{given} = off"])
+            back.start()
+            study.ask()
+            back.join()
+        engine.dispose()
+        storage.remove_session()

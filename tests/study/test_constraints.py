@@ -231,7 +231,7 @@ def test_confirm_asks_no_constraints(quick):
     limits = {"max_params": 5_000, "max_seconds_per_trial": 600}
     tuner = run(quick(n_trials=2, **limits))
     assert -1 <= tuner.best_trial.constraints["max_seconds_per_trial"] < -0.5, "time was left"
-    found = tuner.confirm(1, 2, X, X, (X, X), epochs=2, verbose=0)
+    found = tuner.confirm(1, 2, X, X, (X, X), verbose=0)
     executions = optuna.load_study(study_name=found.study_name, storage=tuner.study._storage).trials
     assert [trial.state for trial in executions] == [TrialState.COMPLETE] * 2
     assert [trial.constraints for trial in executions] == [{}] * 2

@@ -1,6 +1,7 @@
 """Who is alive is told by beats, and by what can be seen of a process."""
 
 import itertools
+import sqlite3
 import sys
 import threading
 import time
@@ -82,6 +83,32 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(tmp_path):
     callback = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
     run(tuner, callbacks=[lambda trial: callback])
     assert states(tuner) == ["FAIL", "COMPLETE"]
+
+
+@pytest.mark.parametrize("beat", [0.02, 60], ids=["at a beat", "at its end"])
+@pytest.mark.parametrize("by", [NODE3, None], ids=["another took it", "the server lost the taking"])
+def test_who_finds_another_signature_gives_the_run_up(tmp_path, pace, beat, by):
+    """After an outage, a server may have given a trial to two: whose name it bears runs it."""
+    pace(beat=beat, lease=0.3, poll=0.05, look=0.05)
+    tuner, epochs = tuner_in(tmp_path, n_trials=1, pruner="none", keep_best=0), []
+
+    def lose(epoch, logs):
+        epochs.append(epoch)
+        if len(epochs) != 2:
+            return
+        if by is not None:
+            tuner.study._storage.set_trial_user_attr(1, WORKER, by)
+        else:
+            with sqlite3.connect(tmp_path / "study.db") as connection:
+                connection.execute("UPDATE trials SET state = 'WAITING'")
+                connection.execute("DELETE FROM trial_user_attributes WHERE key = 'worker'")
+        time.sleep(min(10 * beat, 0.5))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lose)
+    run(tuner, callbacks=[lambda trial: callback])
+    lost = [0, 1] if beat < 1 else [0, 1, 2, 3, 4]
+    assert epochs == [*lost, 0, 1, 2, 3, 4]
+    assert states(tuner) == ["FAIL", "COMPLETE"][by is None :]
 
 
 REAPER = """

@@ -192,7 +192,8 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path):
             return super().submit(function, payload, number)
 
     run(tuner, timeout=600, executor=Late())
-    assert states(tuner) == ["COMPLETE", "WAITING"]
+    assert states(tuner) == ["COMPLETE", "FAIL"]
+    assert not TrialRecord(tuner.study.trials[1]).has_begun
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from tests.support import untrained
 SMALLER = "loss val_loss val_mean_absolute_error val_digit_loss val_iou_loss val_dice_loss".split()
 LARGER = (
     "val_accuracy val_f1_score val_r2_score val_auc_3 digit_sparse_categorical_accuracy val_iou "
-    "val_mask_miou val_mean_iou val_mean_io_u_1 val_dice_coef dice_coefficient".split()
+    "val_mask_miou val_mean_iou val_mean_io_u_1 val_dice_coef dice_coefficient "
+    "val_f1 val_AUC val_r2 val_prc val_sold_acc macro_F1".split()
 )
 
 
@@ -56,6 +57,8 @@ def test_a_direction_to_the_worst_warns(make_tuner, objective, direction):
         ("val_auc", ["val_loss", "val_auc_7"], "val_auc_7"),
         ("val_auc", ["val_auc_7", "val_auc_8"], None),
         ("val_loss", ["loss"], None),
+        ("val_sold_acc", ["val_sold_accuracy", "val_sold_auc"], "val_sold_accuracy"),
+        ("sold_accuracy", ["kind_accuracy", "sold_binary_accuracy"], "sold_binary_accuracy"),
     ],
 )
 def test_the_metric_is_found_where_one_name_can_be_meant(objective, logged, found):

@@ -3,6 +3,7 @@
 import io
 import math
 
+import keras
 import numpy as np
 import optuna
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError
 from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._study.liveness import worker_of
 from kerastune_optuna._study.objectives import parse_objectives
 from tests.search.test_stopping import that_learns_nothing
 from tests.support.faults import finished, meet, states
@@ -51,6 +53,25 @@ def test_the_front_is_what_no_trial_dominates(tuner):
     front = [trial.number for trial in tuner.best_trials]
     assert front == front_of(tuner)
     assert len(kept(tuner)) == len(front) > 1
+
+
+@pytest.mark.parametrize("breaks", ["rival", "both"])
+def test_weights_are_kept_where_better_trials_break_a_constraint_more(quick, breaks):
+    """A trial is alone on the front then, though another one has better values."""
+
+    def building(trial):
+        def tell(epoch, logs):
+            trial.set_constraint("cost", 0.5 if breaks == "both" else -0.5)
+
+        return build(trial), {"callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=tell)]}
+
+    tuner = quick(building, OBJECTIVES, n_trials=2, keep_best=None)
+    rival = tuner.study.ask()
+    rival.set_constraint("cost", 1.0)
+    tuner.study.tell(rival, [-1.0, 0.0])
+    run(tuner, epochs=1)
+    assert [trial.number for trial in tuner.best_trials] == [1]
+    assert tuner.best_model(trial=1).count_params() == tuner.best_trials[0].values[1]
 
 
 def test_the_values_are_those_of_the_best_epoch_and_of_the_model(tuner):
@@ -100,7 +121,7 @@ def test_two_workers_on_postgresql_find_the_front(tmp_path):
         run(tuner, n_workers=2)
         assert [trial.number for trial in tuner.best_trials] == front_of(tuner)
         assert len(finished(tuner)) == 16
-        assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == 2
+        assert len({worker_of(trial) for trial in tuner.study.trials}) == 2
         check_pruned(tuner.study.trials)
         assert len(kept(tuner)) == len(tuner.best_trials)
         tuner.study._storage.remove_session()

@@ -7,10 +7,11 @@ import optuna
 import pytest
 
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._study.retry import DIED, INTERRUPTED
+from kerastune_optuna._study.retry import DIED, INTERRUPTED, fail_and_retry
 from tests.support import faults
 from tests.support.models import build_model, history, kept
 from tests.support.storages import empty, opened
+from tests.support.untrained import build, run
 
 
 @pytest.mark.slow
@@ -38,6 +39,44 @@ def test_kills_cost_no_trial(search, data, tmp_path, kind, kills, size):
         assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
         assert all(len(trial.intermediate_values) == 6 for trial in faults.finished(tuner))
         assert len(kept(tuner)) == 1, "one trial's weights and no backup are left"
+
+
+def test_a_kill_while_a_trial_is_laid_out_again_loses_nothing():
+    """It stays RUNNING until its retry is there, so that the next process runs it again."""
+
+    class Killed(BaseException):
+        pass
+
+    class Killing(optuna.storages.InMemoryStorage):
+        kills = 0
+
+        def create_new_trial(self, study_id, template_trial=None):
+            if self.kills:
+                self.kills -= 1
+                raise Killed
+            return super().create_new_trial(study_id, template_trial)
+
+    study = optuna.create_study(storage=Killing())
+    study.ask()
+    study._storage.kills = 1
+    with pytest.raises(Killed):
+        fail_and_retry(study, study.trials[0], DIED)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"]
+    fail_and_retry(study, study.trials[0], DIED)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
+
+
+@pytest.mark.parametrize(("progresses", "retries"), [(True, 3), (False, 2)])
+def test_a_trial_that_makes_progress_is_run_again_each_time(progresses, retries, capsys):
+    """A backup since the last death begins the count anew; without one, three deaths end it."""
+    study = optuna.create_study()
+    for death in range(3):
+        trial = study.ask()
+        TrialRecord(trial).backup = {"id": str(death * progresses), "previous": None}
+        fail_and_retry(study, study.trials[trial.number], DIED)
+    of_first = [TrialRecord(one).retry_of for one in study.trials]
+    assert sum(number is not None for number in of_first) == retries
+    assert ("Giving up on trial 2" in capsys.readouterr().err) is not progresses
 
 
 def unbuilt_builder(trial):
@@ -97,3 +136,21 @@ def test_a_backup_that_does_not_fit_is_not_used(search, make_tuner):
     cut_off, again = make_tuner().study.trials
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
     assert sorted(again.intermediate_values) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "error", [optuna.TrialPruned(INTERRUPTED), type(INTERRUPTED, (Exception,), {})()], ids=repr
+)
+def test_what_a_user_says_cuts_no_trial_off(quick, capsys, error):
+    """A builder's own text or error may read like our reason, and its trial ended by itself."""
+
+    def raising(trial):
+        model = build(trial)
+        if trial.number == 1:
+            raise error
+        return model
+
+    trials = run(quick(raising, pruner="none", n_trials=3), verbose=2).study.trials
+    assert trials[1].user_attrs["stop_reason"] == INTERRUPTED
+    assert TrialRecord(trials[1]).ended_by_itself
+    assert "to be run again" not in capsys.readouterr().out

@@ -52,6 +52,12 @@ def finished(tuner):
     return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
+def failed(tuner):
+    """Return the trials that failed, without what was laid out for a worker that never came."""
+    trials = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    return [trial for trial in trials if TrialRecord(trial).has_begun]
+
+
 def states(tuner):
     return [trial.state.name for trial in tuner.study.trials]
 
@@ -228,7 +234,10 @@ class Killer(threading.Thread):
     def run(self):
         """Kill, unless the search is over."""
         while len(self.killed) < self.kills and not self.over.wait(self.random.uniform(0.2, 1.2)):
-            training = {pid for _, _, pid, _ in logged(self.log)}
+            # A first epoch may take longer than all others, and a trial has no backup before it.
+            at_least = self.random.choice(["begin", "0"])
+            training = {pid for _, what, pid, _ in logged(self.log) if what == at_least}
+            training -= set(self.killed)  # one of which may not have ended yet
             ours = psutil.Process().children(recursive=True)
             if workers := [one for one in ours if one.pid in training and lives(one)]:
                 victim = self.random.choice(workers)

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from kerastune_optuna._study.retry import INTERRUPTED
+from kerastune_optuna._study.record import INTERRUPTED, UNUSED
 from tests.support import searching
 from tests.support.faults import ROOT, WATCHDOG, wait_for_epochs
 
@@ -76,7 +76,8 @@ def test_a_search_is_interrupted_and_goes_on(tmp_path, workers):
     url = f"sqlite:///{tmp_path}/study.db"
     trials = optuna.load_study(study_name="test", storage=url).trials
     cut_off = {one.user_attrs["stop_reason"] for one in trials if one.state.name == "FAIL"}
-    assert cut_off == {INTERRUPTED}
+    assert cut_off <= {INTERRUPTED, UNUSED}
+    assert INTERRUPTED in cut_off
     slow.unlink()
     again = _on_windows(*command, stderr=subprocess.PIPE)
     told = again.communicate(timeout=WATCHDOG)[1]

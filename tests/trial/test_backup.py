@@ -1,5 +1,6 @@
 """Backups of running trials: how often, what a retry goes on with, and what begins anew."""
 
+import random
 import zipfile
 from uuid import UUID
 
@@ -176,6 +177,34 @@ def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["state.json"]
 
 
+@pytest.mark.parametrize("content", [b'{"epochs": 9}', None], ids=["another file", "a lost bit"])
+def test_a_backup_with_another_checksum_is_not_unpacked(tmp_path, content):
+    """Whether it is some other archive, or this one with damage, the caller hears of it."""
+    name, folder = f"{UUID(int=0)}.backup", tmp_path / "folder"
+    folder.mkdir()
+    path = tmp_path / name
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("state.json", b'{"epochs": 1}')
+    record = {"id": name, "sha256": digest(path)}
+    if content is None:
+        path.write_bytes(path.read_bytes().replace(b"1}", b"3}"))
+    else:
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("state.json", content)
+    assert not unpack(WholeFileStore(tmp_path), record, folder)
+    assert not [*folder.iterdir()]
+
+
+def drawing(trial):
+    """Return a classifier, and a callback that draws its rate of learning by chance."""
+    model = build_model(trial)
+
+    def draw(epoch, logs):
+        model.optimizer.learning_rate = 0.1 * (random.random() + np.random.random())
+
+    return model, {"callbacks": [keras.callbacks.LambdaCallback(on_epoch_begin=draw)]}
+
+
 def lora(trial):
     model = build_model(trial)
     for layer in model.layers:
@@ -257,6 +286,7 @@ OWN_STEP = {**MINIMIZED, "fit": OF_ROWS}
     ("build", "callbacks", "options"),
     [
         pytest.param(lora, [], {}, marks=pytest.mark.slow),
+        pytest.param(drawing, [], {}, marks=pytest.mark.slow),
         pytest.param(scaled, [], {}, marks=[of_tensorflow, pytest.mark.slow]),
         pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], {}, marks=pytest.mark.nightly),
         pytest.param(decaying, [], {}, marks=[of_tensorflow, pytest.mark.nightly]),
@@ -279,3 +309,18 @@ def test_a_training_that_was_interrupted_comes_to_the_same_digits(
     assert history(tuner, 1) == history(unbroken, 0)
     models = tuner.best_model(), unbroken.best_model()
     assert all(map(np.array_equal, *(model.get_weights() for model in models)))
+
+
+def test_a_backup_stays_until_the_next_one_is_there(tmp_path):
+    """Each one that is written finds the one before it, so that a kill always leaves one."""
+    found, place = [], tmp_path / "store"
+
+    class Counting(WholeFileStore):
+        def write(self, artifact_id, content_body):
+            if artifact_id.endswith(".backup"):
+                found.append(len(list(place.glob("*.backup"))))
+            super().write(artifact_id, content_body)
+
+    options = {"n_trials": 1, "backup_every": 0, "artifact_store": Counting(place)}
+    run(tuner_in(tmp_path, objective="val_mae", **options))
+    assert found == [0, 1, 1, 1, 1]

@@ -10,7 +10,7 @@ from kerastune_optuna import TooManyFailuresError, TunerError
 from kerastune_optuna._search import StopConditions
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.failure import sameness, told
-from tests.support.faults import states
+from tests.support import faults
 from tests.support.models import build_model
 from tests.support.untrained import build, run
 
@@ -84,6 +84,17 @@ def test_what_makes_errors_the_same():
     assert sameness(caught(lambda: bytearray(1 << 60))) is None, "memory ran out"
 
 
+def test_addresses_do_not_tell_errors_apart():
+    """Each trial makes its objects anew, which are told of by where they lie."""
+
+    class Own:
+        def __call__(self):
+            raise ValueError(f"{self} of 3 units and {self.__call__}")
+
+    one, other = Own(), Own()
+    assert sameness(caught(one)) == sameness(caught(other))
+
+
 def misspelt_activation(trial):
     trial.suggest_int("units", 2, 8)
     return keras.Sequential([keras.layers.Dense(3, activation="rleu")])
@@ -110,7 +121,7 @@ def test_what_no_trial_survives_ends_the_search(search, make_tuner, build, y, te
         search(build, fit={"x": X, "y": y, "validation_data": (X, Y)})
     assert text in str(got.value)
     assert len(str(got.value).splitlines()) == 1
-    assert states(make_tuner(build)).count("FAIL") <= 2
+    assert len(faults.failed(make_tuner(build))) <= 2
 
 
 def failed(study):

@@ -379,7 +379,7 @@ def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(made_up, da
     assert attrs["best_epochs"] == [4, 4]
     assert loss_of(tuner.best_model(), data) == pytest.approx(min(attrs["values"]), abs=1e-5)
     best = min(tuner.best_trial.intermediate_values.values())
-    fit = {"validation_data": data[2], "epochs": 3, "verbose": 0}
+    fit = {"validation_data": data[2], "verbose": 0}
     confirmed = tuner.confirm(1, 2, *data[:2], **fit)
     assert min(confirmed.winner.values) > 2 * best, "of the last epochs too"
 
@@ -471,9 +471,18 @@ def test_another_model_may_be_trained_before_without_the_objective(search):
     assert sorted(trial.intermediate_values) == [2, 3]
 
 
-def test_another_model_with_the_objective_is_an_error(search):
+class Unbuilt(MadeUp):
+    """Return models that have no weights before their training."""
+
+    def model(self, trial):
+        """Return a model without an input."""
+        return keras.Sequential([keras.layers.Dense(trial.suggest_int("units", 2, 8))])
+
+
+@pytest.mark.parametrize("kind", [MadeUp, Unbuilt])
+def test_another_model_with_the_objective_is_an_error(search, kind):
     """Its value would count, and best_model() could not have its weights."""
-    build = training(lambda model, **given: Falling().fit(**given))
+    build = training(lambda model, **given: Falling().fit(**given), kind)
     with pytest.raises(BuilderError, match="another model than its trial's") as got:
         search(build, "val_loss", n_trials=1)
     assert len(str(got.value).splitlines()) == 1

@@ -82,6 +82,25 @@ def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path, begin, 
     assert falling.loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value)
 
 
+@pytest.mark.parametrize("length", [0, 30, 0.5])
+def test_a_table_that_a_power_cut_damaged_is_not_returned(search, capfd, length):
+    """The reports of the objective are, and one line says so."""
+    tuner = search(falling.build, "val_loss", n_trials=1, fit={"epochs": 4})
+    assert len(tuner.history(0).columns) > 2
+    (path,) = [
+        one
+        for one in (tuner._home.folder / "weights").iterdir()
+        if one.read_bytes()[:5] == b"epoch"
+    ]
+    with open(path, "r+b") as file:  # half of it ends with a whole line
+        half = b"".join(path.read_bytes().splitlines(keepends=True)[:3])
+        file.truncate(len(half) if length == 0.5 else length)
+    table = tuner.history(0)
+    assert list(table.columns) == ["epoch", "val_loss"]
+    assert len(table) == 4
+    assert "The history of trial 0 is damaged" in capfd.readouterr().err
+
+
 def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(
     search, make_tuner, tmp_path
 ):

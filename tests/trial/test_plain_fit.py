@@ -9,16 +9,17 @@ from tests.benchmarks import zoo
 
 OF_LAYERS = ["conv_batch_norm", "augmentation", "attention", "unbuilt_batch_norm", "mixed_float16"]
 OF_MODELS = ["swap_ema", "adamw_clipped", "batch_size", "vae_add_loss", "diffusion"]
-OF_MODELS += ["subclassed_says_built", "dict_subclassed"]
+OF_MODELS += ["subclassed_says_built", "dict_subclassed", "schedule_free"]
 OF_DATA = ["text_objects", "tf_data_of_trial", "generator_function", "grain_map", "grain_iter"]
 OF_DATA += ["grain_loader", "grain_endless", "grain_function"]
+OF_SHAPES = ["flat_columns_to_classes_tf_data", "two_ids_to_classes_arrays"]
 LONG = ["many_steps_a_call", "many_steps_dropout", "many_steps_lstm", "many_steps_sampling"]
 LONG += ["grain_many_steps"]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Keras, of some data
-@pytest.mark.parametrize("name", [*OF_LAYERS, *OF_MODELS, *OF_DATA, *LONG])
+@pytest.mark.parametrize("name", [*OF_LAYERS, *OF_MODELS, *OF_DATA, *OF_SHAPES, *LONG])
 def test_a_trial_is_plain_fit(name, monkeypatch, tmp_path):
     """Its epochs are those of Model.fit, and its best model has their weights and its value."""
     monkeypatch.setattr(zoo, "N_TRIALS", 1)

@@ -7,6 +7,8 @@ import pytest
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError, PruningCallback
 from tests.support.models import PruneAt, Spy, build_eager
+from tests.support.untrained import Untrained
+from tests.support.untrained import run as search
 
 
 @pytest.fixture
@@ -166,3 +168,40 @@ def test_reports_that_a_database_missed_follow_with_the_next(data):
     model = build_eager(trial)
     model.fit(x, y, epochs=5, verbose=0, validation_data=validation, callbacks=callbacks)
     assert steps == [[], [], [], [1, 3], [1, 3]]
+
+
+class Terse(Untrained):
+    """A model whose own fit does not tell the callbacks how many epochs there are."""
+
+    def fit(self, *, callbacks, epochs, **_):
+        """Call of the callbacks what a loop of one's own may call."""
+        for callback in callbacks:
+            callback.set_model(self)
+            callback.on_train_begin()
+        self.stop_training = False
+        for epoch, logs in enumerate(self.curve[:epochs]):
+            if not self.stop_training:
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, dict(logs))
+        for callback in callbacks:
+            callback.on_train_end()
+
+
+def terse(trial):
+    return Terse(trial.suggest_int("units", 1, 9), [{"val_mae": 0.5}] * 9)
+
+
+def test_a_fit_of_the_models_own_may_not_tell_the_epochs(quick):
+    """The tuner knows them: whether there are more decides if a trial is pruned."""
+    tuner = search(quick(terse, n_trials=3, pruner=PruneAt([0, 1], step=1)), epochs=2)
+    assert set(tuner.results()["stop_reason"]) == {"all epochs"}
+    tuner = search(quick(terse, n_trials=1, pruner=PruneAt([0]), study_name="three"), epochs=3)
+    assert list(tuner.results()["stop_reason"]) == ["pruned at epoch 1/3 by PruneAt"]
+
+
+def test_a_plain_objective_may_not_tell_the_epochs():
+    """Without them, the pruner is asked after each."""
+    trial = optuna.create_study(pruner=PruneAt([0], step=1)).ask()
+    pruning = PruningCallback(trial, "val_mae")
+    terse(trial).fit(callbacks=[pruning], epochs=3)
+    assert (pruning.pruned, pruning.epochs_run) == (True, 2)

@@ -2,12 +2,15 @@
 
 import keras
 import numpy as np
+import optuna
 import pytest
 import tensorflow as tf
 
+from kerastune_optuna._data import FitArguments
 from kerastune_optuna._data.specs import specify
-from kerastune_optuna._trial.rehearsal import rehearse
+from kerastune_optuna._trial.rehearsal import names_of_metrics, rehearse
 from tests.support.noise import Noise
+from tests.zoo import ANIMALS
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
 pytestmark = pytest.mark.skipif(
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 X, Y = np.random.default_rng(0).normal(size=(96, 8)).astype("float32"), np.arange(96) % 3
 BATCH = specify(X, Y)
 BUILT, UNBUILT = (keras.Input((8,)),), ()
+FREE = keras.optimizers.ScheduleFreeAdamW
 
 
 class OwnStep(keras.Sequential):
@@ -31,11 +35,11 @@ class Subclassed(keras.Sequential):
     """Be of a kind of which only a call tells what it makes."""
 
 
-def compiled(*between, kind=keras.Sequential, first=BUILT):
+def compiled(*between, kind=keras.Sequential, first=BUILT, optimizer=keras.optimizers.Adam):
     keras.utils.set_random_seed(0)
     softmax = keras.layers.Dense(3, activation="softmax")
     model = kind([*first, keras.layers.Dense(8, activation="relu"), *between, softmax])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
@@ -59,16 +63,47 @@ def traced(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("layer", "first"), [(Noise, BUILT), (keras.layers.BatchNormalization, UNBUILT)]
+    ("layer", "options"),
+    [
+        (Noise, {}),
+        (keras.layers.BatchNormalization, {"first": UNBUILT}),
+        (keras.layers.Dropout, {"optimizer": FREE}),
+    ],
 )
-def test_a_rehearsal_saves_a_trace_and_changes_no_training(layer, first):
-    """Layers with seeds or statistics of their own train as without it, traced once, not twice."""
-    rehearsed, plain = compiled(layer(), first=first), compiled(layer(), first=first)
+def test_a_rehearsal_saves_a_trace_and_changes_no_training(layer, options):
+    """Layers and optimizers with seeds or states of their own train as without it, traced once."""
+    made = {"rate": 0.3} if layer is keras.layers.Dropout else {}
+    rehearsed, plain = (compiled(layer(**made), **options) for _ in range(2))
     rehearse(rehearsed, BATCH)
     assert rehearsed.optimizer.built
     (once, losses), (twice, expected) = traced(rehearsed), traced(plain)
     assert (once, twice) == (1, 2)
     assert losses == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["flat_columns_to_classes", "flat_and_wide_to_class_column", "flat_to_binary"]
+)
+def test_a_name_of_a_metric_means_what_it_means_in_fit(name):
+    """Keras chooses the metric "accuracy" by shapes, after a model has given columns their rank."""
+    animal, logs = ANIMALS[f"{name}_arrays"], []
+    train = animal.data()
+    for is_rehearsed in (True, False):
+        keras.utils.set_random_seed(0)
+        model = animal.build(optuna.trial.FixedTrial({"lr": 0.01}))
+        if is_rehearsed:
+            rehearse(model, specify(train["x"], train["y"]))
+            assert model._compile_metrics.built
+        logs.append(model.fit(train["x"], train["y"], verbose=0).history)
+    assert logs[0] == logs[1]
+
+
+def test_names_of_metrics_leave_the_optimizer_to_fit():
+    """Without a rehearsal, as for a subclass that was not called yet, the check builds none."""
+    model = compiled(kind=Subclassed, first=UNBUILT)
+    fit = FitArguments(X, Y, epochs=1, validation_data=None, validation_split=0.0)
+    assert names_of_metrics(model, fit) == {"accuracy", "loss"}
+    assert not model.optimizer.built
 
 
 def mirrored():

@@ -10,6 +10,8 @@ from kerastune_optuna import BuilderError
 from kerastune_optuna._source import values
 from kerastune_optuna._trial.shared import there_before
 from tests.support import falling
+from tests.support.faults import states
+from tests.support.untrained import Untrained, run
 
 
 def base_model():
@@ -76,6 +78,24 @@ def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
         search(lambda trial: falling.Falling(load()), "val_loss")
 
 
+@pytest.mark.parametrize(
+    "of",
+    [lambda: {"of": keras.optimizers.SGD()}, lambda: [keras.optimizers.SGD()], lambda: "sgd"],
+    ids=["dict", "list", "name"],
+)
+def test_an_optimizer_may_be_no_object_of_keras(quick, of):
+    """As in models with steps of their own: a GAN's `optimizer` may be a dict of two."""
+
+    def build(trial):
+        model = Untrained(trial.suggest_int("units", 1, 9), [{"val_mae": 0.5}])
+        model.optimizer = of()
+        return model
+
+    tuner = run(quick(build, n_trials=2, keep_best=2, backup_every=0), epochs=1)
+    assert states(tuner) == ["COMPLETE", "COMPLETE"]
+    assert tuner.best_model().count_params() == 3 * tuner.best_params["units"] + 1
+
+
 def test_an_optimizer_that_trials_share_is_refused_in_the_second(search):
     """It keeps the variables of the first model, and cannot train another."""
     optimizer = keras.optimizers.Adam()
@@ -109,7 +129,7 @@ def test_a_frozen_base_serves_all_trials(search, data, comes_again):
     """Each best model comes to its value, and a trial is trained again to the digit."""
     base = frozen(base_model())
     tuner = search(closing(base), keep_best=3, n_trials=3, train_repeats=True)
-    values = [trial.value for trial in tuner._home.ranked(3)]
+    values = [trial.value for trial in tuner._home.top(3)]
     assert [one.evaluate(*data[2], verbose=0)[1] for one in tuner.best_models(3)] == values
     assert comes_again(tuner, 2)
 

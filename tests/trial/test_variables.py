@@ -3,6 +3,8 @@
 The zoo of .ci/nightly has more kinds of them, and opens their studies in other processes.
 """
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -162,3 +164,40 @@ def test_weights_that_were_not_loaded_are_an_error(search):
 
     with pytest.raises(WeightsError, match=r"of trial \d could not all be loaded"):
         search(lambda trial: Falling(Forgetful()), "val_loss")
+
+
+class Scaled(layers.Layer):
+    """Divide by a number in a variable of TensorFlow itself, as code of Keras 2 does."""
+
+    def __init__(self, grows):
+        super().__init__()
+        self.grows = grows
+
+    def build(self, shape):
+        """Make the variable."""
+        import tensorflow as tf
+
+        self.scale = tf.Variable(2.0, trainable=False)
+
+    def call(self, x, training=False):
+        """Divide, and let the number grow if it should."""
+        if training and self.grows:
+            self.scale.assign_add(1.0)
+        return x / self.scale
+
+
+@of_tensorflow
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_variable_that_keras_does_not_save_is_refused_if_it_changes(search, grows):
+    """The search says so once the first model is kept; a constant is no hindrance."""
+
+    def build(trial):
+        hidden = layers.Dense(trial.suggest_int("units", 2, 4))
+        model = keras.Sequential([keras.Input((4,)), hidden, Scaled(grows), layers.Dense(3)])
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model
+
+    fit = {"x": X, "y": X[:, :3], "validation_data": (X, X[:, :3]), "epochs": 1, "batch_size": 24}
+    refused = pytest.raises(WeightsError, match=r"tf.Variable of layer 'scaled.*add_weight")
+    with refused if grows else nullcontext():
+        search(build, "val_loss", fit=fit, n_trials=1)

@@ -18,12 +18,14 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial import kept as _kept
 from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import falling, forks
 from tests.support.faults import ROOT
+from tests.support.hosts import needs_posix
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, kept
 from tests.support.noise import Noise
@@ -166,6 +168,7 @@ def test_a_repeat_takes_no_place_among_the_best(tmp_path):
 
 WRITER = """
 import io, sys
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._storage.artifacts import WholeFileStore
 class Waiting(io.BytesIO):
     def read(self, size=-1):
@@ -190,6 +193,64 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     assert (tmp_path / "weights").read_bytes() == b"old" * 1_000_000
     store.write("weights", io.BytesIO(b"newer"))
     assert (tmp_path / "weights").read_bytes() == b"newer"
+    assert os.listdir(tmp_path) == ["weights"]
+
+
+def test_weights_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    """After a power cut they are whole: the file is synced, renamed, and then its folder synced."""
+    done = []
+
+    def noting(act, file, *others):
+        stat = os.stat(file)
+        done.append((act.__name__, stat.st_ino, stat.st_size))
+        return act(file, *others)
+
+    for act in (os.fsync, os.replace):
+        monkeypatch.setattr(os, act.__name__, partial(noting, act))
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
+    folder = tuner._home.folder / "weights"
+    weights = (folder / kept(tuner)[0]).stat()
+    place = done.index(("fsync", weights.st_ino, weights.st_size))
+    assert done[place + 1] == ("replace", weights.st_ino, weights.st_size)
+    if os.name != "nt":  # Windows cannot open folders
+        assert done[place + 2][:2] == ("fsync", folder.stat().st_ino)
+
+
+@needs_posix
+@pytest.mark.parametrize("name", ["weights", "weights.part", ".writable"])
+def test_no_symbolic_link_of_a_shared_folder_is_followed(tmp_path, name):
+    """A search in a folder that others may write to touches no file outside of it."""
+    (precious := tmp_path / "precious").write_text("mine")
+    os.utime(precious, (0, 0))
+    (folder := tmp_path / "tuning").mkdir()
+    (folder / name).symlink_to(precious)
+    WholeFileStore(folder).write("weights", io.BytesIO(b"new"))
+    run(tuner_in(folder, objective="val_mae", n_trials=1))
+    assert (precious.read_text(), precious.stat().st_mtime) == ("mine", 0)
+    assert (folder / "weights").read_bytes() == b"new"
+
+
+def test_the_name_of_a_check_cannot_be_foretold(tmp_path):
+    """So nobody can have put a link there, and no two processes have the same."""
+    names = []
+
+    class Noting(WholeFileStore):
+        def write(self, artifact_id, content_body):
+            names.append(artifact_id)
+            super().write(artifact_id, content_body)
+
+    for _ in range(2):
+        artifacts.check_store(Noting(tmp_path))
+    assert len(set(names)) == 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
+    """As Optuna's stores refuse it, before anything is written."""
+    (folder := tmp_path / "weights").mkdir()
+    for name in ("..", "../other", "/other"):
+        with pytest.raises(ValueError, match="is not the name of a file in"):
+            WholeFileStore(folder).write(name, io.BytesIO(b"new"))
     assert os.listdir(tmp_path) == ["weights"]
 
 
@@ -361,17 +422,25 @@ def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, ma
 
 
 def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(search, make_tuner):
-    """A builder that draws by itself is told at once, and may be searched without models."""
+    """Or with the next one for whose second model there is memory; with no models, none ends it."""
     units = itertools.count(2)
 
     def build(trial):
         trial.suggest_float("lr", 0.01, 0.1)
         return falling.Falling(keras.layers.Dense(next(units)), keras.layers.Dense(1))
 
+    def short_of_memory(trial):
+        if isinstance(trial, optuna.trial.FrozenTrial) and trial.number == 0:
+            raise MemoryError("two models are too many")
+        return build(trial)
+
     text = r"could not return its first model.* is not the one .* only on its trial"
-    with pytest.raises(WeightsError, match=text):
-        search(build, "val_loss", n_trials=6)
-    assert list(make_tuner(build, "val_loss").results()["state"]).count("COMPLETE") == 1
+    for builder, complete in ((build, 1), (short_of_memory, 2)):
+        options = {"n_trials": 6, "study_name": f"ends with {complete}", "keep_best": 6}
+        with pytest.raises(WeightsError, match=text):
+            search(builder, "val_loss", **options)
+        results = make_tuner(builder, "val_loss", **options).results()
+        assert list(results["state"]).count("COMPLETE") == complete
     tuner = search(build, "val_loss", n_trials=3, keep_best=0)
     assert list(tuner.results()["state"]).count("COMPLETE") == 3
 

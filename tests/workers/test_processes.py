@@ -21,7 +21,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
-from tests.support.faults import ROOT, WATCHDOG, builder_to_kill, finished, killing_once, wait_until
+from tests.support.faults import ROOT, builder_to_kill, finished, killing_once, wait_until
 from tests.support.hosts import needs_posix
 from tests.support.models import build_model, in_classes, kept
 from tests.support.untrained import build, run, tuner_in
@@ -310,7 +310,9 @@ def test_a_module_without_a_guard_works(tmp_path):
 
 
 ENDLESS = """
+import os
 import sys
+import time
 from pathlib import Path
 from tests.support.faults import meet
 from tests.support.untrained import build, run, tuner_in
@@ -318,19 +320,36 @@ folder = Path(sys.argv[1])
 def met(trial):
     meet(folder, 2)
     return build(trial)
-run(tuner_in(folder / "tuning", met, n_trials=None), n_workers=2)
+def fork(study, trial):
+    if len(sys.argv) > 2 and not (folder / "forked").exists():
+        if (pid := os.fork()) == 0:
+            time.sleep(600)
+        (folder / "forked").write_text(str(pid))
+tuner = tuner_in(folder / "tuning", met, n_trials=None)
+run(tuner, n_workers=2, on_trial_end=fork)
 """
 
 
 @pytest.mark.slow
-def test_workers_end_with_their_parent(tmp_path):
-    """A parent that is killed leaves no worker behind."""
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
-    parent = forks.start(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+@pytest.mark.parametrize("forks_too", [False, pytest.param(True, marks=needs_posix)])
+def test_workers_end_with_their_parent(tmp_path, forks_too):
+    """A parent that is killed leaves no worker, though what it forked has their pipes open."""
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path), *["forks"] * forks_too]
+    # A stand-in for a process, as forks.start() gives, is not the parent of its workers.
+    start, env = (
+        (subprocess.Popen if forks_too else forks.start),
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    parent = start(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=env)
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    if forks_too:
+        wait_until(lambda: (tmp_path / "forked").exists() and (tmp_path / "forked").read_text())
     workers = [psutil.Process(int(file.stem)) for file in tmp_path.glob("*.pid")]
     assert parent.pid not in [worker.pid for worker in workers]
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=WATCHDOG)
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    forked = [psutil.Process(int((tmp_path / "forked").read_text()))] if forks_too else []
+    for process in (*forked, *alive):
+        process.kill()
     assert alive == []

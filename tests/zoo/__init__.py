@@ -5,9 +5,9 @@ them all, so a search must train them to the same numbers, or refuse them in one
 anything is trained. `tests/benchmarks/zoo.py` compares the two.
 """
 
-from tests.zoo import data, layers, models
+from tests.zoo import data, layers, models, shapes, stateful
 from tests.zoo.animal import Animal, trained_plainly
 
-ANIMALS = layers.ANIMALS | models.ANIMALS | data.ANIMALS
+ANIMALS = layers.ANIMALS | models.ANIMALS | data.ANIMALS | shapes.ANIMALS | stateful.ANIMALS
 
 __all__ = ["ANIMALS", "Animal", "trained_plainly"]

@@ -335,6 +335,7 @@ OPTIMIZERS = {
     "loss_scaled": lambda rate: optimizers.LossScaleOptimizer(optimizers.Adam(rate)),
     "lion": lambda rate: optimizers.Lion(rate / 10),
     "rmsprop": lambda rate: optimizers.RMSprop(rate, centered=True),
+    "schedule_free": lambda rate: optimizers.ScheduleFreeAdamW(rate),
 }
 SWAPPING = {"callbacks": [keras.callbacks.SwapEMAWeights()]}
 vae = of_kind(VariationalAutoencoder, None, ())

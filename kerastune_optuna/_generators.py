@@ -1,0 +1,45 @@
+"""Set the user's random generators back to the states that they had when they were first seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from kerastune_optuna import _source
+
+First: TypeAlias = dict[int, tuple[Any, Any]]  # objects, held so that their ids stay, and states
+
+_seen: First = {}
+
+
+def restore_read(function: Callable[..., Any]) -> set[int]:
+    """Set back the generators that a function reads from its module or closure.
+
+    Returns:
+        The ids of the variables that hold the states of Keras's generators.
+    """
+    values = [one for one in _source.values(function) if not isinstance(one, keras.Layer)]
+    restore(values, _seen)
+    return {id(state) for one in values for state in _states_of(one)}
+
+
+def restore(values: Iterable[Any], first: First) -> None:
+    """Set generators to the states that they had first; note those of others."""
+    for one in values:
+        if isinstance(one, np.random.Generator):
+            own = one.bit_generator
+            own.state = first.setdefault(id(own), (own, own.state))[1]
+        for state in _states_of(one):
+            value = keras.ops.convert_to_numpy(state)
+            state.assign(first.setdefault(id(state), (state, value))[1])
+
+
+def _states_of(one: Any) -> list[Any]:
+    """Return the variables of Keras's generators in a value."""
+    if isinstance(one, keras.random.SeedGenerator):
+        return [one.state]
+    variables = one.variables if isinstance(one, keras.Layer) else []
+    return [each for each in variables if each.path.endswith("seed_generator_state")]
