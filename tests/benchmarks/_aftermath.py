@@ -204,8 +204,11 @@ def curves(left):
         length = left.epochs if trial.state.name == "COMPLETE" else len(steps)
         if not steps or steps != list(range(length)):
             yield f"trial {trial.number} ({trial.state.name}) has a curve of {steps}"
-        if (rows := list(left.tuner.history(trial.number)["epoch"])) != steps:
+        table = left.tuner.history(trial.number)
+        if (rows := list(table["epoch"])) != steps:
             yield f"trial {trial.number} has a table of {rows}, and a curve of {steps}"
+        if "loss" not in table:  # history() then has the reports of the objective alone
+            yield f"trial {trial.number} has a damaged table"
         if own and own[-1:] != steps[-1:]:
             yield f"trial {trial.number} was trained to {own[-1]}, and has a curve of {steps}"
 

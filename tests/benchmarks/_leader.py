@@ -68,11 +68,11 @@ def open_bucket(endpoint):
     return s3.opened(endpoint, patience=60, attempts=5)
 
 
-def make_tuner(storage, store, directory, n_trials):
+def make_tuner(storage, store, directory, n_trials, **others):
     """Return the tuner that all copies of a script have, each by its own way to the servers."""
     places = {"storage": storage, "artifact_store": store, "directory": directory}
     options = {"study_name": STUDY, "n_trials": n_trials, "keep_best": KEEP, "backup_every": 0}
-    return OptunaTuner(build_model, "val_loss", **places, **options)
+    return OptunaTuner(build_model, "val_loss", **places, **options, **others)
 
 
 def search(database, endpoint, n_trials, path):

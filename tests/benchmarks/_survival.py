@@ -21,12 +21,14 @@ from tests.support.storages import opened
 
 EPOCHS = 20
 _PAUSE = 0.1  # seconds after each epoch: most of the faults would come before the first one else
+_DEATHS = 1_000  # in a row end a copy: how many there are, the pace of the killer decides
 _A_MOMENT = 0.3  # seconds from the arrival of the last copy to their common start
 
 
 def tuner_in(folder, storage, n_trials):
     """Return the tuner that each copy has."""
-    return make_tuner(opened(storage), None, folder / "tuning", n_trials)
+    place = folder / "tuning"
+    return make_tuner(opened(storage), None, place, n_trials, max_failed_trials=_DEATHS)
 
 
 def search(folder, storage, n_trials, copies):

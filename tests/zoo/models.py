@@ -335,8 +335,9 @@ OPTIMIZERS = {
     "loss_scaled": lambda rate: optimizers.LossScaleOptimizer(optimizers.Adam(rate)),
     "lion": lambda rate: optimizers.Lion(rate / 10),
     "rmsprop": lambda rate: optimizers.RMSprop(rate, centered=True),
-    "schedule_free": lambda rate: optimizers.ScheduleFreeAdamW(rate),
 }
+if hasattr(optimizers, "ScheduleFreeAdamW"):  # Keras 3.10 does not have it
+    OPTIMIZERS["schedule_free"] = lambda rate: optimizers.ScheduleFreeAdamW(rate)
 SWAPPING = {"callbacks": [keras.callbacks.SwapEMAWeights()]}
 vae = of_kind(VariationalAutoencoder, None, ())
 LONG = {"epochs": 30, "batch_size": 8}  # 240 steps, from which on one call makes many of them
