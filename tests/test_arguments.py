@@ -93,7 +93,7 @@ CONSTRUCTOR = [
     ({"timeout": 0}, VALUE, "timeout=0 leaves no time for a trial."),
     ({"timeout": "1h"}, TYPE, "timeout='1h' is not a number of seconds."),
     ({"sampler": "tpee"}, VALUE, "sampler='tpee' is not a sampler. Did you mean 'tpe'? Pass"),
-    ({"sampler": 3}, TYPE, "'auto', 'cmaes', 'gp', 'grid', 'qmc', 'random', 'tpe', or an object like"),
+    ({"sampler": 3}, TYPE, "'cmaes', 'gp', 'grid', 'qmc', 'random', 'tpe', or an object like"),
     ({"sampler": optuna.samplers.TPESampler}, TYPE, "is not an Optuna sampler."),
     ({"pruner": "weak"}, VALUE, "pruner='weak' is not a pruner. Pass one of 'auto', 'halving',"),
     ({"pruner": optuna.pruners.NopPruner}, TYPE, "is not an Optuna pruner."),

@@ -1,6 +1,7 @@
 """The examples run as a newcomer would run them, and pages tell of what there is."""
 
 import importlib
+import inspect
 import os
 import re
 import shlex
@@ -218,6 +219,15 @@ def test_the_figures_of_a_page_are_those_that_were_measured():
     told = [line for line in lines if re.match(r"\|.*\| \d+\.\d+ ", line)]
     assert len(told) >= 6, "the README's table alone has so many"
     assert [line for line in told if line not in measured] == []
+
+
+def test_the_reference_has_the_defaults_of_the_signature():
+    """Where its table names a default, the constructor has that one."""
+    arguments = inspect.signature(OptunaTuner).parameters
+    table = (GUIDES[0].parent / "arguments-and-results.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", table, re.MULTILINE))
+    assert len(told) > 20
+    assert {n: repr(arguments[n].default).replace("'", '"') for n in told} == told
 
 
 def test_the_index_names_each_guide_and_example():
