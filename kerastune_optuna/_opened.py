@@ -35,10 +35,10 @@ def open_study(
         artifact_store: The artifact_store= of the search. Default None: a folder in `directory`.
 
     Returns:
-        An OptunaTuner with all that can be looked at: summary(), results(), history(), report(),
-        figures, the best trials and best_model(). Models are rebuilt from their files if they
-        consist of layers, losses and metrics of Keras, except Lambda layers. No code of the study
-        is run. Methods that train raise a BuilderError.
+        An OptunaTuner, with which you can look at the study by summary(), results(), history(),
+        report() and figures, and get the best trials and best_model(). Models are rebuilt from
+        their files if they consist of layers, losses and metrics of Keras, except Lambda layers. No
+        code of the study is run. Methods that train raise a BuilderError.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.

@@ -734,10 +734,10 @@ class OptunaTuner:
                 a study with one objective has.
 
         Returns:
-            A DataFrame with one row for each epoch: its number, counted from 0, and a column for
-            each metric; if trials have several trainings, also the number of the training. If no
-            histories are kept (`keep_best=0`), or the trial was cut off, the only metric is the
-            objective.
+            A DataFrame with one row for each epoch, with its number, counted from 0, and a column
+            for each metric. If trials have several trainings, there is also the number of the
+            training. If no histories are kept (`keep_best=0`), or the trial was cut off, the only
+            metric is the objective.
 
         Raises:
             ArgumentError: There are several objectives, and `trial` was not given.
