@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
+from urllib.parse import urlparse
 
 from docutils import nodes
 from sphinx.builders.html import StandaloneHTMLBuilder
@@ -22,7 +23,12 @@ extensions += ["sphinxcontrib.typer"]
 # The pages stay where GitHub shows them: their links lead to the same places here and there.
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"]
-include_patterns += ["examples/*.md", "examples/*.ipynb", "examples/guides/*.md", "examples/api/*.md"]
+include_patterns += [
+    "examples/*.md",
+    "examples/*.ipynb",
+    "examples/guides/*.md",
+    "examples/api/*.md",
+]
 include_patterns += ["tests/benchmarks/**.md"]
 exclude_patterns = ["examples/site.md"]  # the navigation, which add_navigation() reads
 myst_heading_anchors = 3  # headings are named as on GitHub, and so links to them resolve
@@ -44,13 +50,18 @@ smartquotes = False  # what stands in quotes is code more often than not
 html_theme = "furo"
 html_title = project
 html_favicon = "favicon.svg"
+html_search_scorer = "search.js"
 html_static_path = ["site.css", "pictures/fashion.png"]
 html_css_files = ["site.css"]
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 html_copy_source = False  # a button at the top of each page would show its Markdown
 html_show_copyright = False  # the footer would say it without a year or a name
 copybutton_exclude = ".linenos, .gp, .go"  # prompts and output
-notfound_urls_prefix = None if "READTHEDOCS" in os.environ else "/"
+notfound_urls_prefix = urlparse(html_baseurl).path or "/"
+notfound_context = {
+    "title": "Page not found",
+    "body": "<h1>Page not found</h1><p>Search for it, or look at the list of pages.</p>",
+}
 
 # Pages of others, by what Sphinx calls their classes: where it runs, there may be no network to ask.
 OTHERS = {
@@ -118,7 +129,11 @@ def add_navigation(app: Any, page: str, source: list[str]) -> None:
 
 def _from_root(entry: str) -> str:
     """Return an entry of a list in examples/ as it is for a page at the top."""
-    return entry if entry.startswith((":", "`")) else re.sub(r"(^|<)(?=[^<>]+>?$)(?!/)", r"\1/examples/", entry)
+    return (
+        entry
+        if entry.startswith((":", "`"))
+        else re.sub(r"(^|<)(?=[^<>]+>?$)(?!/)", r"\1/examples/", entry)
+    )
 
 
 def leave_out(_: Any, env: Any) -> None:
@@ -152,14 +167,18 @@ def describe(app: Any, page: str, _: str, context: dict[str, Any], tree: Any) ->
         told["og:url"] = html_baseurl + app.builder.get_target_uri(page)
         told["og:image"] = f"{html_baseurl}_static/fashion.png"
     tags = [f'<meta property="{name}" content="{escape(one)}">' for name, one in told.items()]
-    context["metatags"] += "\n".join(["", f'<meta name="description" content="{escape(about)}">', *tags])
+    context["metatags"] += "\n".join(
+        ["", f'<meta name="description" content="{escape(about)}">', *tags]
+    )
 
 
 def rename_found(app: Any, error: Exception | None) -> None:
     """Let the search lead to the addresses of pages."""
     path = Path(app.outdir, "searchindex.js")
     if error is None and app.builder.name == "html":
-        start, data, end = re.fullmatch(r"(Search\.setIndex\()(.*)(\))", path.read_text(), re.S).groups()
+        start, data, end = re.fullmatch(
+            r"(Search\.setIndex\()(.*)(\))", path.read_text(), re.S
+        ).groups()
         index = json.loads(data)
         index["docnames"] = [address(page) for page in index["docnames"]]
         path.write_text(start + json.dumps(index, separators=(",", ":")) + end)

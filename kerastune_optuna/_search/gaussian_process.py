@@ -56,7 +56,9 @@ class GaussianProcessSampler(BaseSampler):
         >>> from kerastune_optuna import GaussianProcessSampler
         >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
         >>> study = optuna.create_study(sampler=GaussianProcessSampler(seed=1))
-        >>> study.optimize(lambda trial: (trial.suggest_float("x", -9, 9) - 2) ** 2, n_trials=20)
+        >>> def objective(trial):
+        ...     return (trial.suggest_float("x", -9, 9) - 2) ** 2
+        >>> study.optimize(objective, n_trials=20)
         >>> abs(study.best_params["x"] - 2) < 0.1
         True
     """

@@ -1,0 +1,12 @@
+// The scores of Sphinx's search, where a guide comes before the page of short answers.
+const Scorer = {
+  score: ([page, title, anchor, descr, score]) => score - (page.endsWith("guides/questions") ? 6 : 0),
+  objNameMatch: 11,
+  objPartialMatch: 6,
+  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrioDefault: 0,
+  title: 15,
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+};
