@@ -63,24 +63,24 @@ notfound_context = {
     "body": "<h1>Page not found</h1><p>Search for it, or look at the list of pages.</p>",
 }
 
-# Pages of others, by what Sphinx calls their classes: where it runs, there may be no network to ask.
+# Pages of others, by what Sphinx calls their classes. Where it runs, there may be no network.
 OTHERS = {
-    "https://keras.io/api/models/model/": "keras.Model keras.src.models.model.Model",
-    "https://optuna.readthedocs.io/en/stable/reference/exceptions.html": "optuna.TrialPruned",
-    "https://optuna.readthedocs.io/en/stable/reference/pruners.html": "BasePruner",
-    "https://optuna.readthedocs.io/en/stable/reference/samplers/index.html": "BaseSampler",
-    "https://optuna.readthedocs.io/en/stable/reference/storages.html": "BaseStorage",
-    "https://optuna.readthedocs.io/en/stable/reference/study.html": "optuna.study.study.Study",
-    "https://optuna.readthedocs.io/en/stable/reference/trial.html": (
+    "docs.python.org/3/library/concurrent.futures.html": "concurrent.futures._base.Executor",
+    "docs.python.org/3/library/pathlib.html": "Path pathlib.Path",
+    "keras.io/api/models/model/": "keras.Model keras.src.models.model.Model",
+    "optuna.readthedocs.io/en/stable/reference/exceptions.html": "optuna.TrialPruned",
+    "optuna.readthedocs.io/en/stable/reference/pruners.html": "BasePruner",
+    "optuna.readthedocs.io/en/stable/reference/samplers/index.html": "BaseSampler",
+    "optuna.readthedocs.io/en/stable/reference/storages.html": "BaseStorage",
+    "optuna.readthedocs.io/en/stable/reference/study.html": "optuna.study.study.Study",
+    "optuna.readthedocs.io/en/stable/reference/trial.html": (
         "BaseTrial FrozenTrial optuna.trial.BaseTrial optuna.trial._base.BaseTrial "
         "optuna.trial._frozen.FrozenTrial"
     ),
-    "https://pandas.pydata.org/docs/reference/frame.html": "pandas.DataFrame",
-    "https://plotly.com/python-api-reference/generated/plotly.graph_objects.Figure.html": "go.Figure",
-    "https://docs.python.org/3/library/concurrent.futures.html": "concurrent.futures._base.Executor",
-    "https://docs.python.org/3/library/pathlib.html": "Path pathlib.Path",
+    "pandas.pydata.org/docs/reference/frame.html": "pandas.DataFrame",
+    "plotly.com/python-api-reference/generated/plotly.graph_objects.Figure.html": "go.Figure",
 }
-PAGES = {name: page for page, names in OTHERS.items() for name in names.split()}
+PAGES = {name: f"https://{page}" for page, names in OTHERS.items() for name in names.split()}
 
 
 class Plain(StandaloneHTMLBuilder):
