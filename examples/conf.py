@@ -46,11 +46,11 @@ add_module_names = False  # the private modules of what kerastune_optuna shows
 # Types of other packages, and aliases; link_to_others() knows the pages of some.
 nitpick_ignore_regex = [("py:.*", r"(?!kerastune_optuna\.[A-Z]|\w+Error$).*")]
 
-smartquotes = False  # what stands in quotes is code more often than not
+smartquotes_action = "D"  # dashes, and not quotes, which are code more often than not
 html_theme = "furo"
 html_title = project
 html_favicon = "favicon.svg"
-html_search_scorer = "search.js"
+html_search_scorer = str(Path(__file__).with_name("search.js"))
 html_static_path = ["site.css", "pictures/fashion.png"]
 html_css_files = ["site.css"]
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
@@ -60,7 +60,9 @@ copybutton_exclude = ".linenos, .gp, .go"  # prompts and output
 notfound_urls_prefix = urlparse(html_baseurl).path or "/"
 notfound_context = {
     "title": "Page not found",
-    "body": "<h1>Page not found</h1><p>Search for it, or look at the list of pages.</p>",
+    "body": f"""<h1>Page not found</h1>
+<p><a href="{notfound_urls_prefix}search.html">Search</a> for it,
+or start with the <a href="{notfound_urls_prefix}index.html">overview</a>.</p>""",
 }
 
 # Pages of others, by what Sphinx calls their classes. Where it runs, there may be no network.
@@ -176,9 +178,7 @@ def rename_found(app: Any, error: Exception | None) -> None:
     """Let the search lead to the addresses of pages."""
     path = Path(app.outdir, "searchindex.js")
     if error is None and app.builder.name == "html":
-        start, data, end = re.fullmatch(
-            r"(Search\.setIndex\()(.*)(\))", path.read_text(), re.S
-        ).groups()
-        index = json.loads(data)
+        before, after = "Search.setIndex(", ")"
+        index = json.loads(path.read_text().removeprefix(before).removesuffix(after))
         index["docnames"] = [address(page) for page in index["docnames"]]
-        path.write_text(start + json.dumps(index, separators=(",", ":")) + end)
+        path.write_text(before + json.dumps(index, separators=(",", ":")) + after)

@@ -1,6 +1,7 @@
 // The scores of Sphinx's search, where a guide comes before the page of short answers.
-const Scorer = {
-  score: ([page, title, anchor, descr, score]) => score - (page.endsWith("guides/questions") ? 6 : 0),
+// It is a var, since Sphinx's own script declares the name again.
+var Scorer = {
+  score: ([page, title, anchor, descr, score]) => (page.endsWith("/questions") ? score - 6 : score),
   objNameMatch: 11,
   objPartialMatch: 6,
   objPrio: { 0: 15, 1: 5, 2: -5 },
