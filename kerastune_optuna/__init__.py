@@ -26,6 +26,7 @@ from kerastune_optuna._exceptions import (
 if _typing.TYPE_CHECKING:
     from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
     from kerastune_optuna._opened import open_study
+    from kerastune_optuna._rerun import Confirmation, Confirmed, Ensemble, Member
     from kerastune_optuna._search import GaussianProcessSampler
     from kerastune_optuna._trial import PruningCallback
     from kerastune_optuna._tuner import OptunaTuner
@@ -33,8 +34,12 @@ else:
     # These names import Optuna, Keras and its backend, which takes seconds. The command line, which
     # imports this module too, needs no Keras.
     _LATER = {
+        "Confirmation": "_rerun",
+        "Confirmed": "_rerun",
+        "Ensemble": "_rerun",
         "GaussianProcessSampler": "_search",
         "HyperParameters": "_keras_tuner",
+        "Member": "_rerun",
         "OptunaTuner": "_tuner",
         "PruningCallback": "_trial",
         "from_keras_tuner": "_keras_tuner",
@@ -57,10 +62,14 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "BuilderError",
+    "Confirmation",
+    "Confirmed",
+    "Ensemble",
     "FailedTrialError",
     "FatalError",
     "GaussianProcessSampler",
     "HyperParameters",
+    "Member",
     "MetricNotFoundError",
     "MissingExtraError",
     "NoTrialsError",

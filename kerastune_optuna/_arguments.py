@@ -147,13 +147,13 @@ def check_tuner(tuner: Any) -> None:
     _check_store(tuner.artifact_store)
     instead = "Pass how often each configuration is trained."
     _check.integer("executions_per_trial", tuner.executions_per_trial, least=1, instead=instead)
-    if tuner.keep_best is not None:
-        instead = "Pass how many trials keep their weights, or None for as many as before."
+    if tuner.keep_best != "auto":
+        instead = "Pass how many trials keep their weights, or 'auto' for as many as before."
         _check.integer("keep_best", tuner.keep_best, least=0, instead=instead)
     if objectives.are_several:
         _check_for_several(tuner)
-    if tuner.max_failed_trials is not None:
-        instead = "Pass 1 or more trials, or None for 10."
+    if tuner.max_failed_trials != "auto":
+        instead = "Pass 1 or more trials, or 'auto' for 10."
         _check.integer("max_failed_trials", tuner.max_failed_trials, least=1, instead=instead)
     if tuner.backup_every is not None:
         instead = "Pass the seconds between backups, 0 for one at each epoch, or None for none."

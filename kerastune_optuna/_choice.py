@@ -41,7 +41,8 @@ def choice(trial: BaseTrial, name: str, choices: Mapping[Any, Choice] | Sequence
         >>> import keras, optuna
         >>> from kerastune_optuna import choice
         >>> layers = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
-        >>> choice(optuna.trial.FixedTrial({"layer": "gru"}), "layer", layers) is keras.layers.GRU
+        >>> trial = optuna.trial.FixedTrial({"layer": "gru"})
+        >>> choice(trial, "layer", layers) is keras.layers.GRU
         True
     """
     if not hasattr(trial, "suggest_categorical"):

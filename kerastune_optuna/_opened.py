@@ -26,32 +26,32 @@ def open_study(
 ) -> OptunaTuner:
     """Open a study that a search has made, without the code of its builder.
 
+    You can look at it and get its models. To train, make an OptunaTuner with the builder.
+
     Args:
         directory: The directory= of the search. Default "tuning".
         study_name: The name of the study. Default None: the only study that is there.
-        storage: The storage= of the search, if it had one.
-        artifact_store: The artifact_store= of the search, if it had one.
+        storage: The storage= of the search. Default None: the database in `directory`.
+        artifact_store: The artifact_store= of the search. Default None: a folder in `directory`.
 
     Returns:
-        A tuner with all that can be looked at: summary(), results(), history(), report(), figures
-        and the best trials. best_model() works for models that consist of Keras's own layers
-        except Lambda, losses and metrics, and runs no code of the study. What trains a model needs
-        the builder, and raises an error.
+        An OptunaTuner, with which you can look at the study by summary(), results(), history(),
+        report() and figures, and get the best trials and best_model(). Models are rebuilt from
+        their files if they consist of layers, losses and metrics of Keras, except Lambda layers. No
+        code of the study is run. Methods that train raise a BuilderError.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.
         StorageError: There is no study, or the storage cannot be used.
 
     Example:
-        >>> import tempfile
-        >>> import optuna
+        With the folder and the data of the example of OptunaTuner:
+
         >>> from kerastune_optuna import open_study
-        >>> url = f"sqlite:///{tempfile.mkdtemp()}/study.db"
-        >>> optuna.create_study(storage=url, study_name="lamps").add_trial(
-        ...     optuna.create_trial(value=0.5)
-        ... )
-        >>> open_study(storage=url).best_value
-        0.5
+        >>> opened = open_study(folder)
+        >>> loss = opened.best_model().evaluate(x[48:], y[48:], verbose=0)
+        >>> abs(loss - opened.best_value) < 1e-6
+        True
     """
     source = str(directory) if storage is None else storage
     study = load(source, study_name, "study_name= with one of")

@@ -38,8 +38,8 @@ class OptunaTuner:
 
     Each trial calls `build_model`, trains the model and reports the objective after each epoch, so
     that the pruner can stop a weak trial early. The value of a trial is that of its best epoch, and
-    the weights of that epoch are kept. All state is in the study: a new process with the same
-    arguments sees the same results and continues where the last one stopped.
+    the weights of that epoch are kept. The study holds everything: a new process that passes the
+    same arguments sees the same results and continues where the last one stopped.
 
     Args:
         build_model: Function that takes an Optuna trial and returns a compiled keras.Model, or a
@@ -54,71 +54,73 @@ class OptunaTuner:
             which includes its direction, may replace a name.
         direction: "minimize", "maximize", or "auto" (default), which infers the direction if the
             name of the objective makes it certain; or a list with one of these for each objective.
-        n_trials: Size of the study over all calls of search(), in COMPLETE and PRUNED trials.
-            Default 30; None for no limit.
-        timeout: Seconds after which a call of search() starts no further trial. Default None.
-        sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
-            configuration once; or an Optuna sampler. Samplers given by name use `seed`. Default
-            "auto": "gp" draws the first 200 trials (fewer with more than 15 parameters) and "tpe"
-            draws those after them. Without `seed`, "tpe" takes over as soon as a draw of "gp" takes
-            longer than a twentieth of a trial.
-        pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
-            pruner. "wilcoxon" (p_threshold=0.2) ends a trial whose learning curve is worse than
-            that of the best trial; of these pruners, it saved the most epochs for the value it
-            lost. Default None: "wilcoxon", which is preceded by short trials if the sampler is
-            "auto", there is one objective, a trial has 12 epochs or more (over all its trainings),
-            `n_trials` is 15 or more, and no `timeout` or `terminator` may end the search early.
-            Then, until a trial is COMPLETE, the first six trials end after a tenth of their epochs
-            (at least three), and the next six end there too unless they are among the best quarter.
-            Enqueued trials are not cut short.
+        n_trials: How many COMPLETE and PRUNED trials the study may have, over all calls of
+            search(). Default 30; None for no limit.
+        timeout: Seconds after which a call of search() starts no further trial. Default None: no
+            limit.
+        sampler: Chooses the parameters of each trial: an Optuna sampler, or one of these names.
+            "gp" is GaussianProcessSampler, "grid" tries each configuration once, and "tpe",
+            "cmaes", "random" and "qmc" are Optuna's samplers. They use `seed`. Default "auto": "gp"
+            for the first 200 trials (fewer with more than 15 parameters), then "tpe". Without
+            `seed`, "tpe" takes over as soon as a draw of "gp" takes longer than a twentieth of a
+            trial.
+        pruner: Decides which trials end early: an Optuna pruner, or "wilcoxon", "median",
+            "percentile", "halving", "hyperband" or "none". "wilcoxon" ends a trial whose learning
+            curve is worse than that of the best trial by Wilcoxon's signed-rank test (1945), with a
+            p-value below 0.2, or below 0.05 if a trial has 12 epochs or more. It never ends a trial
+            that has had a better epoch than the best trial. Default "auto": "wilcoxon", after short
+            trials if the search is long. In short trials, the first six trials and most of the next
+            six end after a tenth of their epochs. They need one objective, sampler="auto",
+            `n_trials` of 15 or more, 12 epochs or more, and neither `timeout` nor `terminator`.
         terminator: Number of trials without a better value after which the search ends; or an
-            object whose `should_terminate(study)` is called after each trial. Default None: never.
+            object whose `should_terminate(study)`, called after each trial, returns whether to end
+            it. Default None: never.
         stop_at: Value of the objective that is good enough: once a trial reaches it, no further
-            trial starts. Default None.
+            trial starts. Default None: no value is.
         priors: Where you expect the best values, as a dict: {"learning_rate": 1e-3}, or
             {"learning_rate": (1e-3, "high")} to say how sure you are: "low", "medium" (default) or
-            "high". The first trials, and what the Gaussian process draws, lie near to them more
-            often; the more trials there are, the less they count. Only with sampler="auto" or "gp".
-            Default None.
+            "high". "gp" prefers configurations near to them, less so with each trial, as in PiBO
+            (Hvarfner et al., 2022). Only with sampler="auto" or "gp". Default None: no
+            expectations.
         train_repeats: Whether to train a configuration that was trained before. Default False: a
             trial that repeats an earlier one takes over its result, and the search ends when no
             configuration is left.
         warm_start: Earlier trials: an Optuna study, a DataFrame like `results()`, or a list of
             these. Trials with the same data, epochs and objective are only shown to the sampler; of
-            the others, the best three configurations are run first in a new study. Default None.
+            the others, the best three configurations are run first in a new study. Default None: no
+            earlier trials.
         seed: Seed of the sampler and of the training of each trial. Default None: seeds are drawn
             at random and recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
-        study_name: Name of the study. Default: the name of the builder.
+        study_name: Name of the study. Default None: the name of the builder.
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
         executions_per_trial: How often each configuration is trained, each time with another seed.
             Default 1. The mean of the executions counts, for the pruner too; the weights of the
             best execution are kept.
-        keep_best: How many trials keep their weights; with several objectives, the whole front
-            does. With 0, histories are not kept either. Default None: as many as before, or 5 in a
-            new study; of models with more than a million parameters (4 MB), only the best one.
-            If the number is smaller than before, the other weights are deleted.
+        keep_best: How many trials keep their weights. With several objectives, the whole front
+            keeps them. With 0, epoch logs are not kept either. Default "auto": as many as in the
+            last search of the study. In a new study these are 5, but only the best one of models
+            with more than a million parameters (4 MB).
         max_params: The most parameters that a model may have; larger models are not trained.
             Default None: no limit.
         max_flops: The most floating-point operations that a model may take for a forward pass of
             one row; larger models are not trained. Default None: no limit.
         max_seconds_per_trial: Seconds after which the training of a trial is stopped. Default None:
             no limit.
-        constraints: Functions that take a trial and its model. If one returns a number above 0, the
-            trial breaks a constraint: the model is not trained, and the trial is PRUNED. A function
-            that takes only the trial is called before the model is built, and suggests the
-            parameters that it needs as build_model does; if it returns a number above 0, the
-            trial is FAIL, does not count, and another one takes its place.
+        constraints: Functions that take a trial and its model and return a number. If the number is
+            above 0, the model is not trained, and the trial is PRUNED. A function that takes only
+            the trial is called before the model is built and suggests the parameters that it needs
+            as build_model does. If it returns a number above 0, the trial is FAIL, does not count,
+            and another one takes its place. Default (): no constraints.
         max_failed_trials: Number of trials that fail in a row before search() gives up. Default
-            None: 10, or 2 with the same error before any trial succeeds.
+            "auto": 10, or 2 with the same error before any trial succeeds.
         backup_every: Seconds between two backups of a running trial, which is resumed from the last
             backup if its process dies. Default 60; 0 for a backup at each epoch, None for none.
         overwrite: Whether to delete an existing study of this name when search(), enqueue() or
-            `study` is first used; until then, its trials are not shown. It is an error if a process
-            is running a trial of that study. If several copies of a script share a study, only one
-            of them should pass it. Default False.
+            `study` is first used. Until then, its trials are not shown. If several copies of a
+            script share a study, pass it to only one of them. Default False.
         **others: Other names raise an error, which suggests the argument with a similar name.
 
     Raises:
@@ -152,8 +154,8 @@ class OptunaTuner:
         direction: str | Sequence[str] = "auto",
         n_trials: int | None = 30,
         timeout: float | None = None,
-        sampler: BaseSampler | str | None = None,
-        pruner: BasePruner | str | None = None,
+        sampler: BaseSampler | str = "auto",
+        pruner: BasePruner | str = "auto",
         terminator: Any = None,
         stop_at: float | None = None,
         priors: Mapping[str, Any] | None = None,
@@ -165,12 +167,12 @@ class OptunaTuner:
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
         executions_per_trial: int = 1,
-        keep_best: int | None = None,
+        keep_best: int | str = "auto",
         max_params: int | None = None,
         max_flops: int | None = None,
         max_seconds_per_trial: float | None = None,
         constraints: Sequence[Constraint] = (),
-        max_failed_trials: int | None = None,
+        max_failed_trials: int | str = "auto",
         backup_every: float | None = 60,
         overwrite: bool = False,
         **others: NoReturn,
@@ -226,37 +228,43 @@ class OptunaTuner:
     ) -> OptunaTuner:
         """Run trials until the study has `n_trials`, continuing a study that exists.
 
-        If other processes are running the last trials, this call says so and waits for them; if one
-        of these processes dies, this call runs its trial again. Ctrl-C or `timeout` ends the wait.
-        Tasks of an executor do not wait, so that their machines become free.
+        If other processes are running the last trials, you see a line about it, and this call waits
+        for them; if one of these processes dies, this call runs its trial again. Ctrl-C or
+        `timeout` ends the wait. Tasks of an executor do not wait, so that their machines become
+        free.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it
-                or (x, y). If such a function returns a generator (with `steps_per_epoch=`), it is
-                called for each trial. A function that takes the trial may suggest parameters; it is
-                called for each trial, before build_model.
-            y: Targets, unless `x` contains them; or a function as for `x`.
+            x: Training data as Model.fit takes it: arrays with one row per example, a dict or list
+                of them, or batches such as a tf.data.Dataset. Or a function without arguments that
+                returns it or (x, y). If such a function returns a generator (with
+                `steps_per_epoch=`), it is called for each trial. A function that takes the trial
+                may suggest parameters; it is called for each trial, before build_model. Default
+                None, for a builder whose own fit needs no data.
+            y: Targets with as many rows as `x`, or a function as for `x`. Default None, for an `x`
+                that contains them.
             epochs: Epochs of a trial that is not stopped early. Default 10.
-            validation_data: As for Model.fit, or a function as for `x`.
-            validation_split: As for Model.fit. Default 0.0.
+            validation_data: (x, y), (x, y, sample_weight) or batches, as for Model.fit; or a
+                function as for `x`. Default None: none.
+            validation_split: Share of the last rows to validate on, as for Model.fit. Default 0.0.
             cv: Cross-validation with scikit-learn: a number of folds, a splitter such as
-                GroupKFold(5), or a list of (train, test) rows. Each trial trains once on each fold
-                of the arrays, and the mean counts. Default None.
-            groups: Groups that are passed to the splitter.
-            callbacks: Keras callbacks, which are copied for each trial. A function in the list is
-                called with the trial and returns a callback.
-            on_trial_end: A function or list of functions. This process calls them with the study
-                and each trial that ends during this call, whichever worker ran the trial. An error
-                in one of them ends the search; `study.stop()` ends it once the running trials have
-                ended.
-            verbose: 0 prints nothing, and 2 prints a line for each trial. 1 draws a live display in
-                a terminal or notebook, and elsewhere acts like 2. "auto" (default) is 1.
-            n_trials: Size of the study for this call, instead of the constructor's.
-            timeout: Limit in seconds for this call, instead of the constructor's.
+                GroupKFold(5), or a list of (train, test) pairs of row numbers. Each trial trains
+                once on each fold of the arrays, and the mean counts. Default None: one training.
+            groups: The group of each row, which the splitter gets. Default None: no groups.
+            callbacks: List of Keras callbacks, which are copied for each trial. A function in the
+                list is called with the trial and returns a callback. Default None: no callbacks.
+            on_trial_end: A function or list of functions, each called in this process as
+                `function(study, trial)` with each trial that ends during this call, whichever
+                worker ran the trial. An error in one of them ends the search; `study.stop()` ends
+                it once the running trials have ended. Default None: no functions.
+            verbose: 0 prints no progress, and 2 prints a line for each trial. 1 draws a live
+                display in a terminal or notebook, and elsewhere acts like 2. "auto" (default) is 1.
+                Warnings, and notices such as a worker that died, always go to standard error.
+            n_trials: Size of the study for this call. Default None: the tuner's `n_trials`.
+            timeout: Limit in seconds for this call. Default None: the tuner's `timeout`.
             n_workers: Number of processes that run trials. With 1 (default), this process runs them
                 itself; with more, it starts that many, and replaces those that die.
             executor: Where the workers run instead: any concurrent.futures.Executor, such as
-                `client.get_executor(pure=False)` of a Dask client.
+                `client.get_executor(pure=False)` of a Dask client. Default None: on this machine.
             steps_per_execution: Number of training steps in one call into TensorFlow. "auto"
                 (default) chooses as many as save time, if only the time can change: the size of the
                 data is known, no callback acts on batches, and the builder left the setting at 1.
@@ -282,9 +290,17 @@ class OptunaTuner:
                 epoch, or from their last backup. A second Ctrl-C ends the search at once. SIGTERM
                 and SIGHUP do the same, but raise SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two failed with the
-                same error, or all failed or diverged in their first epoch.
+                same error, all failed or diverged in their first epoch, or functions in
+                `constraints` that take only the trial forbade 500 configurations in a row.
             WorkerError: Workers died one after another, or this process was forked after TensorFlow
                 had started its threads.
+
+        Example:
+            With the tuner and the data of the example of OptunaTuner, two more trials:
+
+            >>> tuner = tuner.search(x, y, validation_split=0.25, epochs=2, n_trials=4, verbose=0)
+            >>> len(tuner.study.trials)
+            4
         """
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)
@@ -313,7 +329,7 @@ class OptunaTuner:
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> Confirmation:
-        """Train the best configurations again with new seeds, to tell skill from luck.
+        """Train the best configurations again with new seeds, to see how much was luck.
 
         The best of many noisy values is too good by chance. Here each configuration gets a mean and
         a confidence interval. No execution is pruned, and constraints are not checked again. Pass
@@ -330,7 +346,7 @@ class OptunaTuner:
             top: Number of best configurations to train again. Default 3.
             executions: How often each configuration is trained, at least 2 times. Default 5.
             x: Training data as search() takes it; a study does not store it.
-            y: Targets, unless `x` contains them.
+            y: Targets. Default None, for an `x` that contains them.
             validation_data: Data that the executions are evaluated on, as search() takes it.
             epochs: Epochs of an execution. Default None: as many as a training of the last search.
             validation_split: As for Model.fit. Default 0.0.
@@ -352,6 +368,16 @@ class OptunaTuner:
             NoTrialsError: The search has fewer COMPLETE configurations.
             TooManyFailuresError: No configuration completed two executions.
             TunerError: Other errors of search(), for the same reasons.
+
+        Example:
+            With the tuner and the data of the example of OptunaTuner:
+
+            >>> found = tuner.confirm(2, 2, x[:48], y[:48], (x[48:], y[48:]), verbose=0)
+            >>> [len(one.values) for one in found.ranking]
+            [2, 2]
+            >>> low, high = found.winner.interval
+            >>> low < found.winner.mean < high
+            True
         """
         home = self._home
         has_data = x is not None or _trial.trains_itself(self.build_model)
@@ -367,7 +393,7 @@ class OptunaTuner:
 
     @property
     def confirmation(self) -> Confirmation:
-        """What the last confirm() found, read from the study.
+        """The Confirmation that the last confirm() returned, read from the study.
 
         Raises:
             NoTrialsError: confirm() was not called, or has not finished.
@@ -389,40 +415,48 @@ class OptunaTuner:
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> tuple[keras.Model, Any]:
-        """Train the best configuration anew from its seed, for example on all data.
+        """Train the best configuration again from its seed, for example on all data.
 
         If a trial had several trainings, because of executions_per_trial= or cv=, the seed of the
         best training is used.
 
         Args:
             x: Training data, as search() takes it.
-            y: Targets, unless `x` contains them.
+            y: Targets. Default None, for an `x` that contains them.
             epochs: Number of epochs. Default None: as many as the trial ran up to its best epoch.
             trial: Another COMPLETE trial, or its number. Default None: the best trial, which only a
                 study with one objective has.
-            validation_data: As for Model.fit; not required.
+            validation_data: As for Model.fit. Default None: none.
             validation_split: As for Model.fit. Default 0.0.
-            callbacks: Keras callbacks, which are not copied. A function in the list is called with
-                the trial and returns a callback.
+            callbacks: List of Keras callbacks, which are not copied. A function in the list is
+                called with the trial and returns a callback. Default None: no callbacks.
             verbose: As for Model.fit. Default "auto".
             steps_per_execution: As for search(). Default "auto".
             **fit_kwargs: Other arguments of Model.fit. Arguments that build_model returns with its
                 model take precedence over these, except `epochs`.
 
         Returns:
-            The model with the weights of its last epoch, and the History that Model.fit returned,
-            or whatever the builder's own fit returned.
+            The model with the weights of its last epoch, and the keras.callbacks.History that
+            Model.fit returned. If the builder has its own fit, what that fit returned replaces the
+            History.
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.
             NoTrialsError: No trial is COMPLETE yet, or the trial of that number is not.
+
+        Example:
+            With the tuner and the data of the example of OptunaTuner:
+
+            >>> model, history = tuner.refit(x, y, epochs=3, verbose=0)
+            >>> len(history.history["loss"])
+            3
         """
         given = x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("refit()", given, callbacks)
         return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
     def enqueue(self, params: Mapping[str, Any] | None = None, *functions: Any) -> None:
-        """Add a trial with these parameters, which runs before those that the sampler draws.
+        """Add a trial with these parameters, which runs before those that the sampler chooses.
 
         The trial waits in the study until a worker is free, and counts towards `n_trials`. A
         configuration that the study already has is not added again, so that running a script twice
@@ -441,6 +475,13 @@ class OptunaTuner:
         Raises:
             ArgumentError: build_model does not suggest a parameter of this name or does not allow
                 its value, or it suggests no parameters at all.
+
+        Example:
+            With the tuner of the example of OptunaTuner:
+
+            >>> tuner.enqueue({"units": 16})
+            >>> tuner.study.trials[-1].state.name
+            'WAITING'
         """
         with policy_kept():
             wanted = _search.chosen(self.build_model, params, functions)
@@ -448,17 +489,33 @@ class OptunaTuner:
 
     @property
     def study(self) -> optuna.Study:
-        """The Optuna study, with all that Optuna offers; it is created if it does not exist."""
+        """The optuna.Study, with all that Optuna offers; it is created if it does not exist.
+
+        Raises:
+            StorageError: The storage cannot be used.
+            StudyMismatchError: The study exists with another objective or direction.
+        """
         return _trial.opened(self._home) if self.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:
-        """The COMPLETE trial with the best value; the earliest one if several are equal."""
+        """The COMPLETE trial with the best value; the earliest one if several are equal.
+
+        Raises:
+            ArgumentError: There are several objectives; `best_trials` then has the front.
+            NoTrialsError: No trial is COMPLETE.
+        """
         return copy.deepcopy(self._home.best(None))
 
     @property
     def best_trials(self) -> list[FrozenTrial]:
-        """The trials that no other trial dominates; with one objective, only the best trial."""
+        """The trials that no other trial dominates; with one objective, only the best trial.
+
+        With several objectives, the list is empty as long as no trial is COMPLETE.
+
+        Raises:
+            NoTrialsError: There is no study, or, with one objective, no trial is COMPLETE.
+        """
         if self._home.objectives.are_several:
             return copy.deepcopy(_study.ranking.front(self._home.existing))
         return [self.best_trial]
@@ -467,8 +524,8 @@ class OptunaTuner:
         """Return the best `n` COMPLETE trials, best first, with weights or without them.
 
         Args:
-            n: The most trials to return. For a builder for KerasTuner, `HyperParameters(trial)` has
-                the values of each.
+            n: The most trials to return. If the builder was written for KerasTuner,
+                `HyperParameters(trial)` has the values of each.
 
         Returns:
             The trials, each with its `value` and `params`.
@@ -481,24 +538,30 @@ class OptunaTuner:
 
     @property
     def best_params(self) -> dict[str, Any]:
-        """The parameters of the best trial."""
+        """The parameters of the best trial, as a dict. It raises the errors of `best_trial`."""
         return self.best_trial.params
 
     @property
     def best_value(self) -> float:
-        """The objective of the best trial at its best epoch; with several trainings, their mean."""
+        """The objective of the best trial at its best epoch; with several trainings, their mean.
+
+        It raises the errors of `best_trial`.
+        """
         return self._home.objectives.watched.value_of(self.best_trial)
 
     @property
     def best_epoch(self) -> int | None:
-        """The best epoch of the best trial, counted from 0; None if its own fit told none."""
+        """The best epoch of the best trial, counted from 0.
+
+        It is None if a fit of your own reported no epochs. It raises the errors of `best_trial`.
+        """
         return _study.TrialRecord(self.best_trial).best_epoch
 
     def best_model(self, trial: int | FrozenTrial | None = None) -> keras.Model:
         """Rebuild the best trial's model, compiled, with the weights of its best epoch.
 
-        After confirm(), this is the model of the winner's best execution; a printed line says so,
-        with the value that the model evaluates to. Once the search finds a better trial than the
+        After confirm(), this is the model of the winner's best execution, and you see a line with
+        the value that the model evaluates to. Once the search finds a better trial than the
         confirmed ones, this is the model of that trial again. best_models(1) always returns the
         best model of the search. If a function of the trial made the data,
         `function(tuner.best_trial)` makes the data of the search's best trial again.
@@ -523,8 +586,9 @@ class OptunaTuner:
         """Rebuild the models of the best `n` trials, the best first.
 
         Args:
-            n: Number of models. If fewer are kept, which is at most `keep_best`, by default 5, a
-                printed line says which.
+            n: Number of models. At most `keep_best` are kept: by default 5, or only the best one
+                of models with more than a million parameters. If fewer than `n` are kept, you get
+                these, and see a line with the numbers of their trials.
 
         Returns:
             The models, compiled, each with the weights of its best epoch.
@@ -548,31 +612,29 @@ class OptunaTuner:
     ) -> Ensemble:
         """Average the models of the best trials, with weights that suit the objective.
 
-        A greedy search picks models one after the other, each time the one with which the mean of
-        the picked models' outputs has the best objective on the rows that are passed. For
-        classifiers, this is the mean of probabilities, also if the outputs are logits. Each model
-        predicts the rows once, and nothing is trained.
+        Ensemble selection (Caruana et al., 2004) picks models one after the other. Each time it
+        picks the model with which the mean of the picked models' outputs has the best objective on
+        the rows that you pass, possibly again. For classifiers, this is the mean of probabilities,
+        also if the outputs are logits. Each model predicts the rows once, and nothing is trained.
 
-        The model that is returned needs only Keras: it can be saved as a .keras file, and loaded
-        and served without this package. It is compiled with the loss and metrics of the best
-        model. Its members are frozen, so that penalties from weight regularizers are left out of
-        its loss.
+        The model that you get needs only Keras: you can save it as a .keras file, and load and
+        serve it without this package. It is compiled with the loss and metrics of the best model.
+        Its members are frozen, so that penalties from weight regularizers are left out of its loss.
 
         Args:
             x: Rows to choose the weights by, as Model.evaluate takes them: arrays, or batches with
-                targets, such as a tf.data.Dataset. Rows that the search did not see are best. The
-                result says so if these are rows of the search, since its values are then
-                optimistic.
-            y: Targets, unless `x` contains them.
-            top: How many of the best trials to choose from, at least 2; only trials that keep
+                targets, such as a tf.data.Dataset. Rows that the search did not see are best. With
+                rows of the search, the values are optimistic, and the printed result says so.
+            y: Targets. Default None, for an `x` that contains them.
+            top: How many of the best trials to choose from, at least 2. Only trials that keep
                 their weights count, so pass at least as much as `keep_best` to the tuner before it
                 searches. Default 10.
-            sample_weight: As for Model.evaluate. Default None.
-            batch_size: As for Model.evaluate. Default None.
+            sample_weight: One weight for each row. Default None: all rows count alike.
+            batch_size: Rows per batch. Default None: 32, as for Model.evaluate.
 
         Returns:
             An Ensemble with the `model`, its `members` with their weights, its `value` and
-            `value_of_best`, that of the best model alone. It prints as a table.
+            `value_of_best`, that of the best single model. It prints as a table.
 
         Raises:
             ArgumentError: An argument cannot work, there are several objectives, the models take
@@ -581,6 +643,15 @@ class OptunaTuner:
             BuilderError: The models are not compiled.
             NoTrialsError: No trial is COMPLETE yet.
             WeightsError: Fewer than two models are kept, or one cannot be rebuilt.
+
+        Example:
+            With the tuner and the data of the example of OptunaTuner:
+
+            >>> found = tuner.ensemble(x[48:], y[48:])
+            >>> sum(member.weight for member in found.members)
+            1.0
+            >>> found.model.predict(x[48:], verbose=0).shape
+            (16, 1)
         """
         rows = _rerun.Rows(x, y, sample_weight, batch_size)
         return _rerun.ensemble(self._home, self.build_model, self.keep_best, rows, top)
@@ -588,8 +659,8 @@ class OptunaTuner:
     def exclude(self, trial: int | FrozenTrial, why: str) -> None:
         """Exclude a trial whose result is wrong, for example because its data leaked.
 
-        The trial is never the best one, and neither the sampler nor the pruner sees it. It still
-        counts towards `n_trials`, keeps its weights, and is marked in summary(), report() and
+        From then on it is never the best trial, and neither the sampler nor the pruner sees it. It
+        still counts towards `n_trials`, keeps its weights, and is marked in summary(), report() and
         results(). Searches that are running see the change within a second.
 
         Args:
@@ -620,18 +691,21 @@ class OptunaTuner:
         """Print the parameters that build_model suggests, each with its values and its default.
 
         build_model is called once with its default values, which are those that enqueue() without
-        parameters would add. For a builder for KerasTuner, the parameters that it suggests only
+        parameters would add. If it was written for KerasTuner, the parameters that it suggests only
         with other values are printed too. Nothing is trained, and no study is created.
 
         Args:
-            *functions: Functions of the trial that will be passed to search() as data, to print
+            *functions: Functions of the trial that you will pass to search() as data, to print
                 their parameters too.
+
+        Raises:
+            BuilderError: It belongs to open_study(), which has no builder.
         """
         with policy_kept():
             _report.say(_search.outlined(self.build_model, functions), end="")
 
     def results(self) -> pandas.DataFrame:
-        """Return a pandas DataFrame with one row for each trial that began.
+        """Return a pandas DataFrame with one row for each trial that has begun.
 
         Returns:
             A DataFrame with the columns number, state, value (with several objectives, one column
@@ -640,6 +714,15 @@ class OptunaTuner:
             stop_reason, n_params and worker. If the FLOPs of models count, there is also flops. If
             a trial was run again, retry_of has the number of the earlier trial. If trials have
             several trainings, there are also std, values, seeds and best_epochs.
+
+        Raises:
+            NoTrialsError: There is no study.
+
+        Example:
+            With the tuner of the example of OptunaTuner:
+
+            >>> tuner.results()[["number", "state"]].values.tolist()
+            [[0, 'COMPLETE'], [1, 'COMPLETE']]
         """
         return _report.results(self._home.existing)
 
@@ -651,10 +734,10 @@ class OptunaTuner:
                 a study with one objective has.
 
         Returns:
-            A DataFrame with one row for each epoch: its number, counted from 0, and a column for
-            each metric; if trials have several trainings, also the number of the training. If no
-            histories are kept (`keep_best=0`), or the trial was cut off, the only metric is the
-            objective.
+            A DataFrame with one row for each epoch, with its number, counted from 0, and a column
+            for each metric. If trials have several trainings, there is also the number of the
+            training. If no histories are kept (`keep_best=0`), or the trial was cut off, the only
+            metric is the objective.
 
         Raises:
             ArgumentError: There are several objectives, and `trial` was not given.
@@ -663,11 +746,17 @@ class OptunaTuner:
         return _trial.history_of(self._home, self._home.begun(trial))
 
     def importances(self) -> dict[str, float]:
-        """Return how much each parameter mattered for the first metric, by PED-ANOVA.
+        """Return how much each parameter mattered for the first metric.
+
+        Optuna computes it by PED-ANOVA (Watanabe et al., 2023). A PRUNED trial counts with its best
+        value.
 
         Returns:
             The shares by the names of the parameters, the most important first; an empty dict if
             fewer than four trials have a value.
+
+        Raises:
+            NoTrialsError: There is no study.
         """
         return _report.importances(self._home.existing)
 
@@ -676,6 +765,9 @@ class OptunaTuner:
 
         Args:
             n: Number of trials to list. Default 10.
+
+        Raises:
+            NoTrialsError: There is no study.
         """
         _report.say(_report.summary(self._home.existing, n), end="")
 
@@ -690,6 +782,7 @@ class OptunaTuner:
 
         Raises:
             ArgumentError: The path cannot be that of a file.
+            NoTrialsError: There is no study.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
         return _report.write_page(self._home.existing, path)
@@ -729,7 +822,7 @@ class OptunaTuner:
         return _report.plot("curves", self._home.existing)
 
     def plot_importance(self) -> go.Figure:
-        """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
+        """Return a plotly figure of importances(), how much each parameter mattered.
 
         Returns:
             A plotly.graph_objects.Figure; it has no bars if too few trials have a value.

@@ -1,6 +1,7 @@
 """The examples run as a newcomer would run them, and pages tell of what there is."""
 
 import importlib
+import inspect
 import os
 import re
 import shlex
@@ -159,13 +160,12 @@ def test_the_readmes_example_runs(tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+@pytest.mark.parametrize("guide", [*filter(blocks, GUIDES)], ids=lambda guide: guide.stem)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, of all data of Grain
 def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     """All Python blocks of a guide, one after the other, are a program that ends well."""
     program = "\n".join(blocks(guide))
-    assert program
     for needs_a_server in blocks(guide, "py"):
         compile(needs_a_server, str(guide), "exec")
     monkeypatch.chdir(tmp_path)
@@ -218,6 +218,15 @@ def test_the_figures_of_a_page_are_those_that_were_measured():
     told = [line for line in lines if re.match(r"\|.*\| \d+\.\d+ ", line)]
     assert len(told) >= 6, "the README's table alone has so many"
     assert [line for line in told if line not in measured] == []
+
+
+def test_the_reference_has_the_defaults_of_the_signature():
+    """Where its table names a default, the constructor has that one."""
+    arguments = inspect.signature(OptunaTuner).parameters
+    table = (GUIDES[0].parent / "arguments-and-results.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", table, re.MULTILINE))
+    assert len(told) > 20
+    assert {n: repr(arguments[n].default).replace("'", '"') for n in told} == told
 
 
 def test_the_index_names_each_guide_and_example():

@@ -27,7 +27,7 @@ _LEAST = 2  # the number of values that a standard deviation needs
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Hold the results of the executions of one configuration.
+    """One configuration that confirm() trained again, with the values of its executions.
 
     Args:
         search_trial: The trial of the search that had the configuration.
@@ -53,7 +53,7 @@ class Confirmed:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The configuration."""
+        """The parameters, as a dict."""
         return dict(self.search_trial.params)
 
     @property
@@ -63,14 +63,15 @@ class Confirmed:
 
     @property
     def mean(self) -> float:
-        """The mean of the executions."""
+        """The mean of the values; NaN if there are none."""
         return statistics.mean(self.values) if self.values else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of the mean over seeds, by Student's t (Biometrika 6, 1908).
 
-        It applies to the given validation data: other rows would shift all values alike.
+        It applies to the validation data that was passed: other rows would shift all values alike.
+        Both ends are NaN if there are fewer than two values.
         """
         if len(self.values) < _LEAST:
             return math.nan, math.nan
@@ -80,14 +81,14 @@ class Confirmed:
 
     @property
     def spread(self) -> float:
-        """The standard deviation of the executions."""
+        """The standard deviation of the values; NaN if there are fewer than two."""
         # The standard library computes it exactly: for equal values it is 0, without rounding.
         return statistics.stdev(self.values) if len(self.values) >= _LEAST else math.nan
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Hold the result of confirm(), read from its study.
+    """The result of confirm(): the configurations, ranked by their means. It prints as a table.
 
     Args:
         study_name: The name of the study of the executions.
@@ -146,10 +147,13 @@ class Confirmation:
         return [row for row in self._rivals if not self.p_value(row) < 1 - _CONFIDENCE]
 
     def p_value(self, row: Confirmed) -> float:
-        """Return how likely equal configurations are to differ as much as these by chance alone.
+        """Return how likely equal configurations are to differ as much as these only by chance.
 
         Args:
             row: The configuration to compare with the winner.
+
+        Returns:
+            The two-sided p-value of Welch's t-test; NaN if the row has fewer than two values.
         """
         winner = self.winner
         if len(row.values) < _LEAST:

@@ -37,7 +37,7 @@ def _check_request(home: Home, rows: Rows, top: object) -> None:
 
 
 def _kept(
-    home: Home, build_model: Builder, keep_best: int | None, top: int
+    home: Home, build_model: Builder, keep_best: int | str, top: int
 ) -> tuple[list[FrozenTrial], list[keras.Model]]:
     """Return the best trials whose weights are kept, at most `top`, and their models.
 
@@ -65,14 +65,14 @@ def _kept(
 
 
 def ensemble(
-    home: Home, build_model: Builder, keep_best: int | None, rows: Rows, top: int
+    home: Home, build_model: Builder, keep_best: int | str, rows: Rows, top: int
 ) -> Ensemble:
     """Choose among the kept models of the best trials, and return the ensemble.
 
     Args:
         home: The home of the study.
         build_model: The builder.
-        keep_best: How many trials keep their weights; None for the number on record.
+        keep_best: How many trials keep their weights; "auto" for the number on record.
         rows: The rows to choose by.
         top: From how many of the best trials to choose.
     """

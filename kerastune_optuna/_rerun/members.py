@@ -21,12 +21,12 @@ Interval: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Member:
-    """Hold what one model has to do with an ensemble.
+    """One model of an ensemble.
 
     Args:
         trial: The trial whose model it is.
         weight: Its share of the mean.
-        value: The objective of this model alone, on the rows of the ensemble.
+        value: The objective of only this model, on the rows that were passed to ensemble().
     """
 
     trial: FrozenTrial
@@ -36,7 +36,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Hold the model that ensemble() returns, and what it is worth. It prints as a table.
+    """The result of ensemble(): the averaged model, and how good it is. It prints as a table.
 
     Args:
         model: The compiled model, which needs only Keras.

@@ -21,7 +21,7 @@ from kerastune_optuna._workers import card
 
 
 def best_model(
-    home: Home, build_model: Builder, keep_best: int | None, trial: int | FrozenTrial | None
+    home: Home, build_model: Builder, keep_best: int | str, trial: int | FrozenTrial | None
 ) -> keras.Model:
     """Return a trial's model; for None, that of confirm()'s winner or else of the best trial."""
     chosen = home.best(trial)
@@ -35,7 +35,7 @@ def best_model(
 
 
 def best_models(
-    home: Home, build_model: Builder, keep_best: int | None, n: int
+    home: Home, build_model: Builder, keep_best: int | str, n: int
 ) -> list[keras.Model]:
     """Return the models of the best `n` trials, or as many as are kept, the best first."""
     _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")

@@ -30,30 +30,35 @@ _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RU
 class GaussianProcessSampler(BaseSampler):
     """Draw where a Gaussian process expects the largest improvement.
 
-    It needs NumPy and SciPy alone. Parameters that only some trials ask for count, too, as
-    `units_1` where there are two layers: the process learns from the trials which values of others
-    bring them. Trials that run count with values that they may have, so that several workers draw
-    apart; pruned ones with their last report; failed ones, and those that broke a constraint, as
-    the worst.
+    The sampler maximizes the expected improvement (Jones et al., 1998) of a Gaussian process with a
+    Matérn 5/2 kernel, which has one length scale for each parameter (Rasmussen and Williams, 2006).
+    It needs no PyTorch, unlike Optuna's GPSampler. Parameters that exist only in some trials, such
+    as `units_1` of a second layer, are modelled too. Running trials count with simulated results
+    (Snoek et al., 2012), so that several workers do not draw the same. A PRUNED trial counts with
+    its last report. A FAIL trial, or one that broke a constraint, counts as the worst.
 
-    Several objectives are weighed by chance, anew for each trial, so that the trials spread along
-    the Pareto front. See Knowles, ParEGO (2006).
+    Several objectives are combined with random weights, drawn for each trial, so that the trials
+    spread along the Pareto front (ParEGO; Knowles, 2006).
 
     Args:
-        seed: What is drawn for a trial depends on it and on the trial's number; None (default)
-            draws otherwise each time.
+        seed: Seed of the draws. Default None: not reproducible.
         n_startup_trials: How many trials have to be COMPLETE before the process draws. Default 5.
-        independent_sampler: Draws until then, and what no trial has asked for yet. None (default)
-            is Optuna's TPESampler with this seed.
-        priors: Where the best value of some parameters is expected, as OptunaTuner takes it.
-            Default None.
+        independent_sampler: Draws until then, and draws parameters that no trial has asked for yet.
+            Default None: Optuna's TPESampler with this seed.
+        priors: Where you expect the best values of some parameters, as OptunaTuner takes them
+            (PiBO; Hvarfner et al., 2022). Default None: no expectations.
+
+    Raises:
+        ArgumentError: `priors` cannot be read.
 
     Example:
         >>> import optuna
         >>> from kerastune_optuna import GaussianProcessSampler
         >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
         >>> study = optuna.create_study(sampler=GaussianProcessSampler(seed=1))
-        >>> study.optimize(lambda trial: (trial.suggest_float("x", -9, 9) - 2) ** 2, n_trials=20)
+        >>> def objective(trial):
+        ...     return (trial.suggest_float("x", -9, 9) - 2) ** 2
+        >>> study.optimize(objective, n_trials=20)
         >>> abs(study.best_params["x"] - 2) < 0.1
         True
     """

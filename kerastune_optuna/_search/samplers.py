@@ -62,17 +62,17 @@ _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 
 
 class Chooser(NamedTuple):
-    """Hold the sampler and pruner that a user chose: objects, names, or None for the default."""
+    """Hold the sampler and pruner that a user chose: objects or names."""
 
-    sampler: BaseSampler | str | None = None
-    pruner: BasePruner | str | None = None
+    sampler: BaseSampler | str = _AUTO
+    pruner: BasePruner | str = _AUTO
     seed: int | None = None
     priors: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Refuse other objects and unknown names, and names whose package is not installed."""
         names, sampler = [_AUTO, *_SAMPLERS], self.sampler
-        if Priors.of(self.priors).each and sampler not in (None, _AUTO, "gp"):
+        if Priors.of(self.priors).each and sampler not in (_AUTO, "gp"):
             raise ArgumentError(
                 f"priors= is for the Gaussian process, but sampler={sampler!r}. Leave sampler= "
                 "out, or enqueue() the configurations that you expect to be good."
@@ -85,7 +85,8 @@ class Chooser(NamedTuple):
                 "sampler= is Optuna's GridSampler, which needs its own search space and cannot run "
                 "enqueued trials, or trials again. Pass 'grid', which uses the builder's space."
             )
-        _check_kind("pruner", self.pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
+        names = [_AUTO, *_PRUNERS]
+        _check_kind("pruner", self.pruner, BasePruner, names, "optuna.pruners.MedianPruner()")
 
     def check_builder(self, build_model: Builder, functions: Sequence[Any]) -> None:
         """Refuse a builder whose grid does not end, or that lacks a parameter with a prior.
@@ -122,14 +123,14 @@ class Chooser(NamedTuple):
         study.pruner = self.pruner_for(epochs)
         if isinstance(self.sampler, BaseSampler):
             return None, []
-        if self.sampler is not None and self.sampler != _AUTO:
+        if self.sampler != _AUTO:
             # Optuna marks QMCSampler as experimental since 3.0.
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.sampler = _SAMPLERS[self.sampler](own)
             if self.sampler == "gp":
                 study.sampler = GaussianProcessSampler(own, priors=self.priors)
             return own, []
-        screens = self.pruner is None and not gives_up and may_screen(study, n_trials, epochs)
+        screens = self.pruner == _AUTO and not gives_up and may_screen(study, n_trials, epochs)
         study.sampler = sampler = ProcessThenTPE(own, screens=screens, priors=self.priors)
         if not screens or n_trials is None:
             return own, []
@@ -140,17 +141,14 @@ class Chooser(NamedTuple):
         """Return the user's pruner, or make the named one for trials with this many epochs."""
         if isinstance(self.pruner, BasePruner):
             return self.pruner
-        return _PRUNERS[self.pruner or "wilcoxon"](epochs)
+        return _PRUNERS["wilcoxon" if self.pruner == _AUTO else self.pruner](epochs)
 
 
 def _check_kind(name: str, value: object, kind: type, names: Iterable[str], example: str) -> None:
-    instead = (
-        f"Pass one of {', '.join(map(repr, names))}, an object like {example}, or None for the "
-        "default."
-    )
+    instead = f"Pass one of {', '.join(map(repr, names))}, or an object like {example}."
     if isinstance(value, str) and value not in names:
         raise ArgumentError(
             f"{name}={value!r} is not a {name}.{_check.nearest(value, names)} {instead}"
         )
-    if value is not None and not isinstance(value, str | kind):
+    if not isinstance(value, str | kind):
         raise ArgumentTypeError(f"{name}={value!r} is not an Optuna {name}. {instead}")

@@ -171,8 +171,8 @@ class StopConditions:
             seconds: Seconds from now to the deadline; None (default) for none.
         """
         deadline = None if seconds is None else Deadline(seconds)
-        most, value = tuner.max_failed_trials, tuner.stop_at
-        return cls(deadline, most, value, tuner.terminator, tuner.train_repeats)
+        most = None if tuner.max_failed_trials == "auto" else tuner.max_failed_trials
+        return cls(deadline, most, tuner.stop_at, tuner.terminator, tuner.train_repeats)
 
     def from_now_on(self, study: optuna.Study) -> StopConditions:
         """Return these conditions for a search that begins now; its first trial may be WAITING."""

@@ -59,9 +59,11 @@ class PruningCallback(KerasPruningCallback):
         >>> x, y = numpy.arange(8.0).reshape(8, 1), numpy.arange(8.0)
         >>> def objective(trial):
         ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-        ...     model.compile(keras.optimizers.SGD(trial.suggest_float("lr", 1e-4, 1e-3)), "mse")
+        ...     rate = trial.suggest_float("rate", 1e-4, 1e-3)
+        ...     model.compile(keras.optimizers.SGD(rate), "mse")
         ...     pruning = PruningCallback(trial, "val_loss")
-        ...     model.fit(x, y, validation_data=(x, y), epochs=3, verbose=0, callbacks=[pruning])
+        ...     fit = {"validation_data": (x, y), "callbacks": [pruning]}
+        ...     model.fit(x, y, epochs=3, verbose=0, **fit)
         ...     return pruning.result()
         >>> study = optuna.create_study()
         >>> study.optimize(objective, n_trials=2)

@@ -39,31 +39,31 @@ _UNASKED = 5  # how many trials keep their weights if no search has set a number
 _LARGE = 1_000_000  # parameters, 4 MB: of larger models, only the best one is kept unasked
 
 
-def keeps(study: optuna.Study, asked: int | None) -> int:
+def keeps(study: optuna.Study, asked: int | str) -> int:
     """Return how many trials of a study keep their weights.
 
     Args:
         study: The study, which has the number of its latest search on record.
-        asked: The number to use instead of the recorded one, or None.
+        asked: The number to use; "auto" for the recorded one.
     """
-    if asked is not None:
+    if not isinstance(asked, str):
         return asked
     return _UNASKED if (known := StudyRecord(study).keep_best) is None else known
 
 
-def claim_keeping(study: optuna.Study, asked: int | None) -> int | None:
+def claim_keeping(study: optuna.Study, asked: int | str) -> int | str:
     """Return how many trials keep their weights from now on; record a number that was asked for.
 
     Args:
         study: The study that is about to be searched.
-        asked: The number for this search; None for the number that the study has on record.
+        asked: The number for this search; "auto" for the number that the study has on record.
 
     Returns:
-        The number; None if none was ever asked for.
+        The number; "auto" if none was ever asked for.
     """
-    if asked is None:
-        return StudyRecord(study).keep_best
-    if asked < (before := keeps(study, None)) and opening.finished(study):
+    if isinstance(asked, str):
+        return asked if (known := StudyRecord(study).keep_best) is None else known
+    if asked < (before := keeps(study, "auto")) and opening.finished(study):
         _signals.tell(
             f"keep_best={asked}: study {study.study_name!r} kept its best {before} models and now "
             f"deletes all but {asked}"
@@ -74,7 +74,7 @@ def claim_keeping(study: optuna.Study, asked: int | None) -> int | None:
 
 def _is_alone(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> bool:
     """Whether a model is so large that it is kept only if it is the best, as nobody asked."""
-    return recipe.keep_best is None and (TrialRecord(trial).n_params or 0) > _LARGE
+    return recipe.keep_best == "auto" and (TrialRecord(trial).n_params or 0) > _LARGE
 
 
 def enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -> bool:

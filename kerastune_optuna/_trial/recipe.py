@@ -49,7 +49,7 @@ class Recipe:
     fit: FitArguments
     callbacks: Sequence[Any]
     seed: int | None
-    keep_best: int | None  # None: the number that the study has on record, or the default
+    keep_best: int | str  # "auto": the number that the study has on record, or the default
     store: StoreSource
     backup_every: float | None
     train_repeats: bool = False

@@ -227,11 +227,11 @@ def search(run: Run, given: Any) -> None:
     check_study(study)
 
 
-def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int | None:
+def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int | str:
     """Check that new trials compare with those of a study, and record their data and arguments.
 
     Returns:
-        How many trials keep their weights; None if nobody has asked for a number.
+        How many trials keep their weights; "auto" if nobody has asked for a number.
     """
     if keeps(study, recipe.keep_best):
         artifacts.check_store(recipe.store)

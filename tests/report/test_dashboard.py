@@ -1,4 +1,4 @@
-"""Optuna's dashboard, as the guide looking.md starts it, shows a study with its files."""
+"""Optuna's dashboard, as the guide results.md starts it, shows a study with its files."""
 
 import csv
 import io

@@ -65,7 +65,7 @@ def test_weights_are_kept_where_better_trials_break_a_constraint_more(quick, bre
 
         return build(trial), {"callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=tell)]}
 
-    tuner = quick(building, OBJECTIVES, n_trials=2, keep_best=None)
+    tuner = quick(building, OBJECTIVES, n_trials=2, keep_best="auto")
     rival = tuner.study.ask()
     rival.set_constraint("cost", 1.0)
     tuner.study.tell(rival, [-1.0, 0.0])

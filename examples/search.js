@@ -1,0 +1,13 @@
+// The scores of Sphinx's search, where a guide comes before the page of short answers.
+// It is a var, since Sphinx's own script declares the name again.
+var Scorer = {
+  score: ([page, title, anchor, descr, score]) => (page.endsWith("/questions") ? score - 6 : score),
+  objNameMatch: 11,
+  objPartialMatch: 6,
+  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrioDefault: 0,
+  title: 15,
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+};
