@@ -226,12 +226,21 @@ def search_ray(folder, trials, train, algorithm, scheduler=None, mode="max", **o
 
 
 def measured_with(packages):
-    """Say when and with what something is measured."""
+    """Say when, with what and on which CPU something is measured."""
     found = [f"Python {platform.python_version()}"]
     for name in packages:
         with suppress(PackageNotFoundError):  # of a side that was not asked for
             found.append(f"{name} {version(name)}")
-    return f"{time.strftime('%Y-%m-%d')} with {', '.join(found)}, {os.cpu_count()} cores"
+    on = f"{os.cpu_count()} cores of {_processor()}"
+    return f"{time.strftime('%Y-%m-%d')} with {', '.join(found)}, {on}"
+
+
+def _processor():
+    """Return the model of the CPU, as Linux names it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "an unnamed CPU"
 
 
 def report(packages, header, rows):

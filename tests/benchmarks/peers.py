@@ -1,8 +1,9 @@
-"""Time examples/iris.py: `python -m tests.benchmarks.peers [rounds] [trials] [epochs]`.
+"""Time trials of the Iris network: `python -m tests.benchmarks.peers [rounds] [trials] [epochs]`.
 
 Each side trains the same number of epochs in processes of its own, whose imports and reading of the
-data count. `--only ours1 raw1` runs some of the sides; the first is what the others are divided by,
-unless Optuna with one process is among them.
+data count. All sides draw at random but KerasTuner's, which draws by its Bayesian optimization.
+`--only ours1 raw1` runs some of the sides; the first is what the others are divided by, unless
+Optuna with one process is among them.
 """
 
 import statistics
@@ -103,7 +104,7 @@ def main():
     for side, took in medians.items():
         cells = [sum(runs[side][-1].answers), f"{took:.1f}", f"{took / medians[base]:.2f}"]
         rows.append([SIDES[side][0], *cells])
-    searched = f"{options.trials} trials of {options.epochs} epochs"
+    searched = f"{options.trials} random trials of {options.epochs} epochs"
     header = [searched, "epochs trained", "median s", f"divided by that of {SIDES[base][0]}"]
     packages = ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner", "ray"]
     _sides.report(packages, header, rows)

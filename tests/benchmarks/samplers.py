@@ -73,7 +73,7 @@ _TPE = samplers.TPESampler
 _GP = partial(samplers.GPSampler, warn_independent_sampling=False)
 ROWS = {
     "auto (our default)": named(None),
-    "TPE, Wilcoxon 0.2 (our default before)": plain(_TPE, lambda epochs: WilcoxonPruner()),
+    "TPE, Wilcoxon 0.2 (our first default)": plain(_TPE, lambda epochs: WilcoxonPruner()),
     "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", lambda epochs: WilcoxonPruner()),
     "GP shown pruned trials, Wilcoxon 0.2": named(None, lambda epochs: WilcoxonPruner()),
     "GP shown pruned trials, halving 3 from 3": named(None, _halving),

@@ -78,7 +78,7 @@ def table(job, sides, runs):
     """Print what the sides came to."""
     objective = runs[0]["objective"]
     seeds = len({run["seed"] for run in runs})
-    header = [f"{job}, {runs[0]['size']}, seeds: {seeds}", "search, s"]
+    header = [f"{job}, {runs[0]['size']}, seeds: {seeds}", "search, s (median)"]
     header += ["until the others' median, s", objective, f"{objective[4:]} on test rows"]
     header += ["epochs trained", "memory, MB", "disk, MB"]
     measured = "; ".join(sorted({run["measured"] for run in runs}))
