@@ -1,9 +1,9 @@
 """Make the pictures of examples/pictures from what really happened.
 
 Run it from the repository: `python -m tests.pictures [name ...]`. It needs Chromium, Debian's
-`dataset-fashion-mnist` and the extras `benchmarks` and `test`. It searches twice, for about three
-minutes, in build/pictures; what is there already is only drawn again. Each function in PICTURES
-takes the folder of the pictures; add one for what is new to show.
+`dataset-fashion-mnist` and the extras `benchmarks` and `test`. It searches twice in build/pictures,
+for some minutes; what is there already is only drawn again. Each function in PICTURES takes the
+folder of the pictures; add one for what is new to show.
 """
 
 import os
@@ -19,8 +19,8 @@ from kerastune_optuna import OptunaTuner, _report, open_study
 from tests.benchmarks._tools import SIDES
 from tests.benchmarks.jobs.__main__ import figure, picture
 from tests.pictures import film, recording
-from tests.support.browser import page, photograph
 from tests.pictures.recording import ROOT
+from tests.support.browser import page, photograph
 
 FOLDER = ROOT / "examples" / "pictures"
 MADE = ROOT / "build" / "pictures"
@@ -49,7 +49,7 @@ def killed(folder):
 
 
 def live(folder):
-    """Show the display as it was in the middle of the first trial after the one that went on."""
+    """Show the display as it was in the middle of a trial after the restart."""
     _, screens = film.parts_of(recorded())[-1]
     rows = next(rows for _, rows, text in screens if recording.trial_in(text)[1] >= 9)
     start = next(at for at, row in enumerate(rows) if "Study &#x27;" in row)
@@ -65,7 +65,7 @@ def report(folder):
     with page(*REPORT, "light") as shown:
         shown.goto(written.as_uri())
         shown.evaluate("drawn")
-        shown.screenshot(path=folder / "report.png")
+        shown.screenshot(path=folder / "report-desktop-light.png")
 
 
 def front(folder):
@@ -78,7 +78,8 @@ def front(folder):
     tuner = OptunaTuner(pareto.build_model, directory=MADE / "pareto", **aims)
     x, x_val, y, y_val = train_test_split(*load_digits(return_X_y=True), test_size=0.2)
     tuner.search(x, y, validation_data=(x_val, y_val), epochs=5, batch_size=64)
-    drawn = tuner.plot_front().update_layout(font={"size": 16}, width=720, height=480)
+    drawn = tuner.plot_front().update_layout(font={"size": 18}, width=720, height=480)
+    drawn.update_xaxes(title_font_size=18).update_yaxes(title_font_size=18)
     photograph(folder / "front.png", drawn.to_html(), ".plotly-graph-div")
 
 
@@ -98,6 +99,7 @@ PICTURES = {one.__name__: one for one in (killed, live, summary, report, front, 
 
 
 if __name__ == "__main__":
+    sys.path.append(str(ROOT / "examples"))
     # What is printed is to have the colours and the width of a terminal, wherever this runs.
     os.environ |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "80"}
     optuna.logging.set_verbosity(optuna.logging.WARNING)

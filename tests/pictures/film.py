@@ -11,7 +11,7 @@ from tests.pictures.recording import COLUMNS, ROWS, new_screen
 
 # What each part of a recording takes at most: so waits are shortened, and a search runs ten times
 # as fast. What the display says of its own time remains true. No frame stands for less than 0.1 s.
-SECONDS = (2.4, 4.5, 1.8, 1.8, 3, 1.5)
+SECONDS = (2.4, 4, 1.8, 2, 3, 2)
 FEWEST, LAST = 0.1, 2.0  # seconds between frames, and of the last one
 WIDE, HIGH, MARGIN, BAND = 8.4, 18, 16, 40  # pixels: a letter, a row, around all, the caption
 WIDTH = round(COLUMNS * WIDE) + 2 * MARGIN
@@ -117,7 +117,7 @@ def film(cast):
             if row
         )
         steps.append(f"{100 * second / seconds:.2f}%{{transform:translateY(-{top}px)}}")
-    resting = max(at for at, frame in enumerate(frames) if frame[3] == 4)
+    resting = next(at for at, frame in enumerate(frames) if frame[3] == 4)
     style = (
         f"@keyframes f{{{''.join(steps)}}}"
         f".f{{transform:translateY(-{resting * height}px);"

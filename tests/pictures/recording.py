@@ -116,8 +116,8 @@ def record(folder):
     wait_until(lambda: shell.trial()[1] and shell.trial()[0] > killed)
     number, epoch, epochs = shell.trial()
     shell.mark(f"Trial {number} continues trial {killed} at epoch {epoch} of {epochs}")
-    wait_until(lambda: shell.trial()[0] > number)
-    shell.mark("… and the search goes on to its last trial")
+    wait_until(lambda: shell.trial()[0] != number)
+    shell.mark("… and the search runs to its last trial")
     wait_until(lambda: shell.text().endswith(f"pruned\n{PROMPT.strip()}"))
     os.write(shell._end, b"\x04")
     head = {"version": 2, "width": COLUMNS, "height": ROWS}

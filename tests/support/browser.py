@@ -36,7 +36,9 @@ def page(
     """Give a page of that browser, of which pictures can be taken."""
     size: ViewportSize = {"width": width, "height": height}
     with launched() as browser:
-        yield browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=scale)
+        shown = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=scale)
+        shown.set_default_timeout(600_000)  # milliseconds: the machine may be busy
+        yield shown
 
 
 def photograph(path: Path, html: str, selector: str) -> None:

@@ -51,4 +51,3 @@ def frame(study, *, is_over=False):
     """Return the picture of a study 31 seconds after its search began."""
     objective = parse_objective("val_accuracy", "auto")
     return Frame(Plan(study.study_name, objective, 30, EPOCHS), study.trials, 31.4, is_over)
-
