@@ -1,69 +1,107 @@
-"""Make the pictures of examples/pictures from a replayed study of 100 trials.
+"""Make the pictures of examples/pictures from what really happened.
 
-Run it from the repository: `python -m tests.pictures [name ...]`. Each function in PICTURES takes
-the folder and writes its files there; add one for what is new to show.
+Run it from the repository: `python -m tests.pictures [name ...]`. It needs Chromium, Debian's
+`dataset-fashion-mnist` and the extras `benchmarks` and `test`. It searches twice in build/pictures,
+for some minutes; what is there already is only drawn again. Each function in PICTURES takes the
+folder of the pictures; add one for what is new to show.
 """
 
-import io
 import os
+import re
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
 
 import optuna
-from rich.console import Console
-from rich.text import Text
 
-from kerastune_optuna import _report
-from tests.pictures.live import live_svg
-from tests.support.browser import page
-from tests.support.replays import Recorded, replay
+from kerastune_optuna import OptunaTuner, _report, open_study
+from tests.benchmarks._tools import SIDES
+from tests.benchmarks.jobs.__main__ import figure, picture
+from tests.pictures import film, recording
+from tests.pictures.recording import ROOT
+from tests.support.browser import page, photograph
 
-FOLDER = Path(__file__).parents[2] / "examples" / "pictures"
-SIZES = {"phone": (375, 1180), "desktop": (1440, 1010)}
-COLUMNS = 80
+FOLDER = ROOT / "examples" / "pictures"
+MADE = ROOT / "build" / "pictures"
+REPORT = 1440, 1010
 
 
 @cache
+def recorded():
+    """Return the recording of the search that is killed, which leaves its study in the folder."""
+    file = MADE / "killed.cast"
+    if not file.exists():
+        shutil.rmtree(MADE, ignore_errors=True)
+        MADE.mkdir(parents=True)
+        shutil.copy(Path(__file__).with_name("search.py"), MADE)
+        file.write_text(recording.record(MADE))
+    return file.read_text()
+
+
 def study():
-    return replay(100, Recorded().train)
+    recorded()
+    return open_study(MADE / "tuning", "clothes").study
 
 
-def report(folder):
-    """Show the report on a phone and on a desktop, in light and dark."""
-    written = _report.write_page(study(), folder / "report.html")
-    for name, size in SIZES.items():
-        for scheme in ("light", "dark"):
-            with page(*size, scheme) as shown:
-                shown.goto(written.as_uri())
-                shown.evaluate("drawn")
-                shown.screenshot(path=folder / f"report-{name}-{scheme}.png")
-    written.unlink()
-
-
-def summary(folder):
-    console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(Text.from_ansi(_report.summary(study(), 5)))
-    photograph(console.export_svg(title="tuner.summary(5)"), folder / "summary.png")
+def killed(folder):
+    (folder / "killed.svg").write_text(film.film(recorded()))
 
 
 def live(folder):
-    photograph(live_svg(), folder / "live.png")
+    """Show the display as it was in the middle of a trial after the restart."""
+    _, screens = film.parts_of(recorded())[-1]
+    rows = next(rows for _, rows, text in screens if recording.trial_in(text)[1] >= 9)
+    start = next(at for at, row in enumerate(rows) if "Study &#x27;" in row)
+    photograph(folder / "live.png", film.still(rows[start:]), "svg")
 
 
-def photograph(svg, path):
-    with page(1300, 700, "light") as shown:
-        shown.set_content(svg)
-        shown.locator("svg").first.screenshot(path=path)
+def summary(folder):
+    photograph(folder / "summary.png", film.printed(_report.summary(study(), 5)), "svg")
 
 
-PICTURES = {"live": live, "report": report, "summary": summary}
+def report(folder):
+    written = _report.write_page(study(), MADE / "report.html")
+    with page(*REPORT, "light") as shown:
+        shown.goto(written.as_uri())
+        shown.evaluate("drawn")
+        shown.screenshot(path=folder / "report-desktop-light.png")
+
+
+def front(folder):
+    """Show the front of examples/pareto.py, after three times as many trials."""
+    import pareto  # of examples/
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    aims = {"objective": ["val_accuracy", "n_params"], "max_params": 10_000, "n_trials": 30}
+    tuner = OptunaTuner(pareto.build_model, directory=MADE / "pareto", **aims)
+    x, x_val, y, y_val = train_test_split(*load_digits(return_X_y=True), test_size=0.2)
+    tuner.search(x, y, validation_data=(x_val, y_val), epochs=5, batch_size=64)
+    drawn = tuner.plot_front().update_layout(font={"size": 18}, width=720, height=480)
+    drawn.update_xaxes(title_font_size=18).update_yaxes(title_font_size=18)
+    photograph(folder / "front.png", drawn.to_html(), ".plotly-graph-div")
+
+
+def fashion(folder):
+    """Draw the table of medians in tests/benchmarks, since its runs were not kept."""
+    pages = "".join(path.read_text() for path in (ROOT / "tests" / "benchmarks").glob("*.md"))
+    table = re.search(r"\| (median of the best value after .*?)\n\n", pages, re.DOTALL)[1]
+    (_, *head), _, *rows = (row.strip("| ").split(" | ") for row in table.split("\n"))
+    lines = dict(zip(SIDES, ([float(cell) for cell in row[1:]] for row in rows), strict=True))
+    seconds = [int(cell.removesuffix(" s")) for cell in head]
+    title = "Fashion-MNIST: best validation accuracy"
+    below = "20 trials with all defaults, median of five seeds"
+    picture(folder / "fashion.png", figure(title, below, seconds, lines))
+
+
+PICTURES = {one.__name__: one for one in (killed, live, summary, report, front, fashion)}
 
 
 if __name__ == "__main__":
+    sys.path.append(str(ROOT / "examples"))
     # What is printed is to have the colours and the width of a terminal, wherever this runs.
-    os.environ |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    os.environ |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "80"}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    FOLDER.mkdir(exist_ok=True)
     for wanted in sys.argv[1:] or PICTURES:
         PICTURES[wanted](FOLDER)

@@ -25,10 +25,10 @@ from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import shown_once
-from tests.pictures.live import EPOCHS, add_trial, frame, study_of_the_middle
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, wait_until
 from tests.support.hosts import needs_posix
+from tests.support.middle import EPOCHS, add_trial, frame, study_of_the_middle
 from tests.support.untrained import run
 
 TITLE = "Study 'iris': maximize val_accuracy"

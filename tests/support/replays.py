@@ -1,8 +1,6 @@
 """Studies that are there in a second: recorded learning curves under a sampler and a pruner."""
 
 import json
-import warnings
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,6 @@ from optuna.trial import TrialState
 from kerastune_optuna._study.record import StudyRecord
 
 CURVES = Path(__file__).parents[1] / "benchmarks" / "curves" / "digits.json"
-N_WORKERS = 3
-BEGAN = datetime(2026, 11, 25, 9, 0)
 
 
 class Recorded:
@@ -52,23 +48,20 @@ def invented(trial, epochs):
 
 
 def replay(n_trials, train, sampler=None, pruner=None):
-    """Return a study of trials that seem to be three workers', with the curves of `train`."""
+    """Return a study of trials with the curves of `train`."""
     study = optuna.create_study(
         direction="maximize",
-        study_name="digits",
         sampler=sampler or optuna.samplers.TPESampler(seed=1),
         pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=1),
     )
     for _ in range(n_trials):
         run(study, study.ask(), train)
-    return dated(study)
+    return study
 
 
 def run(study, trial, train):
     """Replay one training; a few fail."""
     curve = train(trial)
-    trial.set_user_attr("worker", f"node-1:{4200 + trial.number % N_WORKERS}:1764060000")
-    trial.set_user_attr("seed", 1000 + trial.number)
     if trial.number % 37 == 21:
         trial.set_user_attr("stop_reason", "ResourceExhaustedError: OOM when allocating tensor")
         study.tell(trial, state=TrialState.FAIL)
@@ -87,22 +80,3 @@ def run(study, trial, train):
     state = TrialState.PRUNED if pruned else TrialState.COMPLETE
     study.tell(trial, None if pruned else max(seen), state)
     study.set_user_attr(StudyRecord.epochs, len(curve))
-
-
-def dated(study):
-    """Return a copy whose trials took as long as their attrs say, one after the other."""
-    copied = optuna.create_study(
-        direction="maximize", study_name=study.study_name, sampler=study.sampler
-    )
-    free = [BEGAN + timedelta(seconds=2 * worker) for worker in range(N_WORKERS)]
-    for trial in study.trials:
-        worker = trial.number % N_WORKERS
-        begun = free[worker]
-        free[worker] += timedelta(seconds=trial.user_attrs.get("seconds", 1.0))
-        trial.datetime_start, trial.datetime_complete = begun, free[worker]
-        copied.add_trial(trial)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        copied.set_metric_names(["val_accuracy"])
-    copied.set_user_attr(StudyRecord.epochs, StudyRecord(study).epochs)
-    return copied

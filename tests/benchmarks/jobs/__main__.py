@@ -2,8 +2,8 @@
 
 Each side searches each job with all defaults, with 20 trials of 20 epochs (iris: 30) or as many as
 `--trials` and `--epochs` say, and with as many seeds as `--seeds` says, which draw the rows, too.
-There is a table a job, and a picture of the best value so far: the median of the seeds, and all
-between the worst and the best. What is in the file `--runs` is not run again; what is not is added.
+There are two tables a job and a picture of the second, the median of the best value after so many
+seconds. What is in the file `--runs` is not run again; what is not is added.
 """
 
 import json
@@ -18,9 +18,13 @@ import numpy as np
 from tests.benchmarks import _sides, _tools
 from tests.benchmarks.jobs import JOBS, missing
 
-COLORS = ["#ee7a22", "#b3261e", "#3d8bd9", "#1aa587", "#8a63d2", "#858585"]  # one a side
-SIZE = 900, 520
-TICKS = [step * ten for ten in (1, 10, 100, 1000) for step in (1, 2, 5)]  # seconds
+OURS = {"ours2": ("#d9480f", 7), "ours1": ("#e8862e", 5)}  # color and width of a line
+GREY = "#aab0b6", 3  # of the others
+NAMES = {"ours2": "kerastune_optuna<br>2 workers", "ours1": "kerastune_optuna<br>1 worker"}
+NAMES |= {"optuna": "Optuna", "ray": "Ray Tune<br>2 at a time"}
+NAMES |= {"bayesian": "KerasTuner<br>Bayesian", "hyperband": "KerasTuner<br>Hyperband"}
+SIZE = 720, 640  # small, and with large letters: most of it is readable on a phone
+TICKS = [10, 20, 30, 60, 120, 180, 300, 600, 1200, 1800, 3600, 7200]  # seconds
 
 
 def collected(keys, path):
@@ -75,7 +79,7 @@ def row(side, own, runs):
 
 
 def table(job, sides, runs):
-    """Print what the sides came to."""
+    """Print what the sides came to, and the medians on their way."""
     objective = runs[0]["objective"]
     seeds = len({run["seed"] for run in runs})
     header = [f"{job}, {runs[0]['size']}, seeds: {seeds}", "search, s (median)"]
@@ -83,60 +87,87 @@ def table(job, sides, runs):
     header += ["epochs trained", "memory, MB", "disk, MB"]
     measured = "; ".join(sorted({run["measured"] for run in runs}))
     _sides.table(measured, header, [row(side, own, runs) for side, own in sides.items()])
+    seconds, lines = medians(sides, runs)
+    header = ["median of the best value after", *(f"{second} s" for second in seconds)]
+    cells = ([_tools.SIDES[side][0], *map("{:.3f}".format, lines[side])] for side in lines)
+    _sides.table(measured, header, cells)
 
 
-def curve(own):
-    """Return seconds, and the worst, median and best value of the seeds at each of them."""
-    end = statistics.median(run["searched"] for run in own)
-    times = {at for run in own for at, _ in run["progress"]}
-    first = max(run["progress"][0][0] for run in own)  # before, some seed has no value
-    times = [*sorted(at for at in times if first <= at < end), max(first, end)]
-    each = []
-    for run in own:
-        ats, values = zip(*run["progress"], strict=True)
-        each.append([values[np.searchsorted(ats, at, "right") - 1] for at in times])
-    return times, np.quantile(each, [0, 0.5, 1], axis=0)
+def medians(sides, runs):
+    """Return seconds, and the median of the best values of each side after each of them."""
+    first = statistics.median(run["progress"][0][0] for run in runs)
+    last = max(run["searched"] for run in runs)
+    seconds = [tick for tick in TICKS if first <= tick < 2 * last]
+
+    def best(run, second):
+        reached = [value for when, value in run["progress"] if when <= second]
+        return reached[-1] if reached else math.nan
+
+    return seconds, {
+        side: [float(np.median([best(run, second) for run in own])) for second in seconds]
+        for side, own in sides.items()
+    }
 
 
-def figure(sides, runs):
-    """Return the picture of the best values so far."""
+def figure(title, below, seconds, lines, is_up=True):
+    """Return the picture of medians: our sides in color and on top, the others grey.
+
+    Args:
+        title: What the values are.
+        below: How they were measured.
+        seconds: When they were reached.
+        lines: The values of each side at each of the seconds.
+        is_up: Whether more is better.
+    """
     import plotly.graph_objects as go
 
     drawn = go.Figure()
-    for (side, (label, *_)), color in zip(_tools.SIDES.items(), COLORS, strict=True):
-        if side in sides:
-            times, (low, median, high) = curve(sides[side])
-            shared = {"x": times, "legendgroup": side, "mode": "lines"}
-            edge = {"line": {"width": 0, "shape": "hv"}, "showlegend": False, **shared}
-            drawn.add_scatter(y=low, **edge)
-            drawn.add_scatter(y=high, fill="tonexty", fillcolor=f"{color}22", **edge)
-            line = {"color": color, "width": 2.5, "shape": "hv"}
-            drawn.add_scatter(y=median, name=label, line=line, **shared)
-    values = [value for run in runs for _, value in run["progress"]]
-    is_up = runs[0]["direction"] == "maximize"  # the first values would flatten all others
-    low, high = np.nanquantile(values, [0.25, 1] if is_up else [0, 0.75])
-    room = 0.05 * (high - low)
+    ends = [f"{second} s" if second < 60 else f"{second // 60} min" for second in seconds]
+    for side in sorted(lines, key=[*reversed(NAMES)].index):
+        color, width = OURS.get(side, GREY)
+        drawn.add_scatter(x=seconds, y=lines[side], line={"color": color, "width": width})
+        _label(drawn, side, NAMES[side], (seconds[0], lines[side][0]), xanchor="right", xshift=-8)
+    goal = (max if is_up else min)(values[-1] for values in lines.values())
+    there = {side: values.index(goal) for side, values in lines.items() if goal in values}
+    first, *others = sorted(there, key=there.get)
+    point = seconds[there[first]], goal
+    _label(drawn, first, f"{goal:.3f} after {ends[there[first]]}", point, yshift=18, xanchor="left")
+    for second in others[:1]:
+        point, text = (seconds[there[second]], goal), f"{NAMES[second]}<br>has it after"
+        arrow = {"showarrow": True, "ax": 0, "ay": 150 if is_up else -150, "arrowwidth": 2}
+        _label(drawn, second, f"{text} {ends[there[second]]}", point, align="center", **arrow)
+    axis = {"gridcolor": "#e8eaed", "zeroline": False}
+    width = [math.log10(seconds[0]), math.log10(seconds[-1])]
+    values = [value for side in lines.values() for value in side]
+    room = 0.06 * (max(values) - min(values))
     return drawn.update_layout(
         template="plotly_white",
-        font={"size": 13},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 70, "r": 20, "t": 20, "b": 50},
-        xaxis={"title": {"text": "seconds"}, "type": "log", "tickvals": TICKS},
-        yaxis={
-            "title": {"text": f"best {runs[0]['objective']}"},
-            "range": [low - room, high + room],
-        },
+        font={"size": 20, "color": "#202124", "family": "Arial, Helvetica, sans-serif"},
+        title={"text": f"<b>{title}</b><br><sub>{below}</sub>", "x": 0.03, "y": 0.94},
+        showlegend=False,
+        margin={"l": 205, "r": 65, "t": 115, "b": 50},
+        xaxis={"type": "log", "tickvals": seconds, "ticktext": ends, "tickangle": 0}
+        | {"range": width, **axis},
+        yaxis={"side": "right", "nticks": 6}
+        | {"range": [min(values) - room, max(values) + room], **axis},
     )
 
 
-def picture(path, sides, runs):
-    """Write the picture as a PNG, which a Chromium makes."""
-    from tests.support.browser import page
+def _label(drawn, side, text, point, **options):
+    """Write a side's name or what it has at a point, in the side's color."""
+    text, color = (f"<b>{text}</b>", OURS[side][0]) if side in OURS else (text, "#5f6368")
+    place = {"x": math.log10(point[0]), "y": point[1], "font": {"color": color}}
+    given = {"align": "right", "arrowcolor": color, "showarrow": False, **options}
+    drawn.add_annotation(text=text, **place, **given)
+
+
+def picture(path, drawn):
+    """Write a figure as a PNG, which a Chromium makes."""
+    from tests.support.browser import photograph
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with page(*SIZE, "light") as shown:
-        shown.set_content(figure(sides, runs).to_html(config={"displayModeBar": False}))
-        shown.locator(".plotly-graph-div").screenshot(path=path)
+    drawn.update_layout(width=SIZE[0], height=SIZE[1])
+    photograph(path, drawn.to_html(config={"displayModeBar": False}), ".plotly-graph-div")
 
 
 def main():
@@ -157,7 +188,11 @@ def main():
             sides = {side: [run for run in runs if run["side"] == side] for side in options.only}
             sides = {side: own for side, own in sides.items() if own}
             table(job, sides, runs)
-            picture(options.pictures / f"{job}.png", sides, runs)
+            seconds, lines = medians(sides, runs)
+            is_up = runs[0]["direction"] == "maximize"
+            title = f"{job}: best {runs[0]['objective']}"
+            below = f"median of {options.seeds} seeds"
+            picture(options.pictures / f"{job}.png", figure(title, below, seconds, lines, is_up))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""The picture of the live display, from a study as it is in the middle of a search."""
+"""A study as it is in the middle of a search, for tests of the live display."""
 
-import io
 import math
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from rich.console import Console
 
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
@@ -53,10 +51,3 @@ def frame(study, *, is_over=False):
     """Return the picture of a study 31 seconds after its search began."""
     objective = parse_objective("val_accuracy", "auto")
     return Frame(Plan(study.study_name, objective, 30, EPOCHS), study.trials, 31.4, is_over)
-
-
-def live_svg():
-    """Return the live display of four workers as an SVG image."""
-    console = Console(file=io.StringIO(), record=True, width=96, height=30, force_terminal=True)
-    console.print(frame(study_of_the_middle()))
-    return console.export_svg(title="tuner.search(..., n_workers=4)")
