@@ -27,6 +27,13 @@ if sys.platform == "win32":
     collect_ignore += ["support/test_forks.py"]  # of what is not there
 
 
+def pytest_configure(config):
+    """Let the fixture for the examples in docstrings serve the package too, not only tests/."""
+    from tests.support import docstrings
+
+    config.pluginmanager.register(docstrings)
+
+
 def pytest_xdist_auto_num_workers():
     """Start two processes more than cores: tests wait, and a busy machine shares by processes."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
