@@ -24,6 +24,7 @@ from kerastune_optuna._report.progress import Both, Lines, Progress
 from kerastune_optuna._report.text import Outlet, Shown, for_notebook, printable
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import database, one_try
+from kerastune_optuna._study import TrialRecord
 
 Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
@@ -132,7 +133,8 @@ class Live(Lines):
             return  # the search uses the same storage, and raises an error itself
         self._frame = replace(self._frame, trials=trials)
         for trial in trials:
-            if trial.state is TrialState.FAIL and trial.number not in self._told:
+            is_new = trial.number not in self._told and TrialRecord(trial).has_begun
+            if trial.state is TrialState.FAIL and is_new:
                 super().trial(trial)
 
 
