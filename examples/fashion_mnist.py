@@ -8,7 +8,10 @@ it goes on where it stopped: the study lies in the folder `tuning`.
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
 
 import keras
 import numpy as np

@@ -6,7 +6,10 @@ and nothing is downloaded.
 
 from __future__ import annotations
 
+import os
 import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
 
 import keras
 import numpy as np

@@ -8,7 +8,10 @@ tiny base first, and saves it as a preset. lora.ipynb explains the same job step
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
 
 import keras
 import keras_hub

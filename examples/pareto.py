@@ -6,6 +6,10 @@ is pruned when it falls behind another that is no larger.
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
+
 import keras
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

@@ -6,8 +6,11 @@ each model, so that the best one takes rows as they are in the table.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
 
 import keras
 import numpy as np

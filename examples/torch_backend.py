@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"  # which Keras reads when it is first imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
 
 import keras
 import torch

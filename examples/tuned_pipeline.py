@@ -7,8 +7,11 @@ many of them are kept. The best pipeline and the best model are saved into one f
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides most of TensorFlow's log
 
 import joblib
 import keras

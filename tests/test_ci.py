@@ -55,6 +55,18 @@ def test_what_the_package_imports_is_declared():
     assert [one for one in others if not names[one] & declared] == []
 
 
+@pytest.mark.skipif(not RUN.exists(), reason="only a checkout has pyproject.toml")
+def test_the_page_of_installation_names_extras_and_oldest_versions():
+    """They are those of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page, extras = (ROOT / "examples/installation.md").read_text(), project["optional-dependencies"]
+    assert [name for name in extras if f"`{name}`" not in page] == []
+    bounds = [f"python{project['requires-python']}", *project["dependencies"], *extras["jax"]]
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|", page, re.MULTILINE)
+    assert len(rows) > 5
+    assert [row for row in rows if f"{row[0].lower()}>={row[1]}" not in " ".join(bounds)] == []
+
+
 TESTS = """
 import time
 import pytest

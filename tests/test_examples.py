@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "examples" / "README.md"
 NAMES = ROOT / "examples" / "keras_tuner_names.md"
+GLOSSARY = ROOT / "examples" / "glossary.md"
+INSTALLATION = ROOT / "examples" / "installation.md"
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
 CLUSTERS = INDEX.parent / "guides" / "clusters.md"
@@ -187,7 +189,7 @@ def lacks(page, link):
 
 def test_what_a_page_points_to_is_there():
     """Each page has relative links, which lead to files and, where they name one, to a heading."""
-    pages = [README, INDEX, NAMES, *GUIDES, *BENCHMARKS.glob("*.md")]
+    pages = [README, INDEX, NAMES, GLOSSARY, INSTALLATION, *GUIDES, *BENCHMARKS.glob("*.md")]
     links = {page: re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()) for page in pages}
     assert [page.stem for page in pages if not links[page]] == []
     assert [(page.stem, one) for page in pages for one in links[page] if lacks(page, one)] == []
