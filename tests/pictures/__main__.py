@@ -24,7 +24,7 @@ from tests.support.browser import page, photograph
 
 FOLDER = ROOT / "examples" / "pictures"
 MADE = ROOT / "build" / "pictures"
-REPORT = 1440, 1010
+REPORT = 960, 960
 
 
 @cache
@@ -49,9 +49,9 @@ def killed(folder):
 
 
 def live(folder):
-    """Show the display as it was in the middle of a trial after the restart."""
-    _, screens = film.parts_of(recorded())[-1]
-    rows = next(rows for _, rows, text in screens if recording.trial_in(text)[1] >= 9)
+    """Show the display as it was in the middle of a trial in the middle of the search."""
+    shown = ((recording.trial_in(text), rows) for _, rows, text in film.parts_of(recorded())[-1][1])
+    rows = next(rows for (number, epoch, _), rows in shown if number >= 15 and epoch >= 9)
     start = next(at for at, row in enumerate(rows) if "Study &#x27;" in row)
     photograph(folder / "live.png", film.still(rows[start:]), "svg")
 
@@ -62,7 +62,7 @@ def summary(folder):
 
 def report(folder):
     written = _report.write_page(study(), MADE / "report.html")
-    with page(*REPORT, "light") as shown:
+    with page(*REPORT, "light", scale=1.5) as shown:
         shown.goto(written.as_uri())
         shown.evaluate("drawn")
         shown.screenshot(path=folder / "report-desktop-light.png")
