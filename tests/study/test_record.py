@@ -1,4 +1,4 @@
-"""A study of version 0.1 opens. `python -m tests.study.test_compatibility` wrote its files."""
+"""What version 0.1 wrote, later ones read. `python -m tests.study.test_record` made its files."""
 
 import shutil
 import sqlite3
