@@ -23,6 +23,7 @@ collect_ignore = [
     f"test_{name}.py" for name in ("jax", "torch") if os.environ.get("KERAS_BACKEND") != name
 ]
 collect_ignore.append("support/windows")  # whose import would change this process
+collect_ignore.append("pictures/search.py")  # a script, which searches when it is imported
 if sys.platform == "win32":
     collect_ignore += ["support/test_forks.py"]  # of what is not there
 
