@@ -83,5 +83,5 @@ def test_a_search_is_interrupted_and_goes_on(tmp_path, workers):
     told = again.communicate(timeout=WATCHDOG)[1]
     assert again.returncode == 0, told
     trials = optuna.load_study(study_name="test", storage=url).trials
-    assert [one.state.name for one in trials].count("COMPLETE") == 2
+    assert sum(one.state.name in ("COMPLETE", "PRUNED") for one in trials) == 2
     assert not list(temporary.iterdir())
