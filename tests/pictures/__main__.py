@@ -76,7 +76,8 @@ def front(folder):
 
     aims = {"objective": ["val_accuracy", "n_params"], "max_params": 10_000, "n_trials": 30}
     tuner = OptunaTuner(pareto.build_model, directory=MADE / "pareto", **aims)
-    x, x_val, y, y_val = train_test_split(*load_digits(return_X_y=True), test_size=0.2)
+    data = load_digits(return_X_y=True)
+    x, x_val, y, y_val = train_test_split(*data, test_size=0.2, random_state=0)
     tuner.search(x, y, validation_data=(x_val, y_val), epochs=5, batch_size=64)
     drawn = tuner.plot_front().update_layout(font={"size": 18}, width=720, height=480)
     drawn.update_xaxes(title_font_size=18).update_yaxes(title_font_size=18)

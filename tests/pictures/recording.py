@@ -115,7 +115,7 @@ def record(folder):
     shell.type(COMMAND)
     wait_until(lambda: shell.trial()[1] and shell.trial()[0] > killed)
     number, epoch, epochs = shell.trial()
-    shell.mark(f"Trial {number} continues trial {killed} at epoch {epoch} of {epochs}")
+    shell.mark(f"Trial {number} continues trial {killed} after epoch {epoch} of {epochs}")
     wait_until(lambda: shell.trial()[0] != number)
     shell.mark("… and the search runs to its last trial")
     wait_until(lambda: shell.text().endswith(f"pruned\n{PROMPT.strip()}"))
