@@ -13,8 +13,6 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 from tests.benchmarks import _sides, _tools
 from tests.benchmarks.jobs import JOBS, missing
 
@@ -94,17 +92,19 @@ def table(job, sides, runs):
 
 
 def medians(sides, runs):
-    """Return seconds, and the median of the best values of each side after each of them."""
-    first = statistics.median(run["progress"][0][0] for run in runs)
+    """Return seconds, and the median of the best values of each side after each of them.
+
+    They begin when each run has a value.
+    """
+    first = max(run["progress"][0][0] for run in runs)
     last = max(run["searched"] for run in runs)
     seconds = [tick for tick in TICKS if first <= tick < 2 * last]
 
     def best(run, second):
-        reached = [value for when, value in run["progress"] if when <= second]
-        return reached[-1] if reached else math.nan
+        return [value for when, value in run["progress"] if when <= second][-1]
 
     return seconds, {
-        side: [float(np.median([best(run, second) for run in own])) for second in seconds]
+        side: [statistics.median(best(run, second) for run in own) for second in seconds]
         for side, own in sides.items()
     }
 
