@@ -77,7 +77,7 @@ def test_a_value_is_that_of_the_best_epoch(found):
         assert trial.value == min(reports.values()) == reports[attrs["best_epoch"]]
         assert attrs["best_epoch"] == 1
         assert attrs["epochs_run"] == 4
-        assert attrs["stop_reason"] == "all epochs"
+        assert attrs["stop_reason"] == "ran all epochs"
         assert attrs["seconds"] > 0
         assert attrs["seed"] == (1878776328, 336614359, 1620722436)[trial.number]
         assert attrs["n_params"] == 3 * trial.params["units"] + 1
@@ -110,7 +110,7 @@ def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("Trial 0: val_accuracy ")
+    assert lines[0].startswith("Trial 0: best val_accuracy ")
     assert "pruned at epoch 1/2 by PruneAt" in lines[1]
     assert "A new study created" not in err
 
@@ -275,7 +275,7 @@ def test_a_builder_may_prune_its_trial(tmp_path, workers):
     given = {"n_trials": 3, "max_failed_trials": 1, "fit": {"n_workers": workers}}
     table = searched(tmp_path, build, storage=None, **given).results()
     assert list(table["state"]) == ["PRUNED", "PRUNED", "COMPLETE"]
-    assert list(table["stop_reason"]) == ["too wide", "too wide", "all epochs"]
+    assert list(table["stop_reason"]) == ["too wide", "too wide", "ran all epochs"]
     assert list(table["epochs_run"]) == [0, 0, 4]
 
 

@@ -148,7 +148,7 @@ def _in_a_terminal() -> Iterator[Draw]:
         with rich.live.Live(
             # Without markup: a text may be printed and flushed without a line end.
             console=Console(
-                file=Outlet(sys.stdout),  # type: ignore[arg-type]
+                file=Outlet(sys.stdout),  # type: ignore[arg-type] # rich needs no more than it has
                 markup=False,
                 emoji=False,
                 highlight=False,

@@ -151,15 +151,15 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
     else:
         end = f"{record.why}, {record.seconds:.1f} s"
         if record.best_value is not None:  # it is None if the trial broke a constraint
-            end = f"{objective.name} {record.best_value:.4g}{_found(record)}, {end}"
+            end = f"{_found(record, objective)}, {end}"
     return f"Trial {trial.number}: {end}"
 
 
-def _found(record: TrialRecord) -> str:
-    """Return where a value was found, at an epoch or in several trainings, if that is known.
-
-    A builder's own fit may return a value without an epoch.
-    """
+def _found(record: TrialRecord, objective: Objective) -> str:
+    """Return a trial's value, and at which epoch or in how many trainings it was found."""
+    value = f"{objective.name} {record.best_value:.4g}"
     if record.values is not None:
-        return f" ± {record.std or 0:.2g} in {len(record.values)} trainings"
-    return "" if record.best_epoch is None else f" at epoch {record.best_epoch + 1}"
+        return f"{value} ± {record.std or 0:.2g} in {len(record.values)} trainings"
+    if record.best_epoch is None:  # of a builder's own fit, which may return a value alone
+        return value
+    return f"best {value} at epoch {record.best_epoch + 1}"

@@ -39,7 +39,8 @@ def refit(
 
     Args:
         home: The home of the study.
-        recipe: The recipe to train with, including the user's callbacks.
+        recipe: The recipe to train with, including the user's callbacks. What it lacks of the other
+            arguments of Model.fit is as the trial had it.
         trial: The trial or its number; None for the best trial.
         epochs: How many epochs to train; None to stop after the trial's best epoch.
         verbose: As for Model.fit.
@@ -57,6 +58,7 @@ def refit(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
         )
+    recipe = replace(recipe, fit=recipe.fit.completed(card.arguments(home.existing, chosen)))
     n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen, recipe)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))

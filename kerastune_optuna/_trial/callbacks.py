@@ -234,7 +234,7 @@ class PruningCallback(KerasPruningCallback):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended, such as "all epochs" or "pruned at epoch 3/10 by MedianPruner"."""
+        """Why training ended, such as "ran all epochs" or "pruned at epoch 3/10 by MedianPruner"."""
         if self.reason is not None:
             return self.reason
         epoch = self.last_epoch + 1 - self._first_epoch
@@ -247,7 +247,7 @@ class PruningCallback(KerasPruningCallback):
             pruner = cast(optuna.Trial, self.trial).study.pruner  # a FixedTrial is never pruned
             return f"pruned at epoch {epoch}/{epochs} by {type(pruner).__name__}"
         if epoch >= epochs:
-            return "all epochs"
+            return "ran all epochs"
         if self._is_stopped:
             return f"stopped at epoch {epoch}/{epochs} by a callback"
         return f"ended at epoch {epoch}/{epochs}"  # as the user's own loop may do

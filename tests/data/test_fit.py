@@ -65,7 +65,7 @@ def test_a_trial_of_its_own_length_is_resumed(search):
         search(build, n_trials=1, backup_every=0)
     tuner = search(build, n_trials=1, backup_every=0)
     assert seen == ["begin", 0, 1, 2, "begin", 2, 3, "end"]
-    assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "all epochs"]
+    assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "ran all epochs"]
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
 
 

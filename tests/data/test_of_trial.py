@@ -104,7 +104,7 @@ def test_configurations_repeat_by_all_parameters(queued, search):
     tuner = queued(*({"units": 2, "window": window} for window in (4, 8, 8)))
     search(tuner=tuner, fit=DATA)
     reasons = [trial.user_attrs["stop_reason"] for trial in tuner.study.trials]
-    assert reasons == ["all epochs", "all epochs", "repeats trial 1"]
+    assert reasons == ["ran all epochs", "ran all epochs", "repeats trial 1"]
 
 
 def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):

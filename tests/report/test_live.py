@@ -314,7 +314,7 @@ def test_the_log_gets_each_line_whatever_is_shown(quick, caplog, capsys):
     run(tuner, n_trials=2)
     assert capsys.readouterr().out == ""
     assert caplog.messages[0] == "test: Continuing study 'test': 1 of 2 trials done"
-    assert caplog.messages[1].startswith("test: Trial 1: val_mae 0.")
+    assert caplog.messages[1].startswith("test: Trial 1: best val_mae 0.")
     assert {record.name for record in caplog.records} == {"kerastune_optuna"}
 
 

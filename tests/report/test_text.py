@@ -43,7 +43,7 @@ def test_all_that_is_printed_fits_the_encoding(tmp_path):
         tuner.space()
         print(tuner.confirm(1, 2, x=X, y=X, validation_data=(X, X), verbose=2))
         tuner.best_model()
-    for part in ("größte", "Trial 0: val_mae", "rank", "?=??????", "95 % interval"):
+    for part in ("größte", "Trial 0: best val_mae", "rank", "?=??????", "95 % interval"):
         assert part in text[0]
 
 

@@ -39,6 +39,18 @@ def test_the_same_data_and_epochs_give_the_trial_again(search, data):
 
 
 @pytest.mark.slow
+def test_what_is_left_out_is_as_in_the_search(search, data):
+    """The size of a batch and the weights of classes, with which the trial had its loss."""
+    others = {"batch_size": 5, "class_weight": {0: 1.0, 1: 3.0, 2: 1.0}}
+    tuner = search(n_trials=1, fit={"epochs": 2, **others})
+    _, trained = tuner.refit(*data[:2], 2, verbose=0)
+    losses = [float(row["loss"]) for row in history(tuner, 0)]
+    assert trained.history["loss"] == losses
+    _, trained = tuner.refit(*data[:2], 2, batch_size=24, verbose=0)
+    assert trained.history["loss"] != losses
+
+
+@pytest.mark.slow
 def test_an_accuracy_of_flat_columns_is_one_everywhere(make_tuner):
     """What workers, refit() and confirm() call accuracy is the share of rows that a model gets."""
     animal = ANIMALS["flat_columns_to_classes_arrays"]

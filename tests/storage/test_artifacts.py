@@ -237,4 +237,4 @@ def test_a_killed_trial_goes_on_where_no_disk_is_shared(s3, tmp_path):
     done = work("second")
     assert done.stdout.splitlines()[-1:] == ["['begin', 3, 4, 5, 'end'] 6 True"], done.stderr
     study = optuna.load_study(study_name="test", storage=database)
-    assert [one.user_attrs["stop_reason"] for one in study.trials] == [DIED, "all epochs"]
+    assert [one.user_attrs["stop_reason"] for one in study.trials] == [DIED, "ran all epochs"]

@@ -72,7 +72,7 @@ def run(study, trial, train):
         trial.report(value, step)
         if pruned := trial.should_prune():
             break
-    reason = f"pruned at epoch {len(seen)}/{len(curve)} by MedianPruner" if pruned else "all epochs"
+    reason = f"pruned at epoch {len(seen)}/{len(curve)} by MedianPruner" if pruned else "ran all epochs"
     attrs = {"best_value": max(seen), "best_epoch": int(np.argmax(seen)), "epochs_run": len(seen)}
     attrs |= {"seconds": round(0.4 + 0.31 * len(seen), 3), "stop_reason": reason}
     for key, value in attrs.items():

@@ -74,7 +74,7 @@ def test_a_trial_that_was_cut_off_after_its_last_epoch_had_all_of_them(search):
     with pytest.raises(KeyboardInterrupt):
         search(build_eager, **options)
     (trial,) = [one for one in search(build_eager, **options).study.trials if one.value is not None]
-    assert trial.user_attrs["stop_reason"] == "all epochs"
+    assert trial.user_attrs["stop_reason"] == "ran all epochs"
     assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) == 3
 
 

@@ -102,7 +102,7 @@ def test_all_fits_are_one_curve_with_one_best_epoch(made_up, data, between):
     rows = [float(row["val_loss"]) for row in history(tuner, 0)]
     assert [trial.intermediate_values[step] for step in range(5)] == rows
     assert attrs["epochs_run"] == attrs["epochs"] == 5
-    assert attrs["stop_reason"] == "all epochs"
+    assert attrs["stop_reason"] == "ran all epochs"
     assert (attrs["best_epoch"] < 2) == (between is spoil)
     assert tuner.best_value == min(rows) == rows[attrs["best_epoch"]]
     assert comes_to_its_value(tuner, data)

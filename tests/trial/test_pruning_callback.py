@@ -43,7 +43,7 @@ def test_every_epoch_is_reported_and_the_best_counts(run):
     assert trial.value == max(trial.intermediate_values.values())
     assert trial.intermediate_values[trial.user_attrs["best_epoch"]] == trial.value
     assert trial.user_attrs["epochs_run"] == 3
-    assert trial.user_attrs["stop_reason"] == "all epochs"
+    assert trial.user_attrs["stop_reason"] == "ran all epochs"
 
 
 @pytest.mark.parametrize(("values", "best"), [([1, 3, 2, 3, 1], 3), ([3, 3, 3], 2), ([1, 2], 1)])
@@ -73,7 +73,7 @@ def test_a_pruned_training_ends_like_a_stopped_one(run):
 def test_a_training_is_not_pruned_at_its_last_epoch(run):
     """Nothing would be saved: the trial is COMPLETE, and its value counts."""
     trial = run(pruner=PruneAt([0], step=2))
-    assert trial.user_attrs["stop_reason"] == "all epochs"
+    assert trial.user_attrs["stop_reason"] == "ran all epochs"
     assert len(trial.intermediate_values) == 3
 
 
@@ -194,7 +194,7 @@ def terse(trial):
 def test_a_fit_of_the_models_own_may_not_tell_the_epochs(quick):
     """The tuner knows them: whether there are more decides if a trial is pruned."""
     tuner = search(quick(terse, n_trials=3, pruner=PruneAt([0, 1], step=1)), epochs=2)
-    assert set(tuner.results()["stop_reason"]) == {"all epochs"}
+    assert set(tuner.results()["stop_reason"]) == {"ran all epochs"}
     tuner = search(quick(terse, n_trials=1, pruner=PruneAt([0]), study_name="three"), epochs=3)
     assert list(tuner.results()["stop_reason"]) == ["pruned at epoch 1/3 by PruneAt"]
 

@@ -195,7 +195,7 @@ def test_a_study_has_trainings_of_one_kind(search, make_tuner):
 def test_the_spread_is_shown(make_tuner, tmp_path):
     """Where values are means, all that shows them shows their spread beside them."""
     tuner = make_tuner(executions_per_trial=2)
-    ours = {"best_value": 0.5, "best_epoch": 1, "stop_reason": "all epochs", "seconds": 2.0}
+    ours = {"best_value": 0.5, "best_epoch": 1, "stop_reason": "ran all epochs", "seconds": 2.0}
     several = {"std": 0.0125, "values": [0.4875, 0.5125], "seeds": [7, 9]}
     attrs = {**ours, **several, "seed": 7}
     tuner.study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attrs))
@@ -205,7 +205,7 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
     assert list(tuner.results().columns[-3:]) == ["std", "values", "seeds"]
     (trial,) = tuner.study.trials
     assert line_of(trial, objective) == (
-        "Trial 0: val_accuracy 0.5 ± 0.013 in 2 trainings, all epochs, 2.0 s"
+        "Trial 0: val_accuracy 0.5 ± 0.013 in 2 trainings, ran all epochs, 2.0 s"
     )
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(Frame(Plan("test", objective, 1, 4), [trial], 1.0))
