@@ -25,7 +25,7 @@ collect_ignore = [
 collect_ignore.append("support/windows")  # whose import would change this process
 collect_ignore.append("pictures/search.py")  # a script, which searches when it is imported
 if sys.platform == "win32":
-    collect_ignore += ["pictures", "support/test_forks.py"]  # which need a terminal of Unix, and forks
+    collect_ignore += ["pictures", "support/test_forks.py"]  # of what is not there
 
 
 def pytest_configure(config):
