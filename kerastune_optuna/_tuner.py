@@ -432,9 +432,9 @@ class OptunaTuner:
                 called with the trial and returns a callback. Default None: no callbacks.
             verbose: As for Model.fit. Default "auto".
             steps_per_execution: As for search(). Default "auto".
-            **fit_kwargs: Other arguments of Model.fit. Default: those that search() got, as far as the
-                study has them, for example `batch_size`. Arguments that build_model returns with
-                its model take precedence over these, except `epochs`.
+            **fit_kwargs: Other arguments of Model.fit. Default: those that search() got, as far as
+                the study has them, for example `batch_size`. Arguments that build_model returns
+                with its model take precedence over these, except `epochs`.
 
         Returns:
             The model with the weights of its last epoch, and the keras.callbacks.History that

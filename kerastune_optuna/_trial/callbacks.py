@@ -234,7 +234,7 @@ class PruningCallback(KerasPruningCallback):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended, such as "ran all epochs" or "pruned at epoch 3/10 by MedianPruner"."""
+        """Why training ended, such as "ran all epochs" or "pruned at epoch 3/10 by AutoPruner"."""
         if self.reason is not None:
             return self.reason
         epoch = self.last_epoch + 1 - self._first_epoch

@@ -72,7 +72,8 @@ def run(study, trial, train):
         trial.report(value, step)
         if pruned := trial.should_prune():
             break
-    reason = f"pruned at epoch {len(seen)}/{len(curve)} by MedianPruner" if pruned else "ran all epochs"
+    at = f"epoch {len(seen)}/{len(curve)}"
+    reason = f"pruned at {at} by MedianPruner" if pruned else "ran all epochs"
     attrs = {"best_value": max(seen), "best_epoch": int(np.argmax(seen)), "epochs_run": len(seen)}
     attrs |= {"seconds": round(0.4 + 0.31 * len(seen), 3), "stop_reason": reason}
     for key, value in attrs.items():
