@@ -69,9 +69,10 @@ class OptunaTuner:
             curve is worse than that of the best trial by Wilcoxon's signed-rank test (1945), with a
             p-value below 0.2, or below 0.05 if a trial has 12 epochs or more. It never ends a trial
             that has had a better epoch than the best trial. Default "auto": "wilcoxon", after short
-            trials if the search is long. In short trials, the first six trials and most of the next
-            six end after a tenth of their epochs. They need one objective, sampler="auto",
-            `n_trials` of 15 or more, 12 epochs or more, and neither `timeout` nor `terminator`.
+            trials if the search is long: the first six trials end after a tenth of their epochs (at
+            least three), and the next six if they start badly, until a trial is COMPLETE. This
+            needs one objective, sampler="auto", `n_trials` of 15 or more, 12 epochs or more, 50
+            configurations or more, and neither `timeout` nor `terminator`.
         terminator: Number of trials without a better value after which the search ends; or an
             object whose `should_terminate(study)`, called after each trial, returns whether to end
             it. Default None: never.
@@ -573,7 +574,9 @@ class OptunaTuner:
 
         Returns:
             The model. Evaluating it on the validation data gives `best_value`, or the printed
-            value.
+            value. It gives another one if a trial had several trainings (the model is the best of
+            them), if the objective is no metric of the compiled model on this data, or,
+            approximately equal, with BatchNormalization under a strategy of TensorFlow.
 
         Raises:
             ArgumentError: There are several objectives, and `trial` was not given.
@@ -595,7 +598,7 @@ class OptunaTuner:
             The models, compiled, each with the weights of its best epoch.
 
         Raises:
-            ArgumentError: `keep_best` is 0.
+            ArgumentError: `keep_best` is 0, or there are several objectives.
             NoTrialsError: No trial is COMPLETE.
             WeightsError: The weights of the best trial are not kept, or weights no longer fit the
                 model that build_model returns.

@@ -28,16 +28,16 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 class ProcessThenTPE(GaussianProcessSampler):
     """Draw the first trials by a Gaussian process, and those after them by TPE.
 
-    On learning curves of LCBench the process found better configurations than TPE after as many
-    epochs (tests/benchmarks/README.md). TPE, whose draws take a tenth of the time, takes over where
-    a draw takes longer than a twentieth of a trial; not in a search with a seed, whose trials may
-    not depend on times.
+    On a surrogate of LCBench, the process found better configurations than TPE after as many epochs
+    (tests/benchmarks/NOTEBOOK.md). TPE, whose draws take less time, takes over where a draw takes
+    longer than a twentieth of a trial; not in a search with a seed, whose trials may not depend on
+    times.
 
     Args:
         seed: For both; None for a search without one.
         screens: Whether the first trials end after a few epochs. Then the first one of all lies in
             the middle of the space, as Ax begins, from which the process learns more than from one
-            more point at random (tests/benchmarks/README.md).
+            more point at random (tests/benchmarks/NOTEBOOK.md).
         priors: As GaussianProcessSampler takes them.
     """
 
