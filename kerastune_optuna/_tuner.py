@@ -574,9 +574,9 @@ class OptunaTuner:
 
         Returns:
             The model. Evaluating it on the validation data gives `best_value`, or the printed
-            value. It gives another one if a trial had several trainings (the model is the best of
-            them), if the objective is no metric of the compiled model on this data, or,
-            approximately equal, with BatchNormalization under a strategy of TensorFlow.
+            value. It may give another one if the trial had several trainings, of which this is the
+            best, or if a callback or a fit of your own makes the objective. With BatchNormalization
+            under a strategy of TensorFlow, it gives about this value.
 
         Raises:
             ArgumentError: There are several objectives, and `trial` was not given.
