@@ -96,6 +96,11 @@ class Plain(StandaloneHTMLBuilder):
         """Return the path of its file."""
         return super().get_output_path(address(page_name))
 
+    def load_indexer(self, docnames: set[str]) -> None:
+        """Read the search index of the build before, in which pages have their addresses."""
+        _rename_found(self.outdir, {address(page): page for page in self.env.found_docs})
+        super().load_indexer(docnames)
+
 
 def address(page: str) -> str:
     """Return the address of a page, without its ending."""
@@ -176,9 +181,14 @@ def describe(app: Any, page: str, _: str, context: dict[str, Any], tree: Any) ->
 
 def rename_found(app: Any, error: Exception | None) -> None:
     """Let the search lead to the addresses of pages."""
-    path = Path(app.outdir, "searchindex.js")
     if error is None and app.builder.name == "html":
+        _rename_found(app.outdir, {page: address(page) for page in app.env.found_docs})
+
+
+def _rename_found(folder: Path, names: dict[str, str]) -> None:
+    path = Path(folder, "searchindex.js")
+    if path.exists():
         before, after = "Search.setIndex(", ")"
         index = json.loads(path.read_text().removeprefix(before).removesuffix(after))
-        index["docnames"] = [address(page) for page in index["docnames"]]
+        index["docnames"] = [names.get(page, page) for page in index["docnames"]]
         path.write_text(before + json.dumps(index, separators=(",", ":")) + after)

@@ -1,7 +1,8 @@
-// The scores of Sphinx's search, where a guide comes before the page of short answers.
+// The scores of Sphinx's search, where a guide comes before pages that have a word of each subject.
 // It is a var, since Sphinx's own script declares the name again.
 var Scorer = {
-  score: ([page, title, anchor, descr, score]) => (page.endsWith("/questions") ? score - 6 : score),
+  score: ([page, title, anchor, descr, score]) =>
+    /questions|keras_tuner_names|contributing/.test(page) ? score - 6 : score,
   objNameMatch: 11,
   objPartialMatch: 6,
   objPrio: { 0: 15, 1: 5, 2: -5 },
