@@ -145,7 +145,7 @@ class TrialRun:
             return self._forbidden(why)
         self._make_data()
         with scratch() as folder:
-            with needed(folder):
+            with needed():
                 self._open_archive(folder)
             while self._ended is None:
                 with self._released():
