@@ -392,7 +392,7 @@ def batches_of(x: Any, y: Any, weights: Any, size: int | None) -> Iterator[tuple
 
 def build_symbolically(model: keras.Model, batch: Any) -> None:
     """Create the variables of a model and its metrics by a symbolic call; leave its optimizer."""
-    optimizer, model.optimizer = optimizer_of(model), None
+    optimizer, model.optimizer = getattr(model, "optimizer", None), None  # or a dict of several
     try:
         model._symbolic_build(data_batch=batch)
     finally:

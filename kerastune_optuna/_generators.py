@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from kerastune_optuna import _source
+from kerastune_optuna._backend import policy_kept
 
 First: TypeAlias = dict[int, tuple[Any, Any]]  # objects, held so that their ids stay, and states
 
 _seen: First = {}
 
 
-def restore_read(function: Callable[..., Any]) -> set[int]:
-    """Set back the generators that a function reads from its module or closure.
+@contextmanager
+def looking(*functions: Callable[..., Any]) -> Iterator[None]:
+    """Let a block call functions for no trial; note first in which states trials are to begin."""
+    restore_read(*functions)
+    with policy_kept():
+        yield
+
+
+def restore_read(*functions: Callable[..., Any]) -> set[int]:
+    """Set back the generators that functions read from their modules or closures.
 
     Returns:
         The ids of the variables that hold the states of Keras's generators.
     """
-    values = [one for one in _source.values(function) if not isinstance(one, keras.Layer)]
+    read = chain.from_iterable(map(_source.values, functions))
+    values = [one for one in read if not isinstance(one, keras.Layer)]
     restore(values, _seen)
     return {id(state) for one in values for state in _states_of(one)}
 
@@ -32,6 +45,10 @@ def restore(values: Iterable[Any], first: First) -> None:
         if isinstance(one, np.random.Generator):
             own = one.bit_generator
             own.state = first.setdefault(id(own), (own, own.state))[1]
+        elif isinstance(one, np.random.RandomState):
+            one.set_state(first.setdefault(id(one), (one, one.get_state()))[1])
+        elif type(one) is random.Random:  # a SystemRandom has no state
+            one.setstate(first.setdefault(id(one), (one, one.getstate()))[1])
         for state in _states_of(one):
             value = keras.ops.convert_to_numpy(state)
             state.assign(first.setdefault(id(state), (state, value))[1])

@@ -42,7 +42,7 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
     Args:
         parent: Where to make it; None for the system's temporary folder.
     """
-    with needed(Path(parent or tempfile.gettempdir())):
+    with needed(parent):
         place, lock = _make(parent)
     try:
         yield place
@@ -53,8 +53,11 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def needed(place: Path) -> Iterator[None]:
-    """Turn an error of the system within a block into one that names our temporary folder.
+def needed(parent: Path | None = None) -> Iterator[None]:
+    """Turn an error of the system within a block into one that names where temporary folders are.
+
+    Args:
+        parent: The place; None for the system's temporary folder.
 
     Raises:
         ScratchError: The folder cannot be used.
@@ -64,10 +67,12 @@ def needed(place: Path) -> Iterator[None]:
     except TunerError:
         raise
     except OSError as error:
+        place = parent or tempfile.tempdir  # None if Python finds no folder that it can use
+        named = "" if place is None else f" {str(place)!r}"
+        instead = "let the environment variable TMPDIR name another folder"
         raise ScratchError(
-            f"The temporary folder {str(place)!r} cannot be used: {error.strerror or error}. Make "
-            "room there, or let the environment variable TMPDIR name another folder, and call this "
-            "again."
+            f"The temporary folder{named} cannot be used: {error.strerror or error}. Make room "
+            f"there, or {'pass another directory=' if parent else instead}, and call this again."
         ) from error
 
 
@@ -77,7 +82,11 @@ def sweep(parent: Path | None = None) -> None:
     Args:
         parent: Where the folders were made; None for the system's temporary folder.
     """
-    for name in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*{_LOCK}"):
+    try:
+        place = Path(parent or tempfile.gettempdir())
+    except FileNotFoundError:  # Python finds no folder that it can use, as scratch() will say
+        return
+    for name in place.glob(f"{_PREFIX}*{_LOCK}"):
         with suppress(OSError):  # it may be another user's
             lock = os.open(name, _OPEN)
             if _take(lock):

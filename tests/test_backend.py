@@ -37,6 +37,16 @@ def test_a_model_is_built_without_data(model):
 
 
 @ONLY_TENSORFLOW
+def test_a_model_that_is_built_keeps_several_optimizers():
+    """A model with a fit of its own may have a dict of them, or none."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    model.optimizer = own = {"of the first": keras.optimizers.Adam()}
+    _backend.build_symbolically(model, (keras.KerasTensor((4, 2)), keras.KerasTensor((4, 1))))
+    assert model.optimizer == own
+
+
+@ONLY_TENSORFLOW
 def test_keras_makes_a_pipeline_of_arrays():
     """ArrayDataAdapter gives the batches of fit, and train_validation_split() its split."""
     x, y = np.arange(10.0), np.arange(10)

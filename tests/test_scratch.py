@@ -86,6 +86,22 @@ def test_a_temporary_folder_without_room_costs_no_trial(tmp_path, monkeypatch, w
         assert sum(trial.params == {"units": 7, "level": 0.5} for trial in ended) == 1
 
 
+def test_no_temporary_folder_at_all_is_told(tmp_path, monkeypatch):
+    """Python finds none that it may write to when it is first asked for one."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "gone")])
+    told = r"The temporary folder cannot be used: No usable temporary directory found .*TMPDIR"
+    with pytest.raises(StorageError, match=told):
+        run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1))
+
+
+def test_a_folder_of_the_study_without_room_is_told(tmp_path):
+    """No TMPDIR helps there."""
+    told = r"The temporary folder .*gone' cannot be used: No such file.* pass another directory="
+    with pytest.raises(StorageError, match=told), scratch(tmp_path / "gone"):
+        pass
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The reported value is ignored")  # the fit begins anew
 def test_a_backup_is_not_taken_for_lost_where_it_has_no_room(tmp_path, monkeypatch, capfd):

@@ -89,6 +89,11 @@ class FitArguments:
         return {name: source for name, source in self.data.items() if takes_trial(name, source)}
 
     @property
+    def may_get_weights(self) -> bool:
+        """Whether a function has yet to load x, and may return weights of its rows, too."""
+        return is_loader(self.x) and "sample_weight" not in self.others
+
+    @property
     def epochs_per_training(self) -> int:
         """How many epochs a training runs unless it is stopped early."""
         return int(self.epochs) - self.first_epoch

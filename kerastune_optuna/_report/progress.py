@@ -59,7 +59,7 @@ class Lines(Progress):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Write how much of an existing study is done, before the block runs."""
-        if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
+        if any(TrialRecord(one).has_begun for one in self._study.get_trials(deepcopy=False)):
             self._write(self._beginning())
         yield
 

@@ -16,6 +16,8 @@ from rich.text import Text
 from kerastune_optuna._signals import readable
 
 _HTML = "<pre style=\"line-height:1.2;font-family:Menlo,'DejaVu Sans Mono',monospace\">{code}</pre>"
+# The terminal, or the program behind a pipe, may be gone; ValueError says that a file is closed.
+_GONE = (OSError, ValueError)
 _LONGEST = 60  # characters of one parameter: a choice may be a long text
 
 
@@ -27,7 +29,7 @@ def printable(text: str) -> str:
 
 def say(text: str, end: str = "\n") -> None:
     """Print to standard output, whatever its encoding is, and whether or not anybody reads it."""
-    with suppress(OSError):  # the terminal, or the program behind a pipe, may be gone
+    with suppress(*_GONE):
         print(printable(text), end=end, flush=True)
 
 
@@ -35,24 +37,24 @@ class Outlet:
     """Stand in for standard output, and ignore that its terminal may have been closed.
 
     Args:
-        file: What is written to.
+        file: What is written to; None, as under pythonw, if there is nothing.
     """
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = io.StringIO() if file is None else file
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
     def write(self, text: str) -> int:
         """Write a text if that is possible."""
-        with suppress(OSError):
+        with suppress(*_GONE):
             self._file.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush what was written, if that is possible."""
-        with suppress(OSError):
+        with suppress(*_GONE):
             self._file.flush()
 
 

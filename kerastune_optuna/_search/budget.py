@@ -13,9 +13,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
@@ -200,8 +202,10 @@ class Budget:
         return sum(self._reap_one(study, trial) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
-        """Fail a trial of this process, and lay it out again to be resumed."""
-        self._reap_one(study, _optuna.as_stored(study, trial))
+        """Fail a trial of this process, unless it is another's by now; lay it out again."""
+        with suppress(UpdateFinishedTrialError):
+            liveness.check_signature(_optuna.storage_of(study), _optuna.id_of(trial))
+            self._reap_one(study, _optuna.as_stored(study, trial))
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         # If this process signed the trial, its worker did not die: the trial was interrupted.

@@ -144,4 +144,4 @@ def _of_these_epochs(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Sequ
 def _begun(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that have begun; for one that was cut off, its retry tries the same."""
     trials = _of_these_epochs(study, _optuna.known_trials(study))
-    return [one for one in trials if one.state is not TrialState.WAITING]
+    return [one for one in trials if TrialRecord(one).has_begun]

@@ -8,8 +8,9 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,8 @@ _T = TypeVar("_T")
 _BUCKETS = ("bucket", "bucket_name")  # attributes for the bucket's name in Amazon and Google stores
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
 _FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
+_PROBE = "kerastune_optuna-probe-"  # how the names of files begin that only check a store
+_LEFT = 3600.0  # seconds after which no process will remove its probe any more
 _LEAST = 100_000  # bytes that the weights of a small model take
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Errors in code, and those of a folder that is missing or not accessible: a further try would raise
@@ -292,9 +295,10 @@ def check_store(store: StoreSource) -> None:
     Raises:
         WeightsError: The store cannot be written.
     """
-    probe = f"kerastune_optuna-probe-{uuid4()}"  # others may check the same store at this moment
+    probe = f"{_PROBE}{uuid4()}"  # others may check the same store at this moment
 
     def write(opened: ArtifactStore) -> None:
+        _sweep(_optuna.folder_of(opened))
         with telling_room(_optuna.folder_of(opened), _LEAST):
             opened.write(probe, io.BytesIO(b"probe"))
 
@@ -311,6 +315,14 @@ def check_store(store: StoreSource) -> None:
             f"artifact_store= cannot be written: {said}. Pass one that works, "
             "None for a folder in directory, or keep_best=0 to keep no weights."
         ) from error
+
+
+def _sweep(folder: str | None) -> None:
+    """Remove the probes that killed processes left in a folder; those in a bucket stay."""
+    for probe in Path(folder).glob(f"{_PROBE}*") if folder else ():
+        with suppress(OSError):  # another process removes it, too, or it is another user's
+            if time.time() - probe.stat().st_mtime > _LEFT:
+                probe.unlink()
 
 
 def size_of(model: keras.Model) -> int:

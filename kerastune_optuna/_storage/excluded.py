@@ -20,7 +20,8 @@ def key_of(number: int) -> str:
 
 def reasons(attrs: Mapping[str, Any]) -> dict[int, str]:
     """Return why trials are excluded, by their numbers, from the system attrs of their study."""
-    told = {key.removeprefix(f"{EXCLUDED}:"): why for key, why in attrs.items()}
+    prefix = f"{EXCLUDED}:"
+    told = {key.removeprefix(prefix): why for key, why in attrs.items() if key.startswith(prefix)}
     # Another program may have written what is no number, or no reason.
     fits = {key: why for key, why in told.items() if key.isdecimal() and isinstance(why, str)}
     return {int(key): why for key, why in fits.items() if why}

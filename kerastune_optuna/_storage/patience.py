@@ -37,6 +37,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, by name, since these packages may not be installed.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
+# Attributes of errors: of sqlite3's, psycopg's and psycopg2's.
+_CODES = ("sqlite_errorname", "sqlstate", "pgcode")
 # What databases say to a user who may only read: the names of SQLite's errors, and a code of
 # PostgreSQL.
 _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
@@ -115,7 +117,8 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _code_of(error: BaseException) -> str:
     """Return SQLite's name of an error, or the code of PostgreSQL; "" for other errors."""
-    return str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or "")
+    codes = (getattr(error, name, None) for name in _CODES)
+    return next((str(code) for code in codes if code), "")
 
 
 @dataclass(frozen=True)

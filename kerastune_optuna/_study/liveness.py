@@ -140,7 +140,7 @@ def leaving_all() -> Iterator[None]:
 
 
 def worker_of(trial: FrozenTrial) -> str | None:
-    """Return the signature of the process that ran a trial, or None: without file and run."""
+    """Return the signature of a trial's process without its file and run; None if unsigned."""
     signed = TrialRecord(trial).worker
     return None if signed is None else re.split("[@#]", signed)[0]
 

@@ -156,10 +156,10 @@ def _infer(name: str) -> Direction:
         return direction
     known = sorted(_LARGER_IS_BETTER | _SMALLER_IS_BETTER)
     meant = nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
-    doubt = f"direction='auto' cannot tell whether {name!r} should grow or fall."
+    doubt = f"direction='auto' cannot tell whether {name!r} should grow or fall. Pass"
     if meant:
-        doubt = f"{name!r} is not a metric that direction='auto' knows.{meant} If not:"
-    raise ArgumentError(f'{doubt} Pass direction="maximize" or direction="minimize".')
+        doubt = f"{name!r} is not a metric that direction='auto' knows.{meant} If not, pass"
+    raise ArgumentError(f'{doubt} direction="maximize" or direction="minimize".')
 
 
 def _certain(name: str) -> Direction | None:
@@ -175,9 +175,10 @@ def _certain(name: str) -> Direction | None:
 def _accuracies(name: str) -> tuple[str, ...]:
     """Return the metrics that an objective may mean if its name is that of Keras's "accuracy"."""
     last = name.rpartition("_")[2]  # with several outputs, it is `output_accuracy`
-    if last not in ("accuracy", "acc"):
-        return ()
     prefix = name.removesuffix(last)
+    # `sparse_accuracy` is a metric itself, not the accuracy of an output.
+    if last not in ("accuracy", "acc") or prefix.endswith(("sparse_", "top_k_")):
+        return ()
     return tuple(prefix + accuracy for accuracy in ("accuracy", *_ACCURACIES))
 
 

@@ -97,7 +97,7 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
     """
     if is_other or StudyRecord(study).epochs != epochs:
         trials = study.get_trials(deepcopy=False)
-        begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
+        begun = (trial.number for trial in trials if TrialRecord(trial).has_begun)
         StudyRecord(study).epochs_since = max(begun, default=-1) + 1
         StudyRecord(study).epochs = epochs
 

@@ -121,8 +121,8 @@ class TrialRecord:
     @property
     def was_cut_off(self) -> bool:
         """Whether a trial is FAIL for a reason that is not its configuration."""
-        # Not by stop_reason, which may be a text of the user, nor for a trial that ended by itself
-        # while another process set it to FAIL.
+        # Not by stop_reason, which may be a text of the user, nor for a trial that came to a result
+        # while another process cut it off. One that failed by itself in that moment is run again.
         return self.of.state is TrialState.FAIL and self.cut_off is not None
 
     @property

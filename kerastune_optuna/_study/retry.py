@@ -146,7 +146,7 @@ def withdraw_unused(study: optuna.Study) -> None:
 
 
 def _withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
-    """Fail a WAITING trial, unless a worker takes it first: a study loses no trial."""
+    """Fail a WAITING trial, since Optuna cannot delete it, unless a worker takes it first."""
     with suppress(UpdateFinishedTrialError):
         if _optuna.storage_of(study).set_trial_state_values(trial_id, TrialState.RUNNING):
             _fail(study, trial_id, reason)

@@ -279,8 +279,7 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     The functions start from a fixed seed, so that their random draws do not depend on the trial.
     """
     set_all(_SEED_OF_DATA)
-    for function in fit.functions.values():
-        _generators.restore_read(function)
+    _generators.restore_read(*fit.functions.values())
     try:
         return data_of_trial(fit, trial)
     except (TypeError, ValueError) as error:

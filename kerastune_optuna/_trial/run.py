@@ -145,7 +145,7 @@ class TrialRun:
             return self._forbidden(why)
         self._make_data()
         with scratch() as folder:
-            with needed(folder):
+            with needed():
                 self._open_archive(folder)
             while self._ended is None:
                 with self._released():
@@ -317,7 +317,12 @@ def _warn_of_holes(fit: FitArguments) -> None:
 
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
-    """Set a trial to FAIL; record the reason, and a key that is the same for equal errors."""
+    """Set a trial to FAIL; record the reason, and a key that is the same for equal errors.
+
+    Raises:
+        UpdateFinishedTrialError: The trial is another's by now, which its run here does not end.
+    """
+    liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
     TrialRecord(trial).stop_reason = failure.told(error)
     TrialRecord(trial).sameness = failure.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)

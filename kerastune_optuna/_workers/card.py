@@ -70,17 +70,23 @@ def changes(study: optuna.Study, trial: optuna.trial.FrozenTrial, recipe: Recipe
     if _DIGESTS not in before:
         return []
     now = _of_arguments(recipe)
+    unknown = {"sample_weight"} if recipe.fit.may_get_weights else set()
     found = []
-    for name in sorted({*before["arguments"], *now["arguments"]} - _UNCOMPARED):
+    for name in sorted({*before["arguments"], *now["arguments"]} - _UNCOMPARED - unknown):
         (was, key), (other, its) = (
             (one["arguments"].get(name), one[_DIGESTS].get(name)) for one in (before, now)
         )
-        if was != other:
+        if _as_read(name, was) != _as_read(name, other):
             told = (textwrap.shorten(str(one), _WIDEST, placeholder="...") for one in (was, other))
             found.append(f"{name} was {' and is '.join(told)}")
         elif key != its:
             found.append(f"{name} has other values")
     return found
+
+
+def _as_read(name: str, value: Any) -> Any:
+    """Return an argument as Keras reads it, whose size of batches is 32 for None."""
+    return 32 if name == "batch_size" and value is None else value
 
 
 def is_of_other_builder(

@@ -19,6 +19,7 @@ from kerastune_optuna._data import (
     cross_validated,
     key_of_folds,
 )
+from kerastune_optuna._generators import looking
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
@@ -182,7 +183,7 @@ def prepared(
     check_training(
         recipe.fit, home.objectives, may_add=user_callbacks.may_add_metrics(recipe.callbacks)
     )
-    with seeds_kept(), policy_kept():
+    with seeds_kept(), looking(recipe.build_model, *recipe.fit.functions.values()):
         ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
         if not ready.is_free:  # the builder's own fit may take any data
             check_kinds(ready)

@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -48,8 +48,7 @@ class Start:
 
     def lay_out(self, study: optuna.Study) -> None:
         """Enqueue the configurations in a study in which no trial has begun."""
-        trials = study.get_trials(deepcopy=False)
-        if all(trial.state is TrialState.WAITING for trial in trials):
+        if not any(TrialRecord(one).has_begun for one in study.get_trials(deepcopy=False)):
             for params in self.first:
                 enqueue(study, params)
 

@@ -80,6 +80,19 @@ def test_a_search_goes_on_where_its_reader_is_gone(tmp_path, monkeypatch, way, v
     assert states(tuner) == ["COMPLETE"] * 3
 
 
+@pytest.mark.parametrize("kind", ["none", "closed"])
+def test_a_search_goes_on_without_a_standard_output(tmp_path, kind):
+    """Python has none under pythonw, and a program may have closed its own."""
+    stdout = None if kind == "none" else io.StringIO()
+    if stdout is not None:
+        stdout.close()
+    with redirect_stdout(stdout):
+        tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1), verbose=2)
+        tuner.summary()
+        tuner.space()
+    assert states(tuner) == ["COMPLETE"]
+
+
 CODES = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\r"  # it writes into the clipboard, and clears the screen
 
 

@@ -330,6 +330,23 @@ def test_what_is_not_as_in_the_search_is_told(make_tuner, searched, confirmed, t
     tuner.confirm(1, 2, *DATA, verbose=0, **searched)
 
 
+AS_BEFORE = [
+    ({"x": lambda: (ROWS, ROWS, np.ones(4)), "y": None}, {}),
+    ({}, {"batch_size": 32}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error:confirm")
+@pytest.mark.parametrize(("searched", "more"), AS_BEFORE, ids=["weights loaded", "Keras's size"])
+def test_what_only_looks_otherwise_is_not_told(tmp_path, searched, more):
+    """Weights that workers will load, and the size of batches that Keras takes anyway."""
+    tuner = tuner_in(tmp_path, noisy(TWO), "val_loss", n_trials=1)
+    run(tuner, **searched)
+    data = {"x": ROWS, "y": ROWS, "validation_data": (ROWS, ROWS), **searched, **more}
+    tuner.confirm(1, 2, **data, verbose=0, n_workers=2)
+
+
 def test_batches_have_their_own_size(make_tuner):
     """Where the search had arrays and a size of batches, which is told."""
     tuner = searched_with(make_tuner, batch_size=2)

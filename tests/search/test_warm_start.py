@@ -6,6 +6,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError
+from kerastune_optuna._study import retry
 from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 from tests.zoo.data import Batches
@@ -168,6 +169,16 @@ def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
     run(earlier, n_trials=5)
     tuner = search(n_trials=4, **options)
     assert sum(trial.params in first for trial in tuner.study.trials) == 3
+
+
+def test_a_search_that_began_nothing_leaves_a_new_study(quick, search, earlier, capsys):
+    """A slot that nobody took keeps no configuration from going first, and continues nothing."""
+    study = quick(build_model).study
+    retry.lay_out(study)
+    retry.withdraw_unused(study)
+    tuner = search(warm_start=earlier.study, n_trials=1, fit={**OTHER, "verbose": 2})
+    assert tuner.study.trials[1].params == best_of(earlier)[0]
+    assert "Continuing" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError, NoTrialsError
 from kerastune_optuna._storage import patience
+from kerastune_optuna._storage.excluded import key_of, reasons
 from tests.support.untrained import Untrained, run, tuner_in
 
 
@@ -81,3 +82,9 @@ def test_what_cannot_be_excluded_is_an_error(tuner):
         tuner.exclude(7, "leak")
     with pytest.raises(ArgumentError, match=r"why=' ' gives no reason. Pass a few words"):
         tuner.exclude(0, " ")
+
+
+def test_an_attribute_of_another_program_excludes_nothing():
+    """Its name may be a number, or begin like ours."""
+    foreign = {"3": "not ours", key_of("x"): "no number", key_of(4): 5, key_of(5): ""}
+    assert reasons({**foreign, key_of(6): "leak"}) == {6: "leak"}

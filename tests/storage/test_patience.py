@@ -192,3 +192,12 @@ def test_a_database_that_could_only_be_read_for_a_while_is_written_again(tmp_pat
             back.join()
         engine.dispose()
         storage.remove_session()
+
+
+@pytest.mark.parametrize("name", ["sqlite_errorname", "sqlstate", "pgcode"])
+def test_each_driver_has_its_own_name_for_the_code_of_an_error(name):
+    """As sqlite3, psycopg and psycopg2, of which one need not be installed."""
+    error = Exception("permission denied")
+    assert not patience._is_refusal(error)
+    setattr(error, name, "42501")
+    assert patience._is_refusal(error)

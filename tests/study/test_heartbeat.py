@@ -111,6 +111,21 @@ def test_who_finds_another_signature_gives_the_run_up(tmp_path, pace, beat, by):
     assert states(tuner) == ["FAIL", "COMPLETE"][by is None :]
 
 
+@pytest.mark.parametrize("error", [TypeError, KeyboardInterrupt])
+def test_who_lost_its_trial_ends_nobody_elses(tmp_path, error):
+    """A run that fails or is interrupted leaves a trial alone that another signed meanwhile."""
+
+    def lose(trial):
+        trial.set_user_attr(WORKER, NODE3)
+        raise error
+
+    tuner = tuner_in(tmp_path, lose, n_trials=1)
+    with pytest.raises(error):
+        run(tuner)
+    assert states(tuner) == ["RUNNING"]
+    assert "stop_reason" not in tuner.study.trials[0].user_attrs
+
+
 REAPER = """
 import multiprocessing, sys
 import optuna

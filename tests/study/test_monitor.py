@@ -31,9 +31,18 @@ def test_certain_names_have_a_direction(name, direction):
 )
 def test_other_names_ask_for_a_direction(name):
     """A name that leaves a doubt is an error, and an explicit direction settles it."""
-    with pytest.raises(ArgumentError, match=r'Pass direction="maximize" or direction="minimize"'):
+    with pytest.raises(
+        ArgumentError, match=r'[Pp]ass direction="maximize" or direction="minimize"'
+    ):
         parse_objective(name, "auto")
     assert parse_objective(name, "maximize") == Objective(name, "maximize")
+
+
+def test_a_misspelt_name_is_asked_about():
+    """The error names what may be meant, and what to do otherwise."""
+    told = r"Did you mean 'val_accuracy'\? If not, pass direction="
+    with pytest.raises(ArgumentError, match=told):
+        parse_objective("val_acuracy", "auto")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,8 @@ def test_a_direction_to_the_worst_warns(make_tuner, objective, direction):
         ("val_auc", ["val_loss", "val_auc_7"], "val_auc_7"),
         ("val_auc", ["val_auc_7", "val_auc_8"], None),
         ("val_loss", ["loss"], None),
+        ("val_sparse_accuracy", ["val_sparse_categorical_accuracy"], None),
+        ("val_top_k_accuracy", ["val_top_k_categorical_accuracy"], None),
         ("val_sold_acc", ["val_sold_accuracy", "val_sold_auc"], "val_sold_accuracy"),
         ("sold_accuracy", ["kind_accuracy", "sold_binary_accuracy"], "sold_binary_accuracy"),
     ],
