@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeAlias
 
 import keras
@@ -43,3 +45,24 @@ def _states_of(one: Any) -> list[Any]:
         return [one.state]
     variables = one.variables if isinstance(one, keras.Layer) else []
     return [each for each in variables if each.path.endswith("seed_generator_state")]
+
+
+@contextmanager
+def given_back(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[None]:
+    """Give the generators that functions read back after a block, as they were before it.
+
+    A script draws from them for itself, too.
+
+    Args:
+        functions: The functions, which the block may call.
+        of_keras: Whether this is so for Keras's, which a model that the block returns may hold.
+    """
+    held = keras.Layer if of_keras else keras.Layer | keras.random.SeedGenerator
+    read = chain.from_iterable(map(_source.values, functions))
+    values = [one for one in read if not isinstance(one, held)]
+    before: First = {}
+    restore(values, before)  # which notes their states
+    try:
+        yield
+    finally:
+        restore(values, before)
