@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any, TypeVar
 
 import keras
@@ -159,7 +160,8 @@ def _untracked(model: keras.Model) -> Iterator[tuple[str, NDArray[Any]]]:
     import tensorflow as tf
 
     for part in (model, *layers_within(model)):
-        for one in _within(vars(part), tf.Variable):
+        modules = _within(vars(part), tf.Module)  # whose variables TensorFlow finds itself
+        for one in chain(_within(vars(part), tf.Variable), *(each.variables for each in modules)):
             yield part.name, one.numpy()
 
 
