@@ -11,6 +11,7 @@ import pytest
 from keras import layers, ops
 
 from kerastune_optuna import BuilderError, WeightsError
+from kerastune_optuna._trial.variables import check_untracked
 from tests.support.falling import Falling
 
 of_tensorflow = pytest.mark.skipif(
@@ -205,3 +206,25 @@ def test_a_variable_that_keras_does_not_save_is_refused_if_it_changes(search, gr
     refused = pytest.raises(WeightsError, match=r"tf.Variable of layer 'scaled.*add_weight")
     with refused if grows else nullcontext():
         search(build, "val_loss", fit=fit, n_trials=1)
+
+
+def holding(number):
+    """Return a model with a layer that holds a number in a variable of TensorFlow itself."""
+    import tensorflow as tf
+
+    layer = layers.Layer(name="holding")
+    layer.number = tf.Variable(number)
+    return keras.Sequential([layer])
+
+
+@of_tensorflow
+def test_a_count_that_keras_does_not_save_ends_no_search():
+    """It may be of steps, which no output depends on: a warning says that it begins anew."""
+    with pytest.warns(UserWarning, match=r"layer 'holding' is not .* as it was after training"):
+        check_untracked(holding(3), holding(0))
+
+
+@of_tensorflow
+def test_a_number_that_is_none_is_the_same_in_a_rebuilt_model():
+    """NaN is unlike itself for Python, and yet has not changed."""
+    check_untracked(holding(np.nan), holding(np.nan))
