@@ -22,8 +22,8 @@ _seen: First = {}
 @contextmanager
 def looking(*functions: Callable[..., Any]) -> Iterator[None]:
     """Let a block call functions for no trial; note first in which states trials are to begin."""
-    restore_read(*functions)
-    with policy_kept():
+    with given_back(*functions), policy_kept():
+        restore_read(*functions)
         yield
 
 
@@ -60,3 +60,24 @@ def _states_of(one: Any) -> list[Any]:
         return [one.state]
     variables = one.variables if isinstance(one, keras.Layer) else []
     return [each for each in variables if each.path.endswith("seed_generator_state")]
+
+
+@contextmanager
+def given_back(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[None]:
+    """Give the generators that functions read back after a block, as they were before it.
+
+    A script draws from them for itself, too.
+
+    Args:
+        functions: The functions, which the block may call.
+        of_keras: Whether this is so for Keras's, which a model that the block returns may hold.
+    """
+    held = keras.Layer if of_keras else keras.Layer | keras.random.SeedGenerator
+    read = chain.from_iterable(map(_source.values, functions))
+    values = [one for one in read if not isinstance(one, held)]
+    before: First = {}
+    restore(values, before)  # which notes their states
+    try:
+        yield
+    finally:
+        restore(values, before)

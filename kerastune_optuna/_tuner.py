@@ -309,7 +309,7 @@ class OptunaTuner:
         recipe = self._recipe("search()", given, callbacks, cv=cv, groups=groups)
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
-        with _workers.guarded(self._home, "search()"):
+        with _workers.guarded(run, "search()"):
             _workers.search(run, self)
         return self
 
@@ -388,7 +388,7 @@ class OptunaTuner:
         recipe = _rerun.as_searched(home, chosen[0], recipe)
         crew, ready = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, ready, budget_of(self, None, None), crew, verbose)
-        with _workers.guarded(home, "confirm()"):
+        with _workers.guarded(run, "confirm()"):
             _rerun.confirm(run, recipe.fit, chosen, executions)
         return self.confirmation
 

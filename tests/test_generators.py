@@ -2,11 +2,12 @@
 
 import random
 
+import keras
 import numpy as np
 import pytest
 
 from kerastune_optuna._generators import restore_read
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.untrained import Untrained, X, run, tuner_in
 from tests.zoo.stateful import NOISE, drawn
 
 
@@ -47,3 +48,34 @@ def test_workers_get_generators_as_they_were_at_first(tmp_path):
         tuner = tuner_in(tmp_path, build, n_trials=2 * n_workers, **options)
         run(tuner, n_workers=n_workers)
     assert tuner.results()["value"].nunique() == 1
+
+
+@pytest.mark.slow
+def test_a_script_draws_from_its_generators_as_without_a_search(tmp_path):
+    """Searches, refit() and best_model() give a user's generator back as they found it."""
+    chance = np.random.default_rng(0)
+
+    def build(trial):
+        return Untrained(int(chance.integers(1, 99)), [{"val_mae": 0.5}])
+
+    tuner, drawn = tuner_in(tmp_path, build, "val_mae", pruner="none", train_repeats=True), []
+    for n_trials in (1, 2):
+        run(tuner, n_trials=n_trials)
+        drawn.append(chance.random())
+    for call in (tuner.best_model, lambda: tuner.refit(X, X, epochs=1, verbose=0)):
+        call()
+        drawn.append(chance.random())
+    assert drawn == list(np.random.default_rng(0).random(4))
+
+
+def test_a_search_gives_generators_of_keras_back(quick):
+    """Which a script may use for other things than the builder's weights."""
+    chance = keras.random.SeedGenerator(3)
+
+    def build(trial):
+        keras.random.normal((2,), seed=chance)
+        return Untrained(1, [{"val_mae": 0.5}])
+
+    before = keras.ops.convert_to_numpy(chance.state)
+    run(quick(build, n_trials=1))
+    assert np.array_equal(keras.ops.convert_to_numpy(chance.state), before)

@@ -103,6 +103,26 @@ def test_a_folder_of_the_study_without_room_is_told(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backup_every", [None, 0], ids=["weights", "backup"])
+def test_a_trial_that_finds_no_temporary_folder_in_the_end_runs_again(
+    tmp_path, monkeypatch, backup_every
+):
+    """Neither its weights nor its backup can be written, and one line names the folder."""
+
+    def lose(epoch, logs):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    losing = keras.callbacks.LambdaCallback(on_epoch_end=lose)
+    options = {"n_trials": 1, "pruner": "none", "backup_every": backup_every}
+    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", **options)
+    with pytest.raises(StorageError, match=r"^The temporary folder .* cannot be used"):
+        run(tuner, callbacks=[losing])
+    monkeypatch.undo()
+    assert states(run(tuner)) == ["FAIL", "COMPLETE"]
+    assert tuner.best_model() is not None
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The reported value is ignored")  # the fit begins anew
 def test_a_backup_is_not_taken_for_lost_where_it_has_no_room(tmp_path, monkeypatch, capfd):
     """A trial whose backup cannot be unpacked now goes on from it once there is room."""

@@ -70,7 +70,8 @@ class FitArguments:
     @property
     def inputs(self) -> dict[str, Any]:
         """The inputs as far as they are known, by the argument that contains them."""
-        x = self.x if isinstance(self.x, Mapping) else parts_of(self.x)[0]
+        are_inputs = isinstance(self.x, Mapping | list | tuple)  # alone, without targets
+        x = self.x if are_inputs else parts_of(self.x)[0]
         return {"x": x, "validation_data": parts_of(self.validation_data)[0]}
 
     @property

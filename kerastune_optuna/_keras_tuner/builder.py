@@ -21,10 +21,10 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
     """Return a `build_model` that runs a builder or HyperModel for KerasTuner unchanged.
 
     If a HyperModel has its own `fit`, that method trains the model and returns the value of the
-    trial: a History, a number, a list of numbers, of which the mean counts, or a dict of metrics
-    that includes the objective. If `fit` passes
-    callbacks= on and returns a History, the best epoch and its weights count; otherwise the
-    returned value counts, with the final weights. Arguments that `fit` sets itself, as in
+    trial: a History, a number, a dict of metrics that includes the objective, or a list of these,
+    whose mean counts. If `fit` passes callbacks= on and returns a History, the best epoch and its
+    weights count; otherwise the returned value counts, with the final weights. Arguments that `fit`
+    sets itself, as in
     `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, take precedence over those of
     search(). Such a training makes one step per call unless search(steps_per_execution=) sets more.
     best_model() returns the model that `fit` gets: if `fit` trains other models, as for a

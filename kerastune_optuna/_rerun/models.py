@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check
 from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
+from kerastune_optuna._generators import given_back
 from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
@@ -90,7 +91,7 @@ def rebuilt(
 ) -> keras.Model:
     """Return the model of a trial; warn if it may differ from the model that was trained."""
     # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
-    with policy_kept():
+    with given_back(build_model, of_keras=False), policy_kept():
         model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
     card.warn_where_code_decides(study, trial, build_model, model)
     return model

@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._scratch import scratch
+from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
 from kerastune_optuna._study import TrialRecord
@@ -78,6 +78,9 @@ class Archive:
         """Put the files that `write` writes, and the state that it returns, into the store.
 
         After an error, no further backups are made; the error is kept until the trial has a result.
+
+        Raises:
+            ScratchError: The temporary folder cannot be used, so the trial is to be run again.
         """
         if self.error is not None:
             return
@@ -86,6 +89,8 @@ class Archive:
                 state = {**write(), "epochs": self.epochs}
                 (self.folder / _STATE).write_text(json.dumps(state))
                 self._put_folder()
+        except ScratchError:
+            raise
         except Exception as error:  # the user's layers and stores may raise anything
             self.error = WeightsError(
                 f"Trial {self.trial.number} could not be backed up: {type(error).__name__}: "

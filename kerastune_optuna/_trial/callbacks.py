@@ -122,7 +122,12 @@ class PruningCallback(KerasPruningCallback):
 
     def is_last(self, epoch: int) -> bool:
         """Whether training ends after this epoch anyway."""
-        return self._is_stopped or epoch + 1 >= self.params.get("epochs", math.inf)
+        return self._is_stopped or epoch + 1 >= self._epochs
+
+    @property
+    def _epochs(self) -> float:
+        """The number of the training's epochs, in Keras's numbering; infinite if nobody told it."""
+        return float(self.params.get("epochs", math.inf))
 
     @property
     def _is_stopped(self) -> bool:
@@ -237,20 +242,20 @@ class PruningCallback(KerasPruningCallback):
         """Why training ended, such as "ran all epochs" or "pruned at epoch 3/10 by AutoPruner"."""
         if self.reason is not None:
             return self.reason
-        epoch = self.last_epoch + 1 - self._first_epoch
-        epochs = self.params.get("epochs", 0) - self._first_epoch
+        epoch, epochs = self.last_epoch + 1 - self._first_epoch, self._epochs - self._first_epoch
+        place = f"epoch {epoch}" + f"/{epochs:.0f}" * (epochs < math.inf)
         if self.diverged is not None:
-            return f"diverged at epoch {epoch}/{epochs}: {self.diverged}"
+            return f"diverged at {place}: {self.diverged}"
         if self.best_value is None:
             return f"{self.objective.name} was never a finite number"
         if self.pruned:
             pruner = cast(optuna.Trial, self.trial).study.pruner  # a FixedTrial is never pruned
-            return f"pruned at epoch {epoch}/{epochs} by {type(pruner).__name__}"
+            return f"pruned at {place} by {type(pruner).__name__}"
         if epoch >= epochs:
             return "ran all epochs"
         if self._is_stopped:
-            return f"stopped at epoch {epoch}/{epochs} by a callback"
-        return f"ended at epoch {epoch}/{epochs}"  # as the user's own loop may do
+            return f"stopped at {place} by a callback"
+        return f"ended at {place}"  # as the user's own loop may do
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs, as JSON-serializable values."""

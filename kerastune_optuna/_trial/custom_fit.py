@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerastune_optuna import _check, _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
@@ -88,9 +89,11 @@ class OwnPruning(PruningCallback):
         """Use what the builder's fit returned as the value of the trial.
 
         Raises:
-            BuilderError: It is neither a number, nor a list of them, nor a dict, nor a History.
+            BuilderError: It is neither a number, nor a dict, nor a History, nor a list of these.
             MetricNotFoundError: It does not contain the objective.
         """
+        if isinstance(came, list | tuple):
+            came = _mean_of(came, self.objective)
         is_history = isinstance(came, keras.callbacks.History)
         if is_history:
             came = {name: values[-1] for name, values in came.history.items() if values}
@@ -198,21 +201,41 @@ def _are_close(value: float, best: float) -> bool:
     return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
 
 
+def _mean_of(came: Sequence[Any], objective: Objective) -> Any:
+    """Return the mean of what several trainings came to, as KerasTuner takes it; else `came`."""
+    parts = [_best_of(one, objective) for one in came]
+    if parts and all(isinstance(one, Real) for one in parts):
+        return statistics.fmean(parts)
+    rows = [{objective.name: one} if isinstance(one, Real) else one for one in parts]
+    if not (rows and all(isinstance(one, Mapping) for one in rows)):
+        return came
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+
+
+def _best_of(came: Any, objective: Objective) -> Any:
+    """Return the logs of the best epoch of a History; anything else as it is."""
+    if not isinstance(came, keras.callbacks.History):
+        return came
+    values = came.history.get(objective.find(came.history), [])
+    costs = np.nan_to_num([objective.cost(value) for value in values], nan=np.inf)
+    best = int(np.argmin(costs)) if values else 0
+    return {name: logged[best] for name, logged in came.history.items() if best < len(logged)}
+
+
 def _worth(came: Any, objective: Objective) -> float:
     """Return the objective's value from what a builder's fit returned.
 
     Raises:
-        BuilderError: It is neither a number, nor a list of numbers, nor a dict.
+        BuilderError: It is neither a number nor a dict.
         MetricNotFoundError: It does not contain the objective.
     """
     if isinstance(came, Real):
         return float(came)
-    if isinstance(came, list | tuple) and came and all(isinstance(one, Real) for one in came):
-        return statistics.fmean(came)  # as in KerasTuner
     if not isinstance(came, Mapping):
         raise BuilderError(
             f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
-            "Return what Model.fit returns, a number, a list of numbers, or a dict of metrics."
+            "Return what Model.fit returns, a number, a dict of metrics, or a list of these."
         )
     if (name := objective.find(came)) is None:
         raise MetricNotFoundError(

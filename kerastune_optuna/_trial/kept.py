@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
+from kerastune_optuna._scratch import ScratchError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
 from kerastune_optuna._trial import files, weights
@@ -161,6 +162,9 @@ def save(
         model: Its model, with the weights to keep.
         builds: The data from which Keras created variables that the builder had not created; None
             if the builder had created all.
+
+    Raises:
+        ScratchError: The temporary folder cannot be used, so the trial is to be run again.
     """
     try:
         weights.save(recipe.store, trial, model)
@@ -171,6 +175,8 @@ def save(
             TrialRecord(trial).inputs = json.dumps(remember(model, batch))
         if not recipe.rebuilt:
             _rebuild_once(recipe, trial, model)
+    except ScratchError:
+        raise
     except TunerError as error:
         return error
     return None

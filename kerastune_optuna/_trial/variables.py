@@ -7,12 +7,14 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any, TypeVar
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune_optuna import _check
 from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
 from kerastune_optuna._exceptions import BuilderError, WeightsError
@@ -137,19 +139,25 @@ def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 
 def check_untracked(model: keras.Model, rebuilt: keras.Model) -> None:
-    """Reject variables of TensorFlow that a layer holds, if a training has changed them.
+    """Reject variables of TensorFlow that a layer holds and that a rebuilt model has otherwise.
 
-    Keras saves only variables of its own. A constant is made again by the builder.
+    Keras saves only variables of its own. A constant is made again by the builder. Of an integer,
+    which may be a count of steps that changes no output, a warning tells.
 
     Raises:
         WeightsError: A rebuilt model lacks what a trained one has in such a variable.
     """
     for (name, one), (_, again) in zip(_untracked(model), _untracked(rebuilt), strict=False):
-        if not np.array_equal(one, again):
-            raise WeightsError(
-                f"the training has changed a tf.Variable of layer {name!r}, which Keras does not "
-                "save. Make it by self.add_weight(trainable=False) or as a keras.Variable."
-            )
+        if np.array_equal(one, again, equal_nan=one.dtype.kind in "fc"):
+            continue
+        text = (
+            f"A tf.Variable of layer {name!r} is not in a rebuilt model as it was after training: "
+            "the training changed it, or build_model draws it by chance, and Keras does not save "
+            "it. Make it by self.add_weight(trainable=False) or as a keras.Variable."
+        )
+        if one.ndim or not np.issubdtype(one.dtype, np.integer):
+            raise WeightsError(text)
+        _check.warn(text)
 
 
 def _untracked(model: keras.Model) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -159,7 +167,8 @@ def _untracked(model: keras.Model) -> Iterator[tuple[str, NDArray[Any]]]:
     import tensorflow as tf
 
     for part in (model, *layers_within(model)):
-        for one in _within(vars(part), tf.Variable):
+        modules = _within(vars(part), tf.Module)  # whose variables TensorFlow finds itself
+        for one in chain(_within(vars(part), tf.Variable), *(each.variables for each in modules)):
             yield part.name, one.numpy()
 
 

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._scratch import scratch
+from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import architecture, failure, files, state, untrusted
@@ -31,6 +31,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     The optimizer's state is not saved: it belongs to the last epoch and would triple the file size.
 
     Raises:
+        ScratchError: The temporary folder cannot be used.
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
     try:
@@ -42,6 +43,8 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
+    except ScratchError:
+        raise
     except Exception as error:  # the user's layers and stores may raise anything
         raise WeightsError(
             f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "

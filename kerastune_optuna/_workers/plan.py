@@ -19,7 +19,7 @@ from kerastune_optuna._data import (
     cross_validated,
     key_of_folds,
 )
-from kerastune_optuna._generators import looking
+from kerastune_optuna._generators import given_back, looking
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
@@ -194,14 +194,16 @@ def prepared(
 
 
 @contextmanager
-def guarded(home: Home, call: str) -> Iterator[None]:
+def guarded(run: Run, call: str) -> Iterator[None]:
     """Let Ctrl-C end a call of the tuner in good order, and show each warning only once."""
+    home, recipe = run.home, run.recipe
     how_to_go_on = (
         f"{call} was stopped. Call it with the same arguments to continue study {home.name!r}: "
         "finished trials are kept, and unfinished ones are resumed."
     )
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
-    with opening.quiet_optuna(), shown_once(), seeds_kept(), policy_kept(), listening, telling:
+    own = given_back(recipe.build_model, *recipe.fit.functions.values())
+    with opening.quiet_optuna(), shown_once(), seeds_kept(), own, policy_kept(), listening, telling:
         yield
 
 

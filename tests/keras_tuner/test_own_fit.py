@@ -241,6 +241,22 @@ def test_what_fit_returns_is_the_value(search):
     assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.25]
 
 
+def history(*values):
+    """Return what Model.fit returns after epochs of these accuracies."""
+    made = keras.callbacks.History()
+    made.history = {"val_accuracy": [*values], "loss": [0.5] * len(values)}
+    return made
+
+
+def test_the_metrics_of_several_trainings_are_averaged(search):
+    """Each dict and the best epoch of each History counts, as in KerasTuner."""
+    dicts = [{"val_accuracy": 0.25, "size": 3}, {"val_accuracy": 0.75, "size": 4}]
+    coming = iter([dicts, [history(np.nan, 1.0, 0.75), history(0.5)], (dicts[0], 0.75)])
+    build = own(lambda self, hp, model, *args, **kwargs: next(coming))
+    tuner = search(build, n_trials=3, train_repeats=True, keep_best=0)
+    assert [trial.value for trial in tuner.study.trials] == [0.5, 0.75, 0.5]
+
+
 def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
     """What its code makes of the half of a training does not count, and the trial is resumed."""
 

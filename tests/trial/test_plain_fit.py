@@ -12,6 +12,7 @@ OF_MODELS = ["swap_ema", "adamw_clipped", "batch_size", "vae_add_loss", "diffusi
 OF_MODELS += ["subclassed_says_built", "dict_subclassed", "schedule_free"]
 OF_DATA = ["text_objects", "tf_data_of_trial", "generator_function", "grain_map", "grain_iter"]
 OF_DATA += ["grain_loader", "grain_endless", "grain_function"]
+OF_DATA += ["list_of_four_arrays", "list_of_dict_and_array"]
 OF_SHAPES = ["flat_columns_to_classes_tf_data", "two_ids_to_classes_arrays"]
 LONG = ["many_steps_a_call", "many_steps_dropout", "many_steps_lstm", "many_steps_sampling"]
 LONG += ["grain_many_steps"]

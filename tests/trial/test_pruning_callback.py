@@ -141,6 +141,22 @@ def test_several_objectives_are_refused():
         PruningCallback(trial)
 
 
+@pytest.mark.parametrize(
+    ("pruned", "reason"),
+    [([], "ended at epoch 2"), ([0], "pruned at epoch 2 by PruneAt")],
+    ids=["ended", "pruned"],
+)
+def test_a_loop_that_tells_no_number_of_epochs_is_told_of_without_one(pruned, reason):
+    """Where one's own loop calls the callback and no set_params(), nothing is made up."""
+    trial = optuna.create_study(pruner=PruneAt(pruned, step=1)).ask()
+    pruning = PruningCallback(trial, "val_loss")
+    pruning.set_model(keras.Sequential())
+    for epoch in range(2):
+        pruning.on_epoch_end(epoch, {"val_loss": 1.0})
+    pruning.on_train_end()
+    assert pruning.stop_reason == reason
+
+
 class Away(optuna.storages.InMemoryStorage):
     """Lose the connection at the first report."""
 

@@ -11,6 +11,7 @@ import pytest
 from keras import layers, ops
 
 from kerastune_optuna import BuilderError, WeightsError
+from kerastune_optuna._trial.variables import check_untracked
 from tests.support.falling import Falling
 
 of_tensorflow = pytest.mark.skipif(
@@ -169,31 +170,35 @@ def test_weights_that_were_not_loaded_are_an_error(search):
 class Scaled(layers.Layer):
     """Divide by a number in a variable of TensorFlow itself, as code of Keras 2 does."""
 
-    def __init__(self, grows):
+    def __init__(self, grows, is_apart):
         super().__init__()
-        self.grows = grows
+        self.grows, self.is_apart = grows, is_apart
 
     def build(self, shape):
-        """Make the variable."""
+        """Make the variable, in a module of TensorFlow if it is apart."""
         import tensorflow as tf
 
-        self.scale = tf.Variable(2.0, trainable=False)
+        self.module = tf.Module()
+        (self.module if self.is_apart else self).scale = tf.Variable(2.0, trainable=False)
 
     def call(self, x, training=False):
         """Divide, and let the number grow if it should."""
+        scale = (self.module if self.is_apart else self).scale
         if training and self.grows:
-            self.scale.assign_add(1.0)
-        return x / self.scale
+            scale.assign_add(1.0)
+        return x / scale
 
 
 @of_tensorflow
+@pytest.mark.parametrize("is_apart", [False, True])
 @pytest.mark.parametrize("grows", [True, False])
-def test_a_variable_that_keras_does_not_save_is_refused_if_it_changes(search, grows):
+def test_a_variable_that_keras_does_not_save_is_refused_if_it_changes(search, grows, is_apart):
     """The search says so once the first model is kept; a constant is no hindrance."""
 
     def build(trial):
         hidden = layers.Dense(trial.suggest_int("units", 2, 4))
-        model = keras.Sequential([keras.Input((4,)), hidden, Scaled(grows), layers.Dense(3)])
+        scaled = Scaled(grows, is_apart)
+        model = keras.Sequential([keras.Input((4,)), hidden, scaled, layers.Dense(3)])
         model.compile("sgd", "mse", run_eagerly=True)
         return model
 
@@ -201,3 +206,25 @@ def test_a_variable_that_keras_does_not_save_is_refused_if_it_changes(search, gr
     refused = pytest.raises(WeightsError, match=r"tf.Variable of layer 'scaled.*add_weight")
     with refused if grows else nullcontext():
         search(build, "val_loss", fit=fit, n_trials=1)
+
+
+def holding(number):
+    """Return a model with a layer that holds a number in a variable of TensorFlow itself."""
+    import tensorflow as tf
+
+    layer = layers.Layer(name="holding")
+    layer.number = tf.Variable(number)
+    return keras.Sequential([layer])
+
+
+@of_tensorflow
+def test_a_count_that_keras_does_not_save_ends_no_search():
+    """It may be of steps, which no output depends on: a warning says that it begins anew."""
+    with pytest.warns(UserWarning, match=r"layer 'holding' is not .* as it was after training"):
+        check_untracked(holding(3), holding(0))
+
+
+@of_tensorflow
+def test_a_number_that_is_none_is_the_same_in_a_rebuilt_model():
+    """NaN is unlike itself for Python, and yet has not changed."""
+    check_untracked(holding(np.nan), holding(np.nan))

@@ -82,6 +82,17 @@ def of_lists(trial):
     return classifier(trial, [one, other], kl.Concatenate()([kl.Dense(6)(one), kl.GRU(6)(other)]))
 
 
+def in_parts(part):
+    """Return an animal whose inputs are nested as a function nests the columns of the table."""
+
+    def build(trial):
+        inputs = keras.tree.map_structure(lambda x: keras.Input(x.shape[1:]), part(table()["x"]))
+        seen = kl.Concatenate()(keras.tree.flatten(inputs))
+        return classifier(trial, inputs, kl.Dense(8, "relu")(seen))
+
+    return Animal(build, lambda: on_inputs(part, table()))
+
+
 def as_dataset(x, y, shuffled=False):
     import tensorflow as tf
 
@@ -316,6 +327,8 @@ ANIMALS = {
     "frames_with_holes": Animal(imputing, with_holes),
     "tf_data_of_columns": Animal(of_columns, datasets_of_columns),
     "list_of_arrays": Animal(of_lists, partial(beside, lambda *both: [*both])),
+    "list_of_four_arrays": in_parts(lambda x: [x[:, place::4] for place in range(4)]),
+    "list_of_dict_and_array": in_parts(lambda x: [{"one": x[:, :2]}, x[:, 2:]]),
     "text_objects": Animal(of_text, texts),
     "text_tensors": Animal(of_text, text_tensors),
     "text_tf_data": Animal(of_text, lambda: in_datasets(on_inputs(list, texts()))),
