@@ -175,13 +175,18 @@ class FitArguments:
 
     def skip(self, epochs: int) -> None:
         """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
-        self.beginning.skip(epochs)
+        self.beginning.skip(epochs, self._is_evaluated)
         data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
             return  # with steps_per_epoch=, an epoch continues where the last one ended
         # Keras reads a pipeline of known length twice per epoch, and uses only the first reading.
         for _ in range(epochs * (1 + (data.cardinality() >= 0))):
             iter(data)
+
+    def _is_evaluated(self, place: int) -> bool:
+        """Whether Keras evaluates the validation data after one of the epochs."""
+        frequency, epoch = self.others.get("validation_freq", 1), self.first_epoch + place + 1
+        return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
 
     def _pipelines(self) -> dict[str, Any]:
         """Return the datasets or Shufflings that trainings read in place of the user's datasets."""
