@@ -349,7 +349,7 @@ class OptunaTuner:
             x: Training data as search() takes it; a study does not store it.
             y: Targets. Default None, for an `x` that contains them.
             validation_data: Data that the executions are evaluated on, as search() takes it.
-            epochs: Epochs of an execution. Default None: as many as a training of the last search.
+            epochs: Epochs of an execution. Default None: as many as in the best trial's search.
             validation_split: As for Model.fit. Default 0.0.
             callbacks: As search() takes them; pass the EarlyStopping of the search, if it had one.
             verbose: As for search().

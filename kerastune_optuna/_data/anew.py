@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import keras
-
 from kerastune_optuna import _check, _generators, _source
-from kerastune_optuna._backend import undisturbed
-
-_LARGEST = 64e6  # bytes: a larger array of a PyDataset is not copied
+from kerastune_optuna._data.snapshot import Snapshot
 
 
 class Beginning:
@@ -26,18 +21,13 @@ class Beginning:
     """
 
     def __init__(self, datasets: Mapping[str, Any]) -> None:
-        self._datasets, self._as_given = datasets, None
+        self._datasets, self._snapshot = datasets, Snapshot()
         self._first: _generators.First = {}
         self._restore_generators()  # which notes their states
-        try:
-            self._as_given = self._copied(datasets) if datasets else None
-        except Exception as error:  # a dataset may hold anything, so copying may raise anything
-            names, kind = " and ".join(datasets), type(next(iter(datasets.values()))).__name__
-            _check.warn(
-                f"{names} is a {kind} that cannot be copied ({type(error).__name__}: {error}). If "
-                "it changes while it is read, as by a shuffle in on_epoch_end(), a trial depends "
-                f"on those before it. Pass a function instead: {names}=lambda trial: {kind}(...)."
-            )
+        for name, one in datasets.items():
+            if errors := self._snapshot.note(name, one):
+                why = f"cannot be copied ({type(errors[0]).__name__}: {errors[0]})"
+                self._warn(name, f"holds what {why}. If that")
 
     @contextmanager
     def of_training(self) -> Iterator[None]:
@@ -48,32 +38,37 @@ class Beginning:
         finally:
             self._restore()
 
-    def skip(self, epochs: int) -> None:
-        """Let the datasets change as in some epochs, which an earlier process has trained."""
-        for _ in range(epochs):
-            for one in self._datasets.values():
+    def skip(self, epochs: int, is_evaluated: Callable[[int], bool]) -> None:
+        """Let the datasets change as in some epochs, which an earlier process has trained.
+
+        Args:
+            epochs: How many epochs.
+            is_evaluated: Whether Keras evaluates the validation data after such an epoch.
+        """
+        for epoch in range(epochs):
+            for name, one in self._datasets.items():
+                if name == "validation_data":
+                    if not is_evaluated(epoch):
+                        continue
+                    one.on_epoch_end()  # Keras ends an epoch before each evaluation
                 one.on_epoch_begin()
                 one.on_epoch_end()
 
     def _restore(self) -> None:
+        if not self._datasets:
+            return
         self._restore_generators()
-        if self._as_given is not None:
-            copies = self._copied(self._as_given)
-            for name, one in self._datasets.items():
-                one.__dict__ = vars(copies[name])
+        for name in self._snapshot.restore():
+            self._warn(name, "holds a large array, which is not copied. If this")
 
     def _restore_generators(self) -> None:
         for one in self._datasets.values():
-            _generators.restore([*_source.values(type(one)), *vars(one).values()], self._first)
+            _generators.restore(_source.values(type(one)), self._first)
 
-    def _copied(self, datasets: Mapping[str, Any]) -> dict[str, Any]:
-        """Return copies of the datasets, which share large arrays and the parts of Keras."""
-        held = [one for data in datasets.values() for one in vars(data).values()]
-        shared = {id(one): one for one in held if _is_shared(one)}
-        with undisturbed():
-            return copy.deepcopy(dict(datasets), shared)
-
-
-def _is_shared(one: Any) -> bool:
-    is_of_keras = isinstance(one, keras.Layer | keras.random.SeedGenerator)
-    return is_of_keras or getattr(one, "nbytes", 0) > _LARGEST
+    def _warn(self, name: str, why: str) -> None:
+        kind = type(self._datasets[name]).__name__
+        _check.warn(
+            f"{name} is a {kind} that {why} changes while it is read, as by a shuffle in "
+            "on_epoch_end(), a trial depends on those before it. Pass a function instead: "
+            f"{name}=lambda trial: {kind}(...)."
+        )

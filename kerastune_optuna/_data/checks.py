@@ -126,13 +126,20 @@ def _check_parts(x: Any, y: Any, others: Mapping[str, Any]) -> None:
     batches = f"was passed with x of type {type(x).__name__}, whose batches"
     if y is not None:
         raise ArgumentError(f"y {batches} already contain the targets. Leave y out.")
-    is_unweighted = isinstance(x, GeneratorFunction) or not _classes(x).isdisjoint(_LOADERS)
-    for name in ("sample_weight", "class_weight")[: 1 + is_unweighted]:
+    for name in weights_within(x):
         if others.get(name) is not None:
             raise ArgumentError(
                 f"{name} {batches} must contain the weights for Model.fit. Leave {name} out, and "
                 "let the batches be (x, y, sample_weight)."
             )
+
+
+def weights_within(x: Any) -> tuple[str, ...]:
+    """Return the names of arguments for weights that Keras takes only from the batches of x."""
+    if not makes_batches(x):
+        return ()
+    is_unweighted = isinstance(x, GeneratorFunction) or not _classes(x).isdisjoint(_LOADERS)
+    return ("sample_weight", "class_weight")[: 1 + is_unweighted]
 
 
 def check_evaluated_data(x: Any, y: Any, weights: Any) -> None:

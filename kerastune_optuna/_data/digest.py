@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator
-from types import CodeType
+from contextlib import suppress
+from pathlib import PurePath
+from types import CellType, CodeType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 import keras
@@ -14,7 +16,8 @@ import numpy as np
 from kerastune_optuna._data.datasets import is_tf_dataset
 
 _Piece: TypeAlias = bytes | memoryview
-_PLAIN = (str, bytes, int, float, bool, type(None), np.generic)
+_OPAQUE = (ModuleType, keras.Layer)
+_PLAIN = (str, bytes, int, float, complex, bool, type(None), np.generic, slice, PurePath)
 
 
 def digest(*parts: Any) -> str:
@@ -22,7 +25,8 @@ def digest(*parts: Any) -> str:
 
     Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function counts by
     its code, with all functions within it, its defaults and the values bound to it; any other
-    object by its type and its plain attributes.
+    object by its type and its plain attributes, but for modules and for layers, which change when
+    they are called.
     """
     found = hashlib.sha256()
     for leaf in keras.tree.flatten(parts):
@@ -42,11 +46,13 @@ def _pieces(leaf: Any, seen: set[int]) -> Iterator[_Piece]:
         yield from _of_data(leaf)
         return
     seen.add(id(leaf))
-    if (held := _held(leaf)) is None:
-        yield type(leaf).__qualname__.encode()
-        held = getattr(leaf, "__dict__", {})
+    is_object = (held := _held(leaf)) is None
+    if is_object:
+        yield getattr(leaf, "__qualname__", type(leaf).__qualname__).encode()
+        held = {} if isinstance(leaf, _OPAQUE) else getattr(leaf, "__dict__", {})
     for one in keras.tree.flatten(held):
-        if _is_data(one) or (_held(one) is not None and id(one) not in seen):
+        is_followed = not is_object or _held(one) is not None
+        if _is_data(one) or (is_followed and id(one) not in seen):
             yield from _pieces(one, seen)
 
 
@@ -60,8 +66,16 @@ def _held(leaf: Any) -> Any:
         return sorted(leaf, key=repr)
     if (code := getattr(leaf, "__code__", None)) is None:
         return None
-    bound = [cell.cell_contents for cell in leaf.__closure__ or ()]
-    return code, leaf.__defaults__, leaf.__kwdefaults__, bound
+    bound = [part for cell in leaf.__closure__ or () for part in _content(cell)]
+    owner = [leaf.__self__] if isinstance(leaf, MethodType) else []
+    return code, leaf.__defaults__, leaf.__kwdefaults__, bound, owner
+
+
+def _content(cell: CellType) -> list[Any]:
+    """Return what a function reads from a cell; nothing if that is not defined yet."""
+    with suppress(ValueError):
+        return [cell.cell_contents]
+    return []
 
 
 def _is_data(leaf: Any) -> bool:

@@ -26,6 +26,7 @@ from kerastune_optuna._data.checks import (
     parts_of,
     shape_of_a_batch,
     takes_trial,
+    weights_within,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._data.specs import specify, specify_read
@@ -47,7 +48,8 @@ Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to 
 class FitArguments:
     """Hold the arguments that every trial of a search passes to Model.fit, except callbacks.
 
-    If `is_free`, the arguments go to the builder's own fit, which may take any data, or none.
+    If `is_free`, the arguments go to the builder's own fit, which may take any data, or none. Those
+    that are `taken` from an earlier search give way to data that does not fit them.
     """
 
     x: Any
@@ -61,6 +63,7 @@ class FitArguments:
     beginning: Beginning = field(default_factory=lambda: Beginning({}))
     folds: Sequence[Fold] = ()
     is_free: bool = False
+    taken: frozenset[str] = frozenset()
 
     @property
     def data(self) -> dict[str, Any]:
@@ -110,19 +113,17 @@ class FitArguments:
         Raises:
             ArgumentError: The data cannot be trained on.
         """
-        x, y = open_data("x", self.x), open_data("y", self.y)
-        others = {name: open_parcel(value) for name, value in self.others.items()}
-        # Of arrays, a function returns its targets too, as datasets hold theirs.
-        if is_loader(self.x) and y is None and not self.is_free and _is_pair(x):
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
-            others |= {} if weights is None else {"sample_weight": weights}
         opened = replace(
             self,
-            x=x,
-            y=y,
+            x=open_data("x", self.x),
+            y=open_data("y", self.y),
             validation_data=open_data("validation_data", self.validation_data),
-            others=others,
+            others={name: open_parcel(value) for name, value in self.others.items()},
         )
+        # Of arrays, a function returns its targets too, as datasets hold theirs.
+        if is_loader(self.x) and opened.y is None and not self.is_free and is_pair(opened.x):
+            opened = opened.with_parts_of(opened.x)
+        opened = opened._fitting()
         given = {**opened.data, **opened.others}
         datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
         beginning = Beginning(datasets)
@@ -136,10 +137,35 @@ class FitArguments:
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
     def completed(self, others: Mapping[str, Any]) -> FitArguments:
-        """Return a copy with others that were not passed, except sizes of what has batches."""
-        sized = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
-        fitting = {name: value for name, value in others.items() if name not in _OURS | sized}
-        return replace(self, others={**fitting, **self.others})
+        """Return a copy with others that were not passed, as far as the data fits them."""
+        taken = others.keys() - self.others.keys() - _OURS
+        mine = {**{name: others[name] for name in taken}, **self.others}
+        return replace(self, others=mine, taken=frozenset(taken))._fitting()
+
+    def _fitting(self) -> FitArguments:
+        """Return a copy without those taken arguments that do not fit the data, once it is open."""
+        unfit = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
+        unfit.update(weights_within(self.x))
+        if self.others.get("sample_weight") is not None:
+            unfit.add("class_weight")  # Keras takes only one of them
+        kept = {k: value for k, value in self.others.items() if k not in unfit & self.taken}
+        return replace(self, others=kept)
+
+    def with_parts_of(self, pair: tuple[Any, ...]) -> FitArguments:
+        """Return a copy with the parts of the (x, y) or (x, y, sample_weight) of a function.
+
+        Raises:
+            ArgumentError: There are weights, but sample_weight was passed too.
+        """
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(pair)
+        if weights is None:
+            return replace(self, x=x, y=y)
+        if self.others.get("sample_weight") is not None:
+            raise ArgumentError(
+                "The function that was passed as x returned weights, but sample_weight was passed "
+                "too. Return (x, y), or leave sample_weight out."
+            )
+        return replace(self, x=x, y=y, others={**self.others, "sample_weight": weights})
 
     def of_training(self, seed: int) -> FitArguments:
         """Return a copy for one training, with pipelines whose shuffles start from its seed.
@@ -155,13 +181,18 @@ class FitArguments:
 
     def skip(self, epochs: int) -> None:
         """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
-        self.beginning.skip(epochs)
+        self.beginning.skip(epochs, self._is_evaluated)
         data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
             return  # with steps_per_epoch=, an epoch continues where the last one ended
         # Keras reads a pipeline of known length twice per epoch, and uses only the first reading.
         for _ in range(epochs * (1 + (data.cardinality() >= 0))):
             iter(data)
+
+    def _is_evaluated(self, place: int) -> bool:
+        """Whether Keras evaluates the validation data after one of the epochs."""
+        frequency, epoch = self.others.get("validation_freq", 1), self.first_epoch + place + 1
+        return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
 
     def _pipelines(self) -> dict[str, Any]:
         """Return the datasets or Shufflings that trainings read in place of the user's datasets."""
@@ -255,7 +286,7 @@ class FitArguments:
         return self.validation_data is not None or bool(self.validation_split or self.folds)
 
 
-def _is_pair(loaded: Any) -> bool:
+def is_pair(loaded: Any) -> bool:
     """Whether what a function loaded is (x, y) or (x, y, sample_weight)."""
     return isinstance(loaded, tuple) and len(loaded) in (2, 3)
 

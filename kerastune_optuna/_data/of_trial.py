@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import BaseTrial
 
 from kerastune_optuna._data.checks import GeneratorFunction, is_loader
-from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.fit import FitArguments, is_pair
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -26,9 +26,10 @@ def data_of_trial(fit: FitArguments, trial: BaseTrial) -> FitArguments:
         ArgumentError: A function returned data that cannot be trained on.
     """
     found = {name: _called(name, function, trial) for name, function in fit.functions.items()}
+    made = replace(fit, **found)
     if isinstance(found.get("x"), tuple):
-        found |= _parts(found["x"], fit)
-    opened = replace(fit, **found).opened()
+        made = _with_parts(made)
+    opened = made.opened()
     if not fit.is_free:  # the builder's own fit may take anything
         check_kinds(opened)
     return opened
@@ -51,14 +52,12 @@ def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:
     return came
 
 
-def _parts(pair: tuple[Any, ...], fit: FitArguments) -> Mapping[str, Any]:
-    """Return the arguments of Model.fit from the tuple that the function passed as x returned."""
-    if fit.y is not None or len(pair) not in (2, 3):
+def _with_parts(fit: FitArguments) -> FitArguments:
+    """Return the arguments with the parts of the tuple that the function passed as x returned."""
+    if fit.y is not None or not is_pair(fit.x):
         beside = ", but y was passed too" if fit.y is not None else ""
         raise ArgumentError(
-            f"The function that was passed as x returned a tuple of {len(pair)}{beside}. Return "
+            f"The function that was passed as x returned a tuple of {len(fit.x)}{beside}. Return "
             "(x, y) or (x, y, sample_weight), and pass no y; return several inputs as a list."
         )
-    x, y, *weights = pair
-    others = {**fit.others, "sample_weight": weights[0]} if weights else fit.others
-    return {"x": x, "y": y, "others": others}
+    return fit.with_parts_of(fit.x)

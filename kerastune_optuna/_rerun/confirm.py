@@ -89,14 +89,17 @@ def as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     Raises:
         ArgumentError: No epochs were passed, and the study has no record of its search's epochs.
     """
-    fit = recipe.fit.completed(card.arguments(home.study, trial))
+    told = card.arguments(home.study, trial)
+    fit = recipe.fit.completed(told)
     if fit.epochs is None:
-        fit = replace(fit, epochs=fit.first_epoch + _epochs_of_the_search(home))
+        is_told = "epochs" in told
+        own = told["epochs"] - told.get("initial_epoch", 0) if is_told else _epochs_of_last(home)
+        fit = replace(fit, epochs=fit.first_epoch + own)
     return replace(recipe, fit=fit)
 
 
-def _epochs_of_the_search(home: Home) -> int:
-    """Return how many epochs each training of the last search had.
+def _epochs_of_last(home: Home) -> int:
+    """Return how many epochs each training of the study's last search had.
 
     Raises:
         ArgumentError: The study has no record of it.

@@ -19,6 +19,7 @@ from scipy import stats
 from kerastune_optuna import _check
 from kerastune_optuna._report import drawn, params_line, printable, short
 from kerastune_optuna._rerun.executions import Key, executions
+from kerastune_optuna._signals import readable
 from kerastune_optuna._study import Objective
 
 _CONFIDENCE = 0.95
@@ -44,7 +45,7 @@ class Confirmed:
     def __repr__(self) -> str:
         """Return one line, without all that the trial has on record."""
         mean = f"mean {short(self.mean)} of {_check.count(len(self.values), 'execution')}"
-        return f"<trial {self.number}: {mean}, {params_line(self.params)}>"
+        return readable(f"<trial {self.number}: {mean}, {params_line(self.params)}>")
 
     @property
     def number(self) -> int:

@@ -53,7 +53,7 @@ def best_models(
             models[trial.number] = rebuilt(home, build_model, home.existing, trial)
         except MissingWeightsError:
             if not models:
-                raise  # the first model is always that of the best trial
+                raise  # otherwise the list would begin with the model of a worse trial
     if len(models) < n:
         are = "1 is" if len(models) == 1 else f"{len(models)} are"
         numbers = ", ".join(map(str, models))

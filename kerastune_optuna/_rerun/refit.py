@@ -59,7 +59,10 @@ def refit(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
         )
-    recipe = replace(recipe, fit=recipe.fit.completed(card.arguments(home.existing, chosen)))
+    told = card.arguments(home.existing, chosen)
+    if epochs is not None:
+        told.pop("initial_epoch", None)  # it counts for the epochs of the search alone
+    recipe = replace(recipe, fit=recipe.fit.completed(told))
     n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen, recipe)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))

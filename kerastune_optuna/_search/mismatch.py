@@ -11,9 +11,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._search import space
+from kerastune_optuna._storage import database
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
@@ -41,15 +42,22 @@ def explain(
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         twin = asked.setdefault(name.casefold(), name)
-        if twin != name and name not in trial.params:
+        if twin != name and name not in trial.params and _may_lack_capitals(trial):
             raise StudyMismatchError(
-                f"{who} asks for {name!r} and {twin!r}, which are one name to the database of this "
-                "study: MySQL and MariaDB ignore capitals. Give one of them another name."
+                f"{who} asks for {name!r} and {twin!r}, which are one name to the database if that "
+                "is MySQL or MariaDB, which ignore capitals. Give one of them another name."
             )
         _compare(trial, who, name, distribution)
         return trial.params[name] if name in trial.params else space.middle(distribution)
 
     space.walk(build_model, space.Walker(choose))
+
+
+def _may_lack_capitals(trial: BaseTrial) -> bool:
+    """Whether a trial's database may take two names for one; a finished trial does not tell."""
+    if not isinstance(trial, optuna.Trial):
+        return True
+    return database.ignores_capitals(_optuna.storage_of(trial.study))
 
 
 def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistribution) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,7 +124,7 @@ class Priors:
         value, sureness = self.each[name]
         if not _check.allows(range_, value):
             told = f"priors= has {value!r} for {name!r}, which {range_} does not allow."
-            if isinstance(range_, CategoricalDistribution) or not isinstance(value, int | float):
+            if isinstance(range_, CategoricalDistribution) or not _is_number(value):
                 raise ArgumentError(f"{told} Pass a value that it allows.")
             _check.warn(f"{told} The nearest one counts.")  # the range may depend on the trial
             value = min(max(value, range_.low), range_.high)  # type: ignore[attr-defined] # numbers
@@ -138,6 +139,10 @@ class Priors:
         while not 0 <= place <= 1:
             place = rng.normal(center, _SPREADS[sureness])
         return box.params(box.settled(np.array([[place]])).rows(0))[name]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not math.isnan(value)
 
 
 def _parsed(name: str, given: Any) -> Prior:

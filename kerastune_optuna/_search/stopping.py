@@ -218,8 +218,10 @@ class StopConditions:
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
-        told: str | None = _optuna.attrs_of(study).get(self.key)
-        if told is None and (StudyRecord(study).asked_to_stop or 0) > self.asked:
+        attrs = _optuna.attrs_of(study)  # read once, since this is asked before each trial
+        told: str | None = attrs.get(self.key)
+        asked = attrs.get(StudyRecord.asked_to_stop)
+        if told is None and isinstance(asked, int) and asked > self.asked:
             return "Stopped from outside: call search() again to go on"
         if told is None and asks:
             lines = (one.why(study) for one in self._of_results)

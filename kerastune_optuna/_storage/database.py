@@ -222,6 +222,12 @@ def _guard(engine: sqlalchemy.Engine) -> None:
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
 
 
+def ignores_capitals(storage: BaseStorage) -> bool:
+    """Whether two names that differ by capitals are one to a database."""
+    found = _database(storage)
+    return found is not None and found.engine.dialect.name in mysql.DIALECTS
+
+
 def checkpoint(storage: BaseStorage) -> None:
     """Write the contents of SQLite's write-ahead log into its file, without waiting for a lock.
 

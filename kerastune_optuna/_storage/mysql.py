@@ -9,7 +9,7 @@ import sqlalchemy
 
 from kerastune_optuna._exceptions import ArgumentError
 
-_DIALECTS = ("mysql", "mariadb")
+DIALECTS = ("mysql", "mariadb")
 _LONGEST = 65_535  # bytes of a text in Optuna's tables
 _NAMES = ("key", "param_name")  # the columns that say what a text belongs to
 
@@ -20,7 +20,7 @@ def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
     A server without strict mode would cut the text off, and then Optuna could not read any study. A
     strict one closes the connection if the text is very long, as if the server went away.
     """
-    if engine.dialect.name in _DIALECTS:
+    if engine.dialect.name in DIALECTS:
         sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
 
 

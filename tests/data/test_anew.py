@@ -6,11 +6,14 @@ import threading
 import keras
 import numpy as np
 import pytest
+from optuna.trial import FixedTrial
 
+from kerastune_optuna._data import FitArguments
 from kerastune_optuna._data.anew import Beginning
 from tests.benchmarks import zoo
 from tests.support.faults import interrupt_after
 from tests.support.models import build_eager, history
+from tests.zoo.data import Batches
 from tests.zoo.stateful import ANIMALS, Shuffled
 
 
@@ -40,12 +43,18 @@ def test_a_resumed_training_reads_the_rows_in_the_order_of_an_unbroken_one(searc
     assert history(resumed, 1) == history(whole, 0)
 
 
+def beginning_with(**attributes):
+    """Return a dataset with such attributes, and its beginning."""
+    dataset = Shuffled(np.zeros((64, 1)), np.zeros(64))
+    vars(dataset).update(attributes)
+    return dataset, Beginning({"x": dataset})
+
+
 def test_a_dataset_is_set_back_before_and_after_a_training():
     """It stays the same object; Python's generators are not drawn from; large arrays are shared."""
-    dataset = Shuffled(np.zeros((64, 1)), np.zeros(64))
-    dataset.large, before = np.zeros(9_000_000), dataset.order.tolist()
-    dataset.layer = keras.layers.Dropout(0.5)
-    large, beginning, chance = dataset.large, Beginning({"x": dataset}), random.getstate()
+    large = np.zeros(9_000_000)
+    dataset, beginning = beginning_with(large=large, layer=keras.layers.Dropout(0.5))
+    before, chance = dataset.order.tolist(), random.getstate()
     dataset.on_epoch_end()
     with beginning.of_training():
         assert dataset.order.tolist() == before
@@ -58,13 +67,84 @@ def test_a_dataset_is_set_back_before_and_after_a_training():
 
 
 def test_a_dataset_that_cannot_be_copied_is_told_of():
-    """One line names the argument, and the function that cures it."""
-    dataset = Shuffled(np.zeros((64, 1)), np.zeros(64))
-    dataset.lock = threading.Lock()
+    """One line names the argument, and the function that cures it; the rest is set back."""
     with pytest.warns(
         UserWarning, match=r"x is a Shuffled.*lock.*x=lambda trial: Shuffled\("
     ) as got:
-        beginning = Beginning({"x": dataset})
+        dataset, beginning = beginning_with(lock=threading.Lock(), level=0)
     assert len(got) == 1
     with beginning.of_training():
         assert dataset.lock is not None
+        dataset.level = 1
+    assert dataset.level == 0
+
+
+def test_one_that_cannot_be_copied_is_named_alone():
+    """The other dataset is set back as ever."""
+    one, other = (Shuffled(np.zeros((64, 1)), np.zeros(64)) for _ in range(2))
+    other.lock, before = threading.Lock(), one.order.tolist()
+    with pytest.warns(UserWarning, match="^validation_data is a Shuffled") as got:
+        beginning = Beginning({"x": one, "validation_data": other})
+    assert len(got) == 1
+    with beginning.of_training():
+        one.on_epoch_end()
+    assert one.order.tolist() == before
+
+
+def test_a_large_array_that_a_training_changed_is_told_of():
+    """Once, with the function that cures it, since it is not set back."""
+    dataset, beginning = beginning_with(rows=np.arange(9_000_000.0))
+    with (
+        pytest.warns(UserWarning, match=r"x is a Shuffled.*large array.*x=lambda trial") as got,
+        beginning.of_training(),
+    ):
+        dataset.rows[:] = dataset.rows[::-1]
+    with beginning.of_training():
+        dataset.rows[:] = dataset.rows[::-1]
+    assert len(got) == 1
+
+
+class Curriculum:
+    """Say how hard the rows are to be."""
+
+    level = 0
+
+
+def test_what_others_know_of_a_dataset_stays_its_own():
+    """A callback that sets an attribute of an object reaches the dataset, as in plain fit."""
+    curriculum = Curriculum()
+    dataset, beginning = beginning_with(curriculum=curriculum)
+    for _ in range(2):
+        with beginning.of_training():
+            assert dataset.curriculum.level == 0
+            curriculum.level = 5
+            assert dataset.curriculum.level == 5
+
+
+@pytest.mark.parametrize("frequency", [1, 2, [1]])
+def test_epochs_that_are_skipped_call_what_keras_calls(data, frequency):
+    """Validation data is told more than training data, and only where it is evaluated."""
+    x, y, _ = data
+    (one, other), (again, evaluated) = ([Noting(x, y) for _ in range(2)] for _ in range(2))
+    fit = {"validation_data": other, "epochs": 2, "validation_freq": frequency}
+    build_eager(FixedTrial({"units": 4, "lr": 0.1})).fit(one, **fit, verbose=0)
+    again.on_epoch_end()  # with which Keras begins
+    others = {"validation_freq": frequency}
+    FitArguments(again, None, 2, evaluated, 0.0, others).opened().skip(2)
+    assert (again.calls, evaluated.calls) == (one.calls, other.calls)
+
+
+class Noting(Batches):
+    """Note which of its methods are called."""
+
+    def __init__(self, x, y):
+        super().__init__(x, y)
+        self.calls = []
+
+    def on_epoch_begin(self):
+        """Note it."""
+        self.calls.append("begin")
+
+    def on_epoch_end(self):
+        """Note it."""
+        self.calls.append("end")

@@ -1,6 +1,8 @@
 """Digests tell data apart, and are the same in any process."""
 
+import dataclasses
 import functools
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -23,6 +25,24 @@ def loaders(number):
     return {"held": lambda: add(0), **{text: eval(text.format(number)) for text in texts}}
 
 
+def of_path(name):
+    """Return functions that would load a file, whose path each holds in another place."""
+    path = Path(name)
+    given = lambda path=path: np.load(path)  # noqa: E731
+    return given, lambda: np.load(path), functools.partial(np.load, path), Folder(path).load
+
+
+@dataclasses.dataclass
+class Folder:
+    """Hold where files are."""
+
+    path: Path
+
+    def load(self):
+        """Return one of them."""
+        return np.load(self.path)
+
+
 def dataset(factor):
     rows = np.arange(8.0) * factor
     return tf.data.Dataset.from_tensor_slices((rows, rows)).shuffle(8).batch(2)
@@ -39,6 +59,10 @@ DIFFERENT = [
     (keras.callbacks.EarlyStopping(patience=2), keras.callbacks.EarlyStopping(patience=3)),
     ({"batch_size": 8}, {"batch_size": 16}),
     *zip(loaders(1).values(), loaders(2).values(), strict=True),
+    *zip(of_path("train.npy"), of_path("test.npy"), strict=True),
+    (lambda: 1 + 2j, lambda: 1 + 3j),
+    (functools.partial(len, Folder("train")), functools.partial(len, Folder("test"))),
+    (functools.cache(loader("train")), functools.cache(loader("test"))),
 ]
 
 
@@ -54,3 +78,17 @@ def test_a_digest_is_the_same_when_made_anew():
     for make in (lambda: dataset(1), lambda: loader("validation"), *again):
         assert digest(make()) == digest(make())
     assert digest(np.arange(4.0), 3, None, "a") == "1b3c750e"  # in any process
+
+
+def test_a_function_that_is_not_bound_yet_has_a_digest():
+    """A function may call one that its module or its function defines later."""
+
+    def early():
+        return late()
+
+    before = digest(early)
+
+    def late():
+        return 1
+
+    assert digest(early) != before

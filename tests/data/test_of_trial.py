@@ -130,6 +130,7 @@ def raising(trial):
     raise NameError("no such file")
 
 
+TWICE = ArgumentError, "x returned weights, but sample_weight was passed too"
 WRONG = {
     "two arguments": ({"x": lambda trial, width: None}, ArgumentTypeError, "takes \\(trial, width"),
     "nothing": ({"x": lambda trial: None}, ArgumentError, "passed as x returned None"),
@@ -137,6 +138,8 @@ WRONG = {
     "a function": ({"x": lambda trial: windows}, ArgumentTypeError, "x returned a function"),
     "a tuple beside y": ({"y": SERIES[:92]}, ArgumentError, "a tuple of 2, but y was passed too"),
     "four parts": ({"x": lambda trial: (1, 2, 3, 4)}, ArgumentError, "a tuple of 4. Return"),
+    "weights": ({"x": lambda trial: (SERIES, SERIES, SERIES), "sample_weight": SERIES}, *TWICE),
+    "weights, too": ({"x": lambda: (SERIES, SERIES, SERIES), "sample_weight": SERIES}, *TWICE),
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
     "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is not an array"),
     "raises": ({"x": raising}, NameError, "no such file"),

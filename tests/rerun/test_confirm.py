@@ -494,3 +494,15 @@ def test_an_execution_is_as_long_as_one_training_of_the_search(make_tuner):
     run(tuner, validation_data=None, cv=2, epochs=2)
     tuner.confirm(1, 2, *DATA, verbose=0)
     assert [one.user_attrs["epochs_run"] for one in executions(tuner)] == [2, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Not as in the trials")
+def test_an_execution_is_as_long_as_the_best_trial_was(make_tuner):
+    """Where a later search had fewer epochs, so that nothing differs from the trial's own."""
+    tuner = make_tuner(noisy(TWO), "val_loss", n_trials=1)
+    for kind, epochs in (("a", 3), ("b", 1)):
+        tuner.enqueue({"kind": kind})
+        run(tuner, epochs=epochs)
+        tuner.n_trials = 2
+    tuner.confirm(1, 2, *DATA, verbose=0)
+    assert [one.user_attrs["epochs_run"] for one in executions(tuner)] == [3, 3]

@@ -1,7 +1,7 @@
 """What a confirmation found: its intervals, ties, the luck of the search, and its table."""
 
 import pytest
-from optuna.distributions import IntDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
@@ -40,6 +40,14 @@ def test_a_configuration_prints_as_one_line():
     """Without all that its trial has on record."""
     winner = ranked(row(4, [0.25, 0.75]), row(2, [0.1, 0.2])).winner
     assert str(winner) == repr(winner) == "<trial 4: mean 0.5 of 2 executions, units=4>"
+
+
+def test_a_configuration_prints_without_control_characters():
+    """A study of somebody else may not command the terminal."""
+    params = {"a\x1b[31m": "b\x1b]0;c\x07"}
+    space = {name: CategoricalDistribution([value]) for name, value in params.items()}
+    winner = Confirmed(create_trial(value=0.5, params=params, distributions=space), [0.25, 0.75])
+    assert repr(winner).isprintable()
 
 
 def test_equal_values_have_no_spread():

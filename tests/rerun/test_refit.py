@@ -8,8 +8,9 @@ from keras import layers
 from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
 from tests.support import falling
 from tests.support.marks import mostly_nightly
-from tests.support.models import Spy, build_model, history
+from tests.support.models import Spy, build_eager, build_model, history
 from tests.zoo import ANIMALS
+from tests.zoo.data import Batches
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(36, 5, 3)).astype("float32"), np.arange(36) % 3
@@ -132,6 +133,37 @@ def test_it_trains_as_many_epochs_as_the_trial_from_any_number(search, data, fir
     assert tuner.best_trial.user_attrs["best_epoch"] == 2
     _, trained = tuner.refit(*data[:2], initial_epoch=first, verbose=0)
     assert trained.epoch == [first, first + 1, first + 2]
+
+
+def test_epochs_that_are_asked_for_are_all_trained(search, data):
+    """The first epoch of the search counts for the epochs of the search alone."""
+    tuner = search(falling.build, "val_loss", n_trials=1, fit={"initial_epoch": 4, "epochs": 6})
+    _, trained = tuner.refit(*data[:2], 3, verbose=0)
+    assert trained.epoch == [0, 1, 2]
+
+
+MAKERS = {
+    "batches": lambda x, y: lambda: Batches(x, y),
+    "generator": lambda x, y: lambda: iter(Batches(x, y)),
+    "of the trial": lambda x, y: lambda trial: Batches(x, y),
+}
+
+
+@pytest.mark.parametrize("made", MAKERS.values(), ids=MAKERS)
+def test_a_function_that_makes_batches_gets_no_arguments_of_arrays(search, data, made):
+    """What nobody passed is left out where the data that the function returns refuses it."""
+    x, y, _ = data
+    others = {"batch_size": 16, "class_weight": {0: 1.0, 1: 3.0, 2: 1.0}}
+    tuner = search(falling.build, "val_loss", n_trials=1, fit=others)
+    _, trained = tuner.refit(made(x, y), epochs=2, steps_per_epoch=3, verbose=0)
+    assert trained.epoch == [0, 1]
+
+
+def test_weights_of_rows_stand_for_those_of_classes(search, data):
+    """Keras takes only one of them, so those that were passed count."""
+    tuner = search(build_eager, n_trials=1, fit={"class_weight": {0: 1.0, 1: 3.0, 2: 1.0}})
+    _, trained = tuner.refit(*data[:2], 1, sample_weight=np.zeros(48), verbose=0)
+    assert trained.history["loss"] == [0]
 
 
 def test_the_arguments_of_the_builder_apply(search, data):

@@ -1,5 +1,8 @@
 """Priors: the first trials and the draws lie near what is expected, and a wrong one is left."""
 
+import math
+
+import numpy as np
 import optuna
 import pytest
 
@@ -33,17 +36,23 @@ def test_a_wrong_prior_is_left():
     assert abs(min(found[-5:], key=lambda one: abs(one["rate"] - 0.5))["rate"] - 0.5) < 0.05
 
 
-@pytest.mark.parametrize(("value", "near"), [(1e9, 1999), (0.0, 1), (-1e9, 1), (700, 701)])
+NEAREST = [(1e9, 1999), (0.0, 1), (-1e9, 1), (700, 701), (np.int64(5000), 1999)]
+
+
+@pytest.mark.parametrize(("value", "near"), NEAREST)
 def test_the_nearest_value_counts_where_a_range_allows_no_other(value, near):
     """A sampler does not know all ranges beforehand, and some depend on another parameter."""
     sampler = GaussianProcessSampler(seed=0, priors={"kernel": value})
     study = optuna.create_study(sampler=sampler)
-    with pytest.warns(UserWarning, match=f"has {value} for 'kernel', which IntDist.* The nearest"):
+    with pytest.warns(UserWarning, match=r"has \S+ for 'kernel', which IntDist.* The nearest"):
         study.optimize(lambda trial: trial.suggest_int("kernel", 1, 1999, step=2), n_trials=4)
     assert study.trials[0].params["kernel"] == near
 
 
-@pytest.mark.parametrize(("name", "value"), [("rate", "b"), ("kind", "d"), ("kind", 1)])
+FAR = [("rate", "b"), ("rate", math.nan), ("kind", "d"), ("kind", 1)]
+
+
+@pytest.mark.parametrize(("name", "value"), FAR)
 def test_a_sampler_refuses_what_no_value_is_near_to(name, value):
     """In the first trial, before anything is drawn."""
     with pytest.raises(ArgumentError, match=f"priors= has {value!r} for {name!r}, which .*Dist"):

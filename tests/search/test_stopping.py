@@ -211,3 +211,19 @@ def test_a_search_whose_time_is_over_before_any_trial_says_so(tmp_path):
     tuner = tuner_in(tmp_path, n_trials=2, timeout=1e-9)
     with pytest.warns(UserWarning, match="before any trial had a result.*timeout="):
         run(tuner)
+
+
+def test_a_search_that_may_go_on_reads_its_study_once():
+    """Each worker asks before each of its trials."""
+
+    class Counting(optuna.storages.InMemoryStorage):
+        reads = 0
+
+        def get_study_system_attrs(self, study_id):
+            self.reads += 1
+            return super().get_study_system_attrs(study_id)
+
+    study = optuna.create_study(storage=Counting())
+    study._storage.reads = 0
+    assert StopConditions().stop(study) is None
+    assert study._storage.reads == 1
