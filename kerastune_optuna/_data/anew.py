@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import keras
+import numpy as np
+
 from kerastune_optuna import _check, _generators, _source
-from kerastune_optuna._data.snapshot import Snapshot
+from kerastune_optuna._backend import undisturbed
+
+_LARGEST = 64e6  # bytes that are copied of a dataset; what takes more is shared
+_LONGEST = 10_000  # items of a list; those of a longer one are shared
+_LOOKED_AT = 256  # values at either end of a shared array
+_OF_KERAS = (keras.Layer, keras.random.SeedGenerator)
 
 
 class Beginning:
     """Hold the states of PyDatasets in which each training is to find them.
 
     Keras lets a PyDataset change itself, as by a shuffle in `on_epoch_end`. The datasets stay the
-    same objects, since callbacks may know them.
+    same objects, since callbacks may know them; what they hold is replaced by copies.
 
     Args:
         datasets: The datasets by the names of their arguments.
     """
 
     def __init__(self, datasets: Mapping[str, Any]) -> None:
-        self._datasets, self._snapshot = datasets, Snapshot()
+        self._datasets = datasets
+        self._states: dict[str, dict[str, Any]] = {}
+        self._ends: dict[str, dict[int, tuple[np.ndarray, bytes]]] = {}  # of shared arrays
         self._first: _generators.First = {}
         self._restore_generators()  # which notes their states
         for name, one in datasets.items():
-            if errors := self._snapshot.note(name, one):
-                why = f"cannot be copied ({type(errors[0]).__name__}: {errors[0]})"
-                self._warn(name, f"holds what {why}. If that")
+            try:
+                self._states[name], shared = _copied(vars(one))
+            except Exception as error:  # a dataset may hold anything, so copying may raise anything
+                self._warn(name, f"cannot be copied ({type(error).__name__}: {error}). If it")
+            else:
+                arrays = [part for part in shared if isinstance(part, np.ndarray)]
+                self._ends[name] = {id(part): (part, _ends(part)) for part in arrays}
 
     @contextmanager
     def of_training(self) -> Iterator[None]:
-        """Restore the datasets for the training in a block, and after it for the user."""
-        self._restore()
+        """Restore the datasets after the training in a block, for the next one and for the user."""
         try:
             yield
         finally:
-            self._restore()
+            self._restore_generators()
+            for name, state in self._states.items():
+                self._datasets[name].__dict__, _ = _copied(state)
+                if any(_ends(part) != ends for part, ends in self._ends[name].values()):
+                    self._ends[name] = {}  # told once
+                    self._warn(name, "holds a large array, which is not copied. If this")
 
     def skip(self, epochs: int, is_evaluated: Callable[[int], bool]) -> None:
         """Let the datasets change as in some epochs, which an earlier process has trained.
@@ -54,16 +74,11 @@ class Beginning:
                 one.on_epoch_begin()
                 one.on_epoch_end()
 
-    def _restore(self) -> None:
-        if not self._datasets:
-            return
-        self._restore_generators()
-        for name in self._snapshot.restore():
-            self._warn(name, "holds a large array, which is not copied. If this")
-
     def _restore_generators(self) -> None:
+        """Set back what copies share: Keras's generators, and all that the classes read."""
         for one in self._datasets.values():
-            _generators.restore(_source.values(type(one)), self._first)
+            held = [part for part in vars(one).values() if isinstance(part, _OF_KERAS)]
+            _generators.restore([*_source.values(type(one)), *held], self._first)
 
     def _warn(self, name: str, why: str) -> None:
         kind = type(self._datasets[name]).__name__
@@ -72,3 +87,43 @@ class Beginning:
             "on_epoch_end(), a trial depends on those before it. Pass a function instead: "
             f"{name}=lambda trial: {kind}(...)."
         )
+
+
+def _copied(state: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Return a copy of a dataset's attributes, and the objects that it shares with them."""
+    memo: dict[int, Any] = {}
+    seen: set[int] = set()
+    room = _LARGEST
+
+    def look_at(one: Any) -> None:
+        nonlocal room
+        size = max(getattr(one, "nbytes", 0), sys.getsizeof(one))
+        if isinstance(one, _OF_KERAS) or size > room:
+            memo[id(one)] = one
+        elif isinstance(one, list) and len(one) > _LONGEST:
+            memo[id(one)] = one.copy()  # so that a shuffle of files is undone
+        elif id(one) not in seen:
+            seen.add(id(one))
+            room -= size
+            for part in _held(one):
+                look_at(part)
+
+    look_at(state)
+    shared = list(memo.values())
+    with undisturbed():
+        return copy.deepcopy(state, memo), shared
+
+
+def _held(one: Any) -> Iterable[Any]:
+    """Return what a container or an object of a user's class holds."""
+    if isinstance(one, dict):
+        return one.values()
+    if isinstance(one, list | tuple):
+        return one
+    is_of_python = type(one).__module__ == "builtins"  # functions and modules have __dict__, too
+    return () if is_of_python else getattr(one, "__dict__", {}).values()
+
+
+def _ends(array: np.ndarray) -> bytes:
+    """Return the values at both ends of an array, which a shuffle hardly leaves there."""
+    return array.flat[:_LOOKED_AT].tobytes() + array.flat[-_LOOKED_AT:].tobytes()
