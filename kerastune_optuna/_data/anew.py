@@ -47,16 +47,12 @@ class Beginning:
 
     @contextmanager
     def of_training(self) -> Iterator[None]:
-        """Restore the datasets after the training in a block, for the next one and for the user."""
+        """Restore the datasets for the training in a block, and after it for the user."""
+        self._restore()  # a check of the search may have read a batch
         try:
             yield
         finally:
-            self._restore_generators()
-            for name, state in self._states.items():
-                self._datasets[name].__dict__, _ = _copied(state)
-                if any(_ends(part) != ends for part, ends in self._ends[name].values()):
-                    self._ends[name] = {}  # told once
-                    self._warn(name, "holds a large array, which is not copied. If this")
+            self._restore()
 
     def skip(self, epochs: int, is_evaluated: Callable[[int], bool]) -> None:
         """Let the datasets change as in some epochs, which an earlier process has trained.
@@ -73,6 +69,14 @@ class Beginning:
                     one.on_epoch_end()  # Keras ends an epoch before each evaluation
                 one.on_epoch_begin()
                 one.on_epoch_end()
+
+    def _restore(self) -> None:
+        self._restore_generators()
+        for name, state in self._states.items():
+            self._datasets[name].__dict__, _ = _copied(state)
+            if any(_ends(part) != ends for part, ends in self._ends[name].values()):
+                self._ends[name] = {}  # told once
+                self._warn(name, "holds a large array, which is not copied. If this")
 
     def _restore_generators(self) -> None:
         """Set back what copies share: Keras's generators, and all that the classes read."""

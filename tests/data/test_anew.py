@@ -66,11 +66,12 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
-def test_a_dataset_is_set_back_after_a_training(hold):
+def test_a_dataset_is_set_back_before_and_after_a_training(hold):
     """It stays the same object; Python's generators are not drawn from; large arrays are shared."""
     large, layer = np.zeros(9_000_000), keras.layers.Dropout(0.5)
     dataset, beginning = beginning_with(large=large, layer=layer, held=hold(large))
     before, chance = dataset.order.tolist(), random.getstate()
+    dataset.on_epoch_end()
     for _ in range(2):
         with beginning.of_training():
             assert dataset.order.tolist() == before
