@@ -34,8 +34,9 @@ class Beginning:
         self._datasets = datasets
         self._states: dict[str, dict[str, Any]] = {}
         self._ends: dict[str, dict[int, tuple[np.ndarray, bytes]]] = {}  # of shared arrays
+        # What draws, and copies share: what the classes read, and generators of Keras.
+        self._drawing = [part for one in datasets.values() for part in _source.values(type(one))]
         self._first: _generators.First = {}
-        self._restore_generators()  # which notes their states
         for name, one in datasets.items():
             try:
                 self._states[name], shared = _copied(vars(one))
@@ -44,6 +45,8 @@ class Beginning:
             else:
                 arrays = [part for part in shared if isinstance(part, np.ndarray)]
                 self._ends[name] = {id(part): (part, _ends(part)) for part in arrays}
+                self._drawing += [part for part in shared if isinstance(part, _OF_KERAS)]
+        _generators.restore(self._drawing, self._first)  # which notes their states
 
     @contextmanager
     def of_training(self) -> Iterator[None]:
@@ -71,18 +74,12 @@ class Beginning:
                 one.on_epoch_end()
 
     def _restore(self) -> None:
-        self._restore_generators()
+        _generators.restore(self._drawing, self._first)
         for name, state in self._states.items():
             self._datasets[name].__dict__, _ = _copied(state)
             if any(_ends(part) != ends for part, ends in self._ends[name].values()):
                 self._ends[name] = {}  # told once
                 self._warn(name, "holds a large array, which is not copied. If this")
-
-    def _restore_generators(self) -> None:
-        """Set back what copies share: Keras's generators, and all that the classes read."""
-        for one in self._datasets.values():
-            held = [part for part in vars(one).values() if isinstance(part, _OF_KERAS)]
-            _generators.restore([*_source.values(type(one)), *held], self._first)
 
     def _warn(self, name: str, why: str) -> None:
         kind = type(self._datasets[name]).__name__

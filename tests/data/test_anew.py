@@ -84,6 +84,18 @@ def test_a_dataset_is_set_back_before_and_after_a_training(hold):
     assert random.getstate() == chance
 
 
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_generators_of_keras_draw_the_same_again(hold):
+    """Those that a dataset holds, wherever they lie."""
+    chance = keras.random.SeedGenerator(0)
+    _, beginning = beginning_with(held=hold(chance))
+    drawn = []
+    for _ in range(2):
+        with beginning.of_training():
+            drawn.append(keras.ops.convert_to_numpy(chance.next()).tolist())
+    assert drawn[0] == drawn[1]
+
+
 def test_a_long_list_is_put_in_order_again():
     """Without a copy of each of its items."""
     files = [(f"{number}.png", number % 3) for number in range(20_000)]
