@@ -158,7 +158,7 @@ def test_outer_folds_are_scored_alike_however_many_run_at_a_time(tmp_path):
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
     (program := tmp_path / "search.py").write_text(blocks(README)[0])
-    value, accuracy = map(float, run(program, tmp_path).splitlines()[-1].split()[-2:])
+    value, accuracy = (float(line.split()[-1]) for line in run(program, tmp_path).splitlines()[-2:])
     assert abs(value - accuracy) < 1e-6
 
 
