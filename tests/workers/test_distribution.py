@@ -125,7 +125,7 @@ def test_a_member_that_dies_fails_its_trial_once(tmp_path, rank):
     assert re.findall(
         r"^Trial (\d+): failed: .* member on host \d died", printed, re.MULTILINE
     ) == ["0"]
-    ended = re.findall(r"^Trial (\d+): val_accuracy ", printed, re.MULTILINE)
+    ended = re.findall(r"^Trial (\d+): best val_accuracy ", printed, re.MULTILINE)
     assert sorted(map(int, ended)) == [1, 2]
     accuracy = re.search(r"Accuracy of the best model: (\S+), as the hosts found: (\S+)", printed)
     assert accuracy[1] == accuracy[2]
