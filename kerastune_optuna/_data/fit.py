@@ -144,6 +144,8 @@ class FitArguments:
 
     def _fitting(self) -> FitArguments:
         """Return a copy without those taken arguments that do not fit the data, once it is open."""
+        if not self.taken:
+            return self
         unfit = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
         unfit.update(weights_within(self.x))
         if self.others.get("sample_weight") is not None:
