@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import looking
 from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import Constraint, Home
+from kerastune_optuna._study import Home
 from kerastune_optuna._trial import Builder, Recipe
 
 if TYPE_CHECKING:
@@ -111,10 +111,9 @@ class OptunaTuner:
         max_seconds_per_trial: Seconds after which the training of a trial is stopped. Default None:
             no limit.
         constraints: Functions that take a trial and its model and return a number. If the number is
-            above 0, the model is not trained, and the trial is PRUNED. A function that takes only
-            the trial is called before the model is built and suggests the parameters that it needs
-            as build_model does. If it returns a number above 0, the trial is FAIL, does not count,
-            and another one takes its place. Default (): no constraints.
+            above 0, the model is not trained, and the trial is PRUNED. Where the parameters alone
+            show that a configuration is not allowed, let build_model raise FailedTrialError:
+            the trial is FAIL, and another one takes its place. Default (): no constraints.
         max_failed_trials: Number of trials that fail in a row before search() gives up. Default
             "auto": 10, or 2 with the same error before any trial succeeds.
         backup_every: Seconds between two backups of a running trial, which is resumed from the last
@@ -172,7 +171,7 @@ class OptunaTuner:
         max_params: int | None = None,
         max_flops: int | None = None,
         max_seconds_per_trial: float | None = None,
-        constraints: Sequence[Constraint] = (),
+        constraints: Sequence[Callable[[optuna.Trial, keras.Model], Any]] = (),
         max_failed_trials: int | str = "auto",
         backup_every: float | None = 60,
         overwrite: bool = False,
@@ -291,8 +290,7 @@ class OptunaTuner:
                 epoch, or from their last backup. A second Ctrl-C ends the search at once. SIGTERM
                 and SIGHUP do the same, but raise SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two failed with the
-                same error, all failed or diverged in their first epoch, or functions in
-                `constraints` that take only the trial forbade 500 configurations in a row.
+                same error, or none of them was trained to a value.
             WorkerError: Workers died one after another, or this process was forked after TensorFlow
                 had started its threads.
 

@@ -94,10 +94,9 @@ class Frame:
         head.add_row("trials", self._bar(width))
         head.add_row("best", self._best_line())
         head.add_row("saved", self._saved_line())
-        ended = map(TrialRecord, self._of(TrialState.FAIL))
-        failed = [one for one in ended if not (one.was_cut_off or one.forbidden_by)]
+        failed = sum(TrialRecord(one).ending.works is False for one in self.trials)
         if failed:
-            head.add_row("failed", _line(f"{len(failed)}", "red"))
+            head.add_row("failed", _line(f"{failed}", "red"))
         return head
 
     def _bar(self, width: int) -> RenderableType:

@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._study import (
     MEASURED,
+    Ending,
     StudyRecord,
     TrialRecord,
     liveness,
     names_of,
     ranking,
-    retry,
     sign_of,
 )
 
@@ -230,10 +230,8 @@ def curve(trial: FrozenTrial) -> dict[int, float]:
 
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials did not run."""
-    pruned = [TrialRecord(one) for one in trials if one.state is TrialState.PRUNED]
-    # A trial that ran no epoch repeats another one or broke a constraint: pruning saved nothing.
-    begun = [(one.epochs or epochs, one.epochs_run) for one in pruned if one.diverged is None]
-    left = (most - run for most, run in begun if run)
+    pruned = [one for one in map(TrialRecord, trials) if one.ending is Ending.PRUNED]
+    left = ((one.epochs or epochs) - one.epochs_run for one in pruned if one.epochs_run)
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, number) for number in left)
 
@@ -241,7 +239,6 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
 def _seconds(trial: FrozenTrial) -> float | None:
     record = TrialRecord(trial)
     # A trial whose worker died lasts, for Optuna, until another process notices it.
-    is_known = trial.state.is_finished() and record.cut_off != retry.DIED
-    if record.seconds is None and is_known and trial.duration is not None:
+    if record.seconds is None and record.ending.is_final and trial.duration is not None:
         return trial.duration.total_seconds()
     return record.seconds

@@ -50,8 +50,7 @@ def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
 
 def counts(row: Row) -> bool:
     """Whether a trial ended with a value that it did not take over from another trial."""
-    has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and math.isfinite(row.cost) and TrialRecord(row.trial).repeat_of is None
+    return math.isfinite(row.cost) and TrialRecord(row.trial).ending.is_own_result
 
 
 def by_importance(facts: Facts) -> list[str]:

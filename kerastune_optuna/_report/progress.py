@@ -12,7 +12,7 @@ from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, TrialRecord, opening, retry
+from kerastune_optuna._study import Objective, TrialRecord, opening
 
 
 class Progress:
@@ -94,15 +94,9 @@ class Lines(Progress):
             self._write(line)
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Write how a trial ended.
-
-        The sampler may draw hundreds of forbidden ones; the user is told of those that were
-        enqueued.
-        """
+        """Write how a trial ended."""
         self._told.add(trial.number)
-        record = TrialRecord(trial)
-        if record.forbidden_by is None or record.fixed_params:
-            self._write(line_of(trial, self._objective))
+        self._write(line_of(trial, self._objective))
 
 
 class Both(Progress):
@@ -142,7 +136,7 @@ class Both(Progress):
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
     """Return how a trial ended, in one line."""
     record = TrialRecord(trial)
-    if record.was_cut_off and record.cut_off in (retry.DIED, retry.INTERRUPTED):
+    if record.ending.is_run_again:
         end = f"{record.why}, to be run again"
     elif trial.state is TrialState.FAIL:
         end = f"failed: {record.why}"

@@ -14,7 +14,7 @@ from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Home, divergence
+from kerastune_optuna._study import Home, ranking
 
 
 def line(study: optuna.Study, n_trials: int | None) -> str:
@@ -74,7 +74,7 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
     """
     facts = Facts(study)
     if not facts.front:
-        others = divergence.told_of_others(facts.trials)
+        others = ranking.told_of_others(facts.trials)
         raise NoTrialsError(
             f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
         )

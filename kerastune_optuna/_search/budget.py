@@ -209,8 +209,7 @@ class Budget:
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         # If this process signed the trial, its worker did not die: the trial was interrupted.
-        reason = retry.INTERRUPTED if liveness.is_signed_here(trial) else retry.DIED
-        is_ours = retry.fail_and_retry(study, trial, reason)
+        is_ours = retry.fail_and_retry(study, trial, has_died=not liveness.is_signed_here(trial))
         if is_ours:  # if the trial is not run again, another configuration takes its place
             self.make_up(study, _optuna.as_stored(study, trial))
         return is_ours

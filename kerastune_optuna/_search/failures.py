@@ -1,7 +1,8 @@
-"""Failures that end a search: each condition is checked when a trial fails or diverges early."""
+"""Failures that end a search: each condition is checked when a trial fails."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._study import TrialRecord, divergence
+from kerastune_optuna._study import Ending, TrialRecord
 
-_MOST_FORBIDDEN = 500  # configurations in a row: if fewer are allowed, samplers hardly find any
+MOST = 10  # trials that fail in a row before a search ends, if the user sets no other number
+_SURE_AFTER = 2  # trials that fail or diverge before a search ends, if the data has NaN or infinity
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,10 @@ class InARow:
     """End a search after a number of failed trials in a row.
 
     Args:
-        most: The number of failed trials.
+        most: The number; None for ten, or for two if no trial succeeded and the data has NaN.
     """
 
-    most: int
+    most: int | None
 
     def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
         """Raise if the last trials of a search failed.
@@ -35,15 +38,18 @@ class InARow:
         Raises:
             TooManyFailuresError: Says how the last one ended.
         """
-        last = list(filter(_by_itself, own))[-self.most :]
-        if len(last) < self.most or any(one.state is not TrialState.FAIL for one in last):
+        told = _telling(own)
+        is_data = all(TrialRecord(one).not_finite for one in told)
+        most = self.most or (_SURE_AFTER if is_data else MOST)
+        last = told[-most:]
+        if len(last) < most or not all(map(_has_failed, last)):
             return
-        why = TrialRecord(last[-1]).why.rstrip(".")
-        many = f"{self.most} trials failed in a row, the last one"
+        if is_data and _is_any_to_succeed(trials, last[-1]):
+            return
+        many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
         raise TooManyFailuresError(
-            f"{many if self.most > 1 else 'The trial failed'} (trial {last[-1].number}) with: "
-            f"{why}. Fix build_model or its ranges, and call search() again. "
-            "max_failed_trials= allows more failures."
+            f"{many} (trial {last[-1].number}) with: {_why(last[-1])}. Fix {_what(is_data)}, and "
+            "call search() again. max_failed_trials= allows more failures."
         )
 
 
@@ -53,50 +59,20 @@ class OfOneCause:
 
     def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
         """Raise if two trials failed with the same error, with the arguments of `InARow.check`."""
-        if any(map(_succeeded, trials)):
+        if any(TrialRecord(one).ending.works for one in trials):
             return
         by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
         for trial in own:
             by_cause[TrialRecord(trial).sameness].append(trial)
         by_cause.pop(None, None)
         for first, *more in by_cause.values():
-            if more and not divergence.is_any_to_succeed(trials, more[0]):
-                why = TrialRecord(first).why.rstrip(".")
+            if more and not _is_any_to_succeed(trials, more[0]):
                 raise TooManyFailuresError(
                     f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                    f"{why}. Fix build_model, the data or the arguments, and make the same call "
-                    "again. If other configurations work, enqueue() one of them before a search, "
-                    "or pass max_failed_trials= to allow more failures."
+                    f"{_why(first)}. Fix build_model, the data or the arguments, and make the same "
+                    "call again. If other configurations work, enqueue() one of them before a "
+                    "search, or pass max_failed_trials= to allow more failures."
                 )
-
-
-class AllForbidden:
-    """End a search in which constraints that take the trial alone allow hardly anything."""
-
-    def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise if none of the last trials was allowed, with the arguments of `InARow.check`."""
-        last = [one for one in own if one.state.is_finished()][-_MOST_FORBIDDEN:]
-        if len(last) == _MOST_FORBIDDEN and all(TrialRecord(one).forbidden_by for one in last):
-            raise TooManyFailuresError(
-                f"{_MOST_FORBIDDEN} configurations in a row were not allowed, the last one by "
-                f"{TrialRecord(last[-1]).forbidden_by}. Let constraints= allow more, or let "
-                "build_model suggest less that they forbid."
-            )
-
-
-@dataclass(frozen=True)
-class InVain:
-    """End a search in which all trials failed or diverged.
-
-    Args:
-        most: After how many trials; None for ten, or for two if the data has NaN or infinity.
-    """
-
-    most: int | None
-
-    def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise if enough trials ended and all failed or diverged, as `InARow.check` does."""
-        divergence.check(_tried(own), self.most, trials)
 
 
 def check_study(study: optuna.Study) -> None:
@@ -106,24 +82,58 @@ def check_study(study: optuna.Study) -> None:
         TooManyFailuresError: Says how the last one ended.
     """
     trials = study.get_trials(deepcopy=False)
-    divergence.check_trained([one for one in trials if TrialRecord(one).ended_by_itself])
-    InVain(1).check(trials, ())
+    told = _telling(trials)
+    forbidden = [one for one in trials if TrialRecord(one).ending is Ending.FORBIDDEN]
+    if forbidden and not told:
+        last = forbidden[-1]
+        raise TooManyFailuresError(
+            f"No model was trained: {_check.count(len(forbidden), 'trial')} ended before that, "
+            f"the last one (trial {last.number}) with: {_why(last)}. Fix the ranges of build_model "
+            "or the limits, and call search() again, with a larger n_trials= or timeout= if needed."
+        )
+    if told and all(map(_has_failed, told)):
+        number = f"(trial {told[-1].number})"
+        which = f"All {len(told)} trials failed or diverged, the last one {number}"
+        if len(told) == 1:
+            which = f"The only trial {number} failed or diverged"
+        what = _what(all(TrialRecord(one).not_finite for one in told))
+        raise TooManyFailuresError(
+            f"{which} with: {_why(told[-1])}. Fix {what}, and call search() again; with "
+            "overwrite=True, it begins anew."
+        )
 
 
-def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials whose own training decided how they ended, ordered by number."""
-    records = map(TrialRecord, trials)
-    own = (one.of for one in records if one.repeat_of is None and not one.breaks_constraint)
-    return [one for one in own if _by_itself(one) and divergence.has_begun(one)]
+def _what(is_data: bool) -> str:
+    """Return what a user should fix."""
+    return "the data" if is_data else "build_model or its ranges, as of the learning rate"
 
 
-def _by_itself(trial: FrozenTrial) -> bool:
-    record = TrialRecord(trial)
-    return record.ended_by_itself and record.forbidden_by is None
+def _telling(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that say something about their search."""
+    return [one for one in trials if TrialRecord(one).ending.works is not None]
 
 
-def _succeeded(trial: FrozenTrial) -> bool:
-    """Whether a trial showed that the code, the data and the arguments can work."""
-    is_done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    # A trial that broke a constraint was not trained, so it has neither values nor reports.
-    return is_done and (trial.values is not None or bool(trial.intermediate_values))
+def _has_failed(trial: FrozenTrial) -> bool:
+    return TrialRecord(trial).ending.works is False
+
+
+def _why(trial: FrozenTrial) -> str:
+    return TrialRecord(trial).why.rstrip(".")
+
+
+def _is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool:
+    """Whether a running trial has reported a finite value, or began before another trial ended.
+
+    A trial that fails does so fast, so it is worth waiting for the trials that ran beside the one
+    that ended, but not for later ones: if all trials fail and there are several workers, some trial
+    is always running. The clocks of machines differ, so we compare numbers: with n running trials,
+    a trial whose number is higher by n or more began later.
+    """
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    first_later = ended.number + len(running)
+    return any(
+        any(map(math.isfinite, trial.intermediate_values.values()))
+        if trial.intermediate_values
+        else trial.number < first_later
+        for trial in running
+    )

@@ -21,7 +21,7 @@ from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.repeats import asking, may_come_again
-from kerastune_optuna._study import Objective, TrialRecord, derive, liveness, ranking
+from kerastune_optuna._study import Lesson, Objective, TrialRecord, derive, liveness, ranking
 
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same
@@ -248,7 +248,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         as_complete = known.setdefault(key, {})
         for trial in _optuna.known_trials(self._study, (TrialState.PRUNED,)):
             if trial.number not in as_complete:
-                value = None if TrialRecord(trial).breaks_constraint else self._outlook(trial, best)
+                value = self._outlook(trial, best)
                 if value is None:
                     continue
                 as_complete[trial.number] = _as_complete(trial, [value])
@@ -256,9 +256,9 @@ class _StudyOfAll(_optuna.ShownStudy):
 
     def _outlook(self, trial: FrozenTrial, best: FrozenTrial | None) -> float | None:
         """Return a pruned trial's best value with what the best trial gained after those epochs."""
-        epochs = trial.intermediate_values
-        own = self._peak(trial, epochs)
-        if own is None or best is None or TrialRecord(trial).diverged is not None:
+        epochs, lesson = trial.intermediate_values, TrialRecord(trial).ending.lesson
+        own = self._peak(trial, epochs) if lesson in (Lesson.VALUE, Lesson.BEST) else None
+        if own is None or best is None or lesson is Lesson.BEST:
             return own
         then = self._peak(best, epochs)
         return own if then is None else own + best.values[0] - then
@@ -283,7 +283,7 @@ class _StudyOfAll(_optuna.ShownStudy):
 
 def _is_excluded(trial: FrozenTrial) -> bool:
     """Whether the user has excluded a trial; the storage shows such a trial as PRUNED."""
-    return trial.state is TrialState.PRUNED and TrialRecord(trial).excluded is not None
+    return TrialRecord(trial).excluded is not None
 
 
 def _without_draw(study: optuna.Study) -> list[FrozenTrial]:
@@ -307,12 +307,14 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
 
 def _cut_off_as_running(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """Return trials: one that was cut off is RUNNING until another one runs it again."""
-    if not (cut_off := [one for one in trials if TrialRecord(one).was_cut_off]):
+    failed = [one for one in trials if one.state is TrialState.FAIL]
+    gone = {one.number: one for one in failed if not TrialRecord(one).ending.is_final}
+    if not gone:
         return trials  # as nearly always, and each draw asks several times
-    rest = [one for one in trials if not TrialRecord(one).was_cut_off]
+    rest = [one for one in trials if one.number not in gone]
     again = {TrialRecord(one).retry_of for one in trials}
-    due = (one for one in cut_off if one.number not in again and TrialRecord(one).has_begun)
-    return [*rest, *map(_as_running, due)]
+    cut_off = [one for one in gone.values() if TrialRecord(one).ending.is_run_again]
+    return [*rest, *(_as_running(one) for one in cut_off if one.number not in again)]
 
 
 def _as_running(trial: FrozenTrial) -> FrozenTrial:
@@ -347,12 +349,12 @@ def _with_unknown(trial: FrozenTrial, keys: set[str]) -> FrozenTrial:
 
 
 def _broken(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that ended because they broke a constraint."""
+    """Return the PRUNED trials that are bad: most broke a constraint."""
     trials = _optuna.known_trials(study, (TrialState.PRUNED,))
-    return [trial for trial in trials if TrialRecord(trial).breaks_constraint]
+    return [one for one in trials if TrialRecord(one).ending.lesson is Lesson.WORST]
 
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed because of their configurations."""
     trials = _optuna.known_trials(study, (TrialState.FAIL,))
-    return [one for one in trials if not TrialRecord(one).was_cut_off]
+    return [one for one in trials if TrialRecord(one).ending.lesson is Lesson.WORST]

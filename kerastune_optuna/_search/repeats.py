@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
-from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, retry
+from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, retry
 
 _LATEST = 50  # trials that we look at to tell whether repeats are likely
 _COPIED = (
@@ -39,7 +39,7 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
         one
         for one in trials
         if one.distributions == distributions and space.places(distributions, one.params) == asked
-        if one.state in opening.DONE and _was_trained(one)
+        if _was_trained(one)
     ]
     first = StudyRecord(study).epochs_since if same else None
     same = [one for one in same if one.number >= (first or 0)]
@@ -48,14 +48,14 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
-    """Whether a worker trained a trial itself, and the user has not excluded it.
+    """Whether a worker of ours trained a trial, and came to a result that another may take over.
 
     A trial that broke a constraint does not count: the constraint may have changed, and if it has
     not, the new trial ends before its training anyway.
     """
     record = TrialRecord(trial)
-    is_ours = record.seed is not None and record.repeat_of is None
-    return is_ours and not record.breaks_constraint and record.excluded is None
+    is_result = record.seed is not None and record.ending.is_own_result
+    return is_result and not record.breaks_constraint
 
 
 def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
@@ -78,7 +78,7 @@ def count_if_all(study: optuna.Study) -> int | None:
     # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads workers
     # never calls. Such a process comes here once, when its workers have ended.
     trials = _of_these_epochs(study, study.get_trials(deepcopy=False))
-    tree = _tree([one for one in trials if TrialRecord(one).ended_by_itself])
+    tree = _tree([one for one in trials if TrialRecord(one).ending.is_final])
     return tree.leaves() if tree is not None and tree.is_closed else None
 
 

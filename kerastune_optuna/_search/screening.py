@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import TrialRecord, retry, sign_of
+from kerastune_optuna._study import Ending, TrialRecord, retry, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # of a search that begins with short trials, and of a trial
@@ -23,6 +23,9 @@ _BEST = 4  # one in this many beginnings goes on
 _SHARE = 10  # a beginning is one in this many epochs
 _FEWEST_EPOCHS = 3  # of a beginning: after two, networks on digits and letters were misjudged
 _MOST = 0.25  # of a trial's epochs: if the first validation comes later, the trial goes on
+# Trials after which all later ones go on: there is a model, or too few might be left to get one.
+_ALLOWS_ALL = {Ending.COMPLETE, Ending.OVER_LIMIT, Ending.FORBIDDEN}
+_ALLOWS_ALL |= {Ending.DIVERGED, Ending.DIVERGED_AT_ONCE}
 
 
 def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
@@ -89,18 +92,15 @@ class AutoPruner(optuna.pruners.BasePruner):
         """Whether a trial ends after its beginning."""
         trials = study.get_trials(deepcopy=False)
         first = retry.first_try(trial, trials)
-        place = sum(TrialRecord(one).forbidden_by is None for one in trials[: first.number])
-        may_all_go_on = any(map(_allows_all, trials)) or place >= _COMPARED
+        before = map(TrialRecord, trials[: first.number])
+        place = sum(one.has_begun and one.retry_of is None for one in before)
+        endings = {TrialRecord(one).ending for one in trials}
+        may_all_go_on = not endings.isdisjoint(_ALLOWS_ALL) or place >= _COMPARED
         if may_all_go_on or TrialRecord(first).fixed_params:
             return False
         if math.prod(map(space.size, trial.distributions.values())) < self._fewest:
             return False
         return place < _SCREENED or _begins_badly(study, trial, trials)
-
-
-def _allows_all(trial: FrozenTrial) -> bool:
-    record, is_complete = TrialRecord(trial), trial.state is TrialState.COMPLETE
-    return is_complete or record.breaks_constraint or record.diverged is not None
 
 
 def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:

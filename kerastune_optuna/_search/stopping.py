@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._search.failures import AllForbidden, InARow, InVain, OfOneCause
-from kerastune_optuna._study import StudyRecord, divergence, liveness, opening, ranking, sign_of
+from kerastune_optuna._search.failures import MOST, InARow, OfOneCause
+from kerastune_optuna._study import StudyRecord, liveness, opening, ranking, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -202,7 +202,7 @@ class StopConditions:
     @property
     def most_failures(self) -> int:
         """How many trials may fail in a row, and workers die."""
-        return self.max_failed_trials or divergence.MOST
+        return self.max_failed_trials or MOST
 
     def is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
@@ -257,13 +257,11 @@ class StopConditions:
             one.check(trials[self.first_trial :], trials)
 
     @property
-    def _of_failures(self) -> Iterator[OfOneCause | InARow | AllForbidden | InVain]:
+    def _of_failures(self) -> Iterator[OfOneCause | InARow]:
         """The conditions on failures."""
         if not self.max_failed_trials:
             yield OfOneCause()
-        yield InARow(self.most_failures)
-        yield AllForbidden()
-        yield InVain(self.max_failed_trials)
+        yield InARow(self.max_failed_trials)
 
 
 def _all_tried(study: optuna.Study) -> str | None:

@@ -1,12 +1,12 @@
 """A study: its objectives, what its trials record, who runs them, and which are best."""
 
-from kerastune_optuna._study import divergence as divergence
 from kerastune_optuna._study import liveness as liveness
 from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import retry as retry
-from kerastune_optuna._study.constraints import Constraint as Constraint
 from kerastune_optuna._study.constraints import Constraints as Constraints
+from kerastune_optuna._study.ending import Ending as Ending
+from kerastune_optuna._study.ending import Lesson as Lesson
 from kerastune_optuna._study.finding import load as load
 from kerastune_optuna._study.finding import parts_of as parts_of
 from kerastune_optuna._study.heartbeat import Watch as Watch

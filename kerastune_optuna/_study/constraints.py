@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,9 +17,7 @@ from kerastune_optuna._study.record import TrialRecord
 if TYPE_CHECKING:
     import keras
 
-_OfModel: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence[float]]
-_OfTrial: TypeAlias = Callable[[optuna.Trial], float | Sequence[float]]
-Constraint: TypeAlias = _OfModel | _OfTrial
+Constraint: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence[float]]
 
 _SIZE, _FLOPS, _TIME = "max_params", "max_flops", "max_seconds_per_trial"
 
@@ -34,8 +30,8 @@ class Constraints:
         max_params: The most parameters of a model; None for no limit.
         max_flops: The most floating-point operations of a model for one row; None for no limit.
         max_seconds: The most seconds of a training; None for no limit.
-        functions: Each takes the trial and its model, or the trial alone, and returns one number or
-            several. A number above 0 breaks the constraint, and says by how much.
+        functions: Each takes the trial and its model, and returns one number or several. A number
+            above 0 breaks the constraint, and says by how much.
     """
 
     max_params: int | None = None
@@ -53,17 +49,7 @@ class Constraints:
     def are_there(self) -> bool:
         """Whether there are any constraints that a model may break."""
         limits = (self.max_params, self.max_flops, self.max_seconds)
-        return any(limit is not None for limit in limits) or bool(self._of_models)
-
-    @property
-    def _of_models(self) -> dict[str, Any]:
-        named = _named(self.functions)
-        return {name: function for name, function in named if not _takes_trial_alone(function)}
-
-    @property
-    def _of_trials(self) -> dict[str, Any]:
-        named = _named(self.functions)
-        return {name: function for name, function in named if _takes_trial_alone(function)}
+        return any(limit is not None for limit in limits) or bool(self.functions)
 
     def described(self) -> dict[str, Any]:
         """Return the constraints that are set, in a form that JSON can store."""
@@ -90,40 +76,6 @@ class Constraints:
                 raise ArgumentError(f"max_seconds_per_trial=0 leaves no time to train. {instead}")
         _check_functions(self.functions)
 
-    def forbids(self, trial: optuna.Trial) -> str | None:
-        """Return why a configuration is not allowed, before its model is built; None if it is.
-
-        Raises:
-            ArgumentError: A function returned something other than numbers.
-        """
-        for name, function in self._of_trials.items():
-            for key, value in _numbers(name, _asked(name, function, trial)):
-                if value > 0:
-                    return f"constraint {key}: {value:.6g} > 0"
-        return None
-
-    @contextmanager
-    def ranges_kept(self) -> Iterator[None]:
-        """Refuse a builder that asks for other ranges than functions of the trial alone did.
-
-        Raises:
-            ArgumentError: Names the parameter.
-        """
-        if not self._of_trials:
-            yield
-            return
-        with warnings.catch_warnings():
-            # Optuna keeps the first range of a parameter, and only warns.
-            warnings.filterwarnings("error", "Inconsistent parameter values", RuntimeWarning)
-            try:
-                yield
-            except RuntimeWarning as warning:
-                name = str(warning).partition('"')[2].partition('"')[0]
-                raise ArgumentError(
-                    f"build_model and a function in constraints= suggest {name!r} with different "
-                    "ranges. Give both the same range."
-                ) from warning
-
     def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
         """Record in the study how far a configuration is from its limits.
 
@@ -142,7 +94,7 @@ class Constraints:
             _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
         if self.max_flops is not None:
             _tell(trial, _FLOPS, _excess(TrialRecord(trial).flops or 0, self.max_flops))
-        for name, function in self._of_models.items():
+        for name, function in _named(self.functions):
             for key, value in _numbers(name, function(trial, model)):
                 _tell(trial, key, value)
         broken = [key for key, value in _optuna.as_known(trial).constraints.items() if value > 0]
@@ -168,38 +120,20 @@ class Constraints:
 
 def _check_functions(functions: object) -> None:
     instead = (
-        "Pass a list of functions that take the trial and its model, or the trial alone, and "
-        "return a number: above 0 if the configuration is not allowed."
+        "Pass a list of functions that take the trial and its model, and return a number: above 0 "
+        "if the configuration is not allowed. Where its parameters alone show that, let "
+        "build_model raise FailedTrialError."
     )
     if not isinstance(functions, list | tuple):
         raise ArgumentTypeError(f"constraints={functions!r} is not a list. {instead}")
     for function in functions:
         if not callable(function):
             raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")
-        why = _check.why_not(function, 2)
-        if why is not None and not _takes_trial_alone(function):
+        if (why := _check.why_not(function, 2)) is not None:
             raise ArgumentTypeError(
                 f"constraints holds {_name(function)}, which cannot be called with a trial and a "
                 f"model ({why}). {instead}"
             )
-
-
-def _asked(name: str, function: Callable[[optuna.Trial], Any], trial: optuna.Trial) -> Any:
-    """Return what a function of the trial alone returns."""
-    try:
-        return function(trial)
-    except KeyError as error:
-        if error.args and error.args[0] not in trial.params:
-            raise ArgumentError(
-                f"The constraint {name} reads the parameter {error}, which the trial does not have "
-                "yet: it is called before build_model. Let it suggest what it needs, as "
-                "build_model does, with the same range."
-            ) from error
-        raise
-
-
-def _takes_trial_alone(function: Callable[..., Any]) -> bool:
-    return _check.why_not(function, 2) is not None and _check.why_not(function, 1) is None
 
 
 def _excess(value: float, limit: float) -> float:

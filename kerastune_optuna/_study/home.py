@@ -21,7 +21,7 @@ from kerastune_optuna._exceptions import (
     StudyMismatchError,
 )
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database, key_of
-from kerastune_optuna._study import divergence, opening, ranking
+from kerastune_optuna._study import opening, ranking
 from kerastune_optuna._study.objectives import Objectives
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
@@ -177,7 +177,7 @@ class Home:
         self._check_single()
         if best := ranking.best(self.existing, self.objectives.watched, n):
             return best
-        others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
+        others = ranking.told_of_others(self.existing.get_trials(deepcopy=False))
         first = "Call search() first, with the directory or storage of the study you mean."
         raise NoTrialsError(f"Study {self.name!r} has 0 COMPLETE trials. {others or first}")
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._study.monitor import Objective, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
@@ -18,7 +19,7 @@ def may_be_best(trial: FrozenTrial) -> bool:
 
     A trial that took over the result of another one does not count: its model is that of the other.
     """
-    return trial.state is TrialState.COMPLETE and TrialRecord(trial).repeat_of is None
+    return TrialRecord(trial).ending.may_be_best
 
 
 def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
@@ -115,3 +116,14 @@ def ranked(
 def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
     """Return the best `n` trials of a study as `ranked` does."""
     return ranked(study.get_trials(deepcopy=False), objective, n)
+
+
+def told_of_others(trials: Iterable[FrozenTrial]) -> str:
+    """Return a sentence about the trials that ended without being COMPLETE; "" if none did."""
+    records = [record for record in map(TrialRecord, trials) if record.has_begun]
+    others = [one for one in records if one.of.state.is_finished() and one.of.values is None]
+    if not others:
+        return ""
+    number, why = others[-1].of.number, others[-1].why.rstrip(".")
+    many = _check.count(len(others), "trial")
+    return f"{many} ended as PRUNED or FAIL, the last one (trial {number}) with: {why}."

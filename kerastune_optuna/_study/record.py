@@ -9,14 +9,10 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import EXCLUDED, WORKER
+from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.seeds import derive
 
 T = TypeVar("T")
-
-DIED = "its worker died"  # the stop_reason of a trial whose process is gone
-INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
-TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
-UNUSED = "laid out for a worker, and not begun"  # the stop_reason of a slot that a search left
 
 
 class _Attr(Generic[T]):
@@ -79,16 +75,15 @@ class TrialRecord:
     epochs = _Attr(int)  # the most epochs that it may run in all; set once its model is built
     epochs_run = _Attr(int)  # the number of epochs that it ran
     seconds = _Attr(float)  # how long it took
-    stop_reason = _Attr(str)  # why its training ended
+    code = _Attr(str, "ending")  # the name of its Ending, which is asked for by `ending`
+    stop_reason = _Attr(str)  # why it ended, for people alone: nothing is decided by this text
     card = _Attr(str)  # the key of its card
     repeat_of = _Attr(int)  # the number of the trial whose result it took over
     retry_of = _Attr(int)  # the number of the trial that it runs again
     confirms = _Attr(int)  # the number of the trial whose configuration it trains
     fits = _Attr(list)  # the epochs of each fit, if there were several
-    diverged = _Attr(int)  # the number of epochs that it ran until its loss was NaN
     not_finite = _Attr(str)  # where the data has NaN or infinity
     inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
-    forbidden_by = _Attr(str)  # the constraint that forbade it before its model was built
     n_params = _Attr(int)  # how many parameters its model has
     flops = _Attr(int)  # how many floating-point operations its model takes for one row
     worker = _Attr(str, WORKER)  # the signature of the process that runs or ran it
@@ -101,7 +96,6 @@ class TrialRecord:
     history = _SystemAttr(str, "kerastune_optuna:history_sha256")  # that of its history.csv
     variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of its variables
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
-    cut_off = _SystemAttr(str, "kerastune_optuna:cut_off")  # a reason that is not its configuration
     deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died running it
     fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # parameters that no sampler chooses
 
@@ -119,27 +113,38 @@ class TrialRecord:
         return self.stop_reason if self.excluded is None else f"excluded: {self.excluded}"
 
     @property
-    def was_cut_off(self) -> bool:
-        """Whether a trial is FAIL for a reason that is not its configuration."""
-        # Not by stop_reason, which may be a text of the user, nor for a trial that came to a result
-        # while another process cut it off. One that failed by itself in that moment is run again.
-        return self.of.state is TrialState.FAIL and self.cut_off is not None
+    def ending(self) -> Ending:
+        """Why a trial ended."""
+        if not self.of.state.is_finished():
+            return Ending.OPEN
+        if self.excluded is not None:
+            return Ending.EXCLUDED
+        own = Ending.__members__.get(self.code or "")
+        # A trial may come to its result while another process cuts it off, and so have the code of
+        # one of them and the state of the other: then the state counts.
+        return own if own is not None and self.of.state in own.states else self._ending_by_state
+
+    @property
+    def _ending_by_state(self) -> Ending:
+        """Why a trial ended that other code ran, by what Optuna records of each trial."""
+        if self.of.state is TrialState.COMPLETE:
+            return Ending.COMPLETE
+        if self.of.state is TrialState.FAIL:
+            return Ending.FAILED
+        if not self.of.intermediate_values:
+            return Ending.FORBIDDEN
+        return Ending.OVER_LIMIT if self.breaks_constraint else Ending.PRUNED
 
     @property
     def has_begun(self) -> bool:
         """Whether a worker has taken a trial; one that was laid out for none is no trial."""
-        return self.of.state is not TrialState.WAITING and self.cut_off != UNUSED
-
-    @property
-    def ended_by_itself(self) -> bool:
-        """Whether a finished trial was not cut off."""
-        return self.of.state.is_finished() and not self.was_cut_off
+        is_taken = self.of.state is not TrialState.WAITING
+        return is_taken and self.ending is not Ending.WITHDRAWN
 
     @property
     def has_no_result(self) -> bool:
         """Whether a trial has not begun, or failed because of its configuration or the code."""
-        failed = self.of.state is TrialState.FAIL and not self.was_cut_off
-        return failed or not self.has_begun
+        return self.ending.works is False or not self.has_begun
 
     @property
     def breaks_constraint(self) -> bool:

@@ -11,12 +11,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
+from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.liveness import machine
-from kerastune_optuna._study.record import DIED as DIED
-from kerastune_optuna._study.record import INTERRUPTED as INTERRUPTED
-from kerastune_optuna._study.record import TWICE, UNUSED, TrialRecord
+from kerastune_optuna._study.record import TrialRecord
 
-_DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run again
+DIED, INTERRUPTED = "its worker died", "interrupted"  # texts for people, as all in stop_reason
 _MOST_DEATHS = 3  # a trial that fills the memory would kill one worker after another
 
 # The system attrs and the user attrs that a retry copies from its trial.
@@ -56,7 +55,7 @@ def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, An
     return lay_out(study, TrialRecord(trial).params, attrs, same)
 
 
-def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
     The retry is laid out before the trial is failed: if this process dies in between, it leaves a
@@ -67,16 +66,19 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
     Args:
         study: The study of the trial.
         trial: A RUNNING trial.
-        reason: DIED or INTERRUPTED.
+        has_died: Whether its process died, rather than that it was interrupted.
 
     Returns:
         Whether this process set the trial to FAIL, rather than another one.
     """
-    deaths = _count_deaths(trial, reason)
+    deaths = _count_deaths(trial, has_died=has_died)
     if deaths["count"] >= _MOST_DEATHS:
-        return _give_up(study, trial, _DEADLY.format(deaths["count"]))
-    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, deaths)
-    is_ours = _fail(study, _optuna.id_of(trial), reason)
+        return _give_up(study, trial, f"{DIED} {deaths['count']} times")
+    others = study.get_trials(deepcopy=False)
+    is_laid_out = any(TrialRecord(one).retry_of == trial.number for one in others)
+    laid_out = None if is_laid_out else _lay_out_again(study, trial, deaths)
+    reason = DIED if has_died else INTERRUPTED
+    is_ours = _fail(study, _optuna.id_of(trial), Ending.CUT_OFF, reason)
     if laid_out is not None:
         _give_way(study, laid_out)
     return is_ours
@@ -84,24 +86,18 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
 
 def _give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """Fail a trial for good, and print which: nobody tries its configuration again."""
-    if is_ours := _fail(study, _optuna.id_of(trial), reason):
+    if is_ours := _fail(study, _optuna.id_of(trial), Ending.FAILED, reason):
         params = TrialRecord(trial).params
         _signals.tell(f"Giving up on trial {trial.number} with {params}: {reason}")
     return is_ours
 
 
-def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
+def _count_deaths(trial: FrozenTrial, *, has_died: bool) -> dict[str, Any]:
     """Return how many workers died of a trial since its last backup, a sign of progress."""
     before = TrialRecord(trial).deaths or {"count": 0, "backup": None}
     backup = (TrialRecord(trial).backup or {}).get("id")
     count = before["count"] if before["backup"] == backup else 0
-    return {"count": count + (reason == DIED), "backup": backup}
-
-
-def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial has a retry."""
-    others = study.get_trials(deepcopy=False)
-    return any(TrialRecord(one).retry_of == trial.number for one in others)
+    return {"count": count + has_died, "backup": backup}
 
 
 def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -123,10 +119,8 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
         return waiting  # the usual case, which needs no closer look at thousands of trials
     retries = [trial for trial in trials if TrialRecord(trial).retry_of is not None]
     firsts = {TrialRecord(one).retry_of: one.number for one in reversed(retries)}
-    failed = (trial for trial in trials if trial.state is TrialState.FAIL)
-    cut_off = {trial.number for trial in failed if TrialRecord(trial).was_cut_off}
-    due = {number for origin, number in firsts.items() if origin in cut_off}
-    return waiting - due
+    again = {trial.number for trial in trials if TrialRecord(trial).ending.is_run_again}
+    return waiting - {number for origin, number in firsts.items() if origin in again}
 
 
 def _give_way(study: optuna.Study, laid_out: int) -> None:
@@ -134,7 +128,7 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
     if any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials):
-        _withdraw(study, laid_out, TWICE)
+        _withdraw(study, laid_out, "laid out twice")
 
 
 def withdraw_unused(study: optuna.Study) -> None:
@@ -142,22 +136,21 @@ def withdraw_unused(study: optuna.Study) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         record = TrialRecord(trial)
         if record.slot is not None and not (record.fixed_params or trial.user_attrs):
-            _withdraw(study, _optuna.id_of(trial), UNUSED)
+            _withdraw(study, _optuna.id_of(trial), "laid out for a worker, and not begun")
 
 
 def _withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
     """Fail a WAITING trial, since Optuna cannot delete it, unless a worker takes it first."""
     with suppress(UpdateFinishedTrialError):
         if _optuna.storage_of(study).set_trial_state_values(trial_id, TrialState.RUNNING):
-            _fail(study, trial_id, reason)
+            _fail(study, trial_id, Ending.WITHDRAWN, reason)
 
 
-def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
+def _fail(study: optuna.Study, trial_id: int, ending: Ending, reason: str) -> bool:
     """Set a trial to FAIL; return False if another process ended it first."""
     try:
         storage = _optuna.storage_of(study)
-        if reason in (DIED, INTERRUPTED, TWICE, UNUSED):
-            storage.set_trial_system_attr(trial_id, TrialRecord.cut_off, reason)
+        storage.set_trial_user_attr(trial_id, TrialRecord.code, ending.name)
         storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)
         return storage.set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:

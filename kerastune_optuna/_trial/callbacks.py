@@ -16,7 +16,7 @@ from optuna_integration import KerasPruningCallback
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, TrialRecord, liveness
+from kerastune_optuna._study import Ending, Objective, TrialRecord, liveness
 from kerastune_optuna._trial.state import State, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
@@ -100,7 +100,8 @@ class PruningCallback(KerasPruningCallback):
         self.epochs_run = 0
         self.pruned = False
         self.cut_off = False
-        self.reason: str | None = None
+        self.ended_as: Ending | None = None  # if something other than the pruner ended it,
+        self.reason: str | None = None  # and why
         self.last_epoch = -1  # the last epoch that was not left early, in Keras's numbering
         self._first_epoch = 0  # also in Keras's numbering
         self._values_seen = 0
@@ -202,9 +203,9 @@ class PruningCallback(KerasPruningCallback):
         if validated or not self.objective.needs_validation:
             self._give_up(self.objective.missing(logs))
 
-    def end(self, reason: str) -> None:
+    def end(self, ending: Ending, reason: str) -> None:
         """Stop and prune the training for a reason other than the pruner's decision."""
-        self.pruned, self.reason = True, reason
+        self.pruned, self.ended_as, self.reason = True, ending, reason
         self.model.stop_training = True
 
     def diverge(self, how: str) -> None:

@@ -29,7 +29,7 @@ from kerastune_optuna._search import (
 )
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import TrialRecord, liveness
+from kerastune_optuna._study import Ending, TrialRecord, liveness
 from kerastune_optuna._trial import failure, files, flops, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
@@ -52,7 +52,7 @@ _UNTRAINED = (
 class Outcome:
     """Hold the result of a trial, and the error that occurred after the result was known."""
 
-    state: TrialState
+    ending: Ending
     values: Sequence[float] | None = None
     error: TunerError | None = None
 
@@ -78,7 +78,9 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     try:
         outcome = _outcome(trial, recipe, memory, check=check)
         TrialRecord(trial).seconds = round(time.perf_counter() - began, 3)
-        finished = _optuna.tell(trial.study, trial, outcome.values, outcome.state)
+        TrialRecord(trial).code = outcome.ending.name
+        state = outcome.ending.states[0 if outcome.values is not None else -1]
+        finished = _optuna.tell(trial.study, trial, outcome.values, state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
@@ -116,7 +118,7 @@ def _ended_early(trial: optuna.Trial, reason: str) -> Outcome:
     """Record why a trial ended before its training."""
     record = TrialRecord(trial)
     record.stop_reason, record.epochs_run = reason, 0
-    return Outcome(TrialState.PRUNED)
+    return Outcome(Ending.FORBIDDEN)
 
 
 class TrialRun:
@@ -141,8 +143,6 @@ class TrialRun:
     def outcome(self) -> Outcome:
         """Run the trainings that the trial's backup lacks; return the trial's outcome."""
         self._note_seeds()
-        if (why := self._recipe.constraints.forbids(self._trial)) is not None:
-            return self._forbidden(why)
         self._make_data()
         with scratch() as folder:
             with needed():
@@ -151,12 +151,6 @@ class TrialRun:
                 with self._released():
                     self._train_next()
         return self._ended
-
-    def _forbidden(self, why: str) -> Outcome:
-        """Record which constraint forbids the configuration; a FAIL trial takes no budget."""
-        self._record.stop_reason = failure.shortened(f"not allowed: {why}")
-        self._record.forbidden_by, self._record.epochs_run = why, 0
-        return Outcome(TrialState.FAIL)
 
     def _note_seeds(self) -> None:
         """Record the seeds of the trial's trainings and the key of its search's card."""
@@ -183,8 +177,7 @@ class TrialRun:
         """Build and train the model, unless a constraint or an earlier result makes it needless."""
         is_first = self._series.number == 0
         seed = self._series.seeds[self._series.number]
-        with self._recipe.constraints.ranges_kept():
-            model, arguments = build(self._recipe.build_model, self._trial, seed)
+        model, arguments = build(self._recipe.build_model, self._trial, seed)
         check_choices(self._trial)
         finds = is_first and not self._recipe.train_repeats
         known = find_earlier(self._trial.study, self._trial) if finds else None
@@ -207,7 +200,7 @@ class TrialRun:
         take_over(watched_alone(self._trial, self._recipe.objectives), earlier)
         self._recipe.constraints.take_time(self._trial, None)
         is_complete = earlier.state is TrialState.COMPLETE
-        return Outcome(earlier.state, earlier.values if is_complete else None)
+        return Outcome(Ending.REPEAT, earlier.values if is_complete else None)
 
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> Training:
         """Return the training, after checking the model and setting it up to train fast."""
@@ -253,7 +246,8 @@ class TrialRun:
             raise KeyboardInterrupt
         liveness.check_signature(_optuna.storage_of(self._trial.study), _optuna.id_of(self._trial))
         self._take(training, model)
-        self._note_divergence(training.pruning)
+        if training.ending.works is False:
+            self._note_not_finite(training.pruning)
         if training.came_to_its_end and self._series.number < self._series.length:
             if self._recipe.backup_every is not None:
                 self._archive.back_up_between(self._series, training.pruning.state())
@@ -269,17 +263,12 @@ class TrialRun:
         outcome, state = training.pruning.outcome(), training.best.best_or_last()
         self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
-    def _note_divergence(self, pruning: PruningCallback) -> None:
-        """Record that a training diverged, and where its data is not finite."""
-        record, has_diverged = self._record, pruning.diverged is not None
-        if has_diverged:
-            record.diverged = pruning.epochs_run
-        is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
-        has_none = pruning.best_value is None and pruning.reason is None
-        if (is_early or has_none) and (where := self._recipe.not_finite) is not None:
-            record.not_finite = where
-            reason = record.stop_reason or pruning.stop_reason
-            record.stop_reason = failure.shortened(f"{reason}; {where}")
+    def _note_not_finite(self, pruning: PruningCallback) -> None:
+        """Record where the data of a trial that failed or diverged is not finite."""
+        if (where := self._recipe.not_finite) is not None:
+            self._record.not_finite = where
+            reason = self._record.stop_reason or pruning.stop_reason
+            self._record.stop_reason = failure.shortened(f"{reason}; {where}")
 
     def _concluded(self, training: Training, model: keras.Model) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome."""
@@ -290,16 +279,16 @@ class TrialRun:
         if recipe.keep_best != 0:
             error = history.save(recipe.store, trial, series.so_far.rows, self._archive.folder)
         if not training.came_to_its_end:
-            return Outcome(training.state, error=error)
+            return Outcome(training.ending, error=error)
         error = self._archive.error or error
         if enters_best(trial, series.means, recipe):
             if training.left_untrained:
                 _check.warn(_UNTRAINED)
-                return Outcome(TrialState.COMPLETE, series.means, error)
+                return Outcome(Ending.COMPLETE, series.means, error)
             series.restore(model)
             builds = None if self._came_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error
-        return Outcome(TrialState.COMPLETE, series.means, error)
+        return Outcome(Ending.COMPLETE, series.means, error)
 
 
 def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
@@ -323,6 +312,7 @@ def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
         UpdateFinishedTrialError: The trial is another's by now, which its run here does not end.
     """
     liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
+    TrialRecord(trial).code = Ending.FAILED.name
     TrialRecord(trial).stop_reason = failure.told(error)
     TrialRecord(trial).sameness = failure.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)

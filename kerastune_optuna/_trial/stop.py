@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from kerastune_optuna._signals import requested
+from kerastune_optuna._study import Ending
 from kerastune_optuna._trial.callbacks import PruningCallback
 
 SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
@@ -102,6 +103,7 @@ class Stopwatch(keras.callbacks.Callback):
         self.seconds = time.monotonic() - self._began
         total = self._before + self.seconds
         if self._limit is not None and total > self._limit:
-            self._pruning.end(f"max_seconds_per_trial: {total:.4g} > {self._limit:g}")
+            why = f"max_seconds_per_trial: {total:.4g} > {self._limit:g}"
+            self._pruning.end(Ending.OVER_LIMIT, why)
 
     on_train_batch_end = on_epoch_end = on_train_end = _look

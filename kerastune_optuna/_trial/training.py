@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 import optuna
-from optuna.trial import TrialState
 
 from kerastune_optuna._backend import symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
+from kerastune_optuna._study import Ending
 from kerastune_optuna._trial import custom_fit, failure
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
@@ -45,6 +45,7 @@ class Training:
         self, trial: optuna.Trial, inputs: TrainingInputs, series: Series, archive: Archive
     ) -> None:
         self.inputs, self._trial, recipe = inputs, trial, inputs.recipe
+        self._is_first = series.number == 0
         kinds = PruningCallback, BestWeights, Backup
         if custom_fit.trains_itself(recipe.build_model):
             kinds = OwnPruning, BestOfFits, BackupOfFits
@@ -74,7 +75,7 @@ class Training:
             self._fit(model)
         except optuna.TrialPruned as error:
             own = self.pruning
-            own.end(failure.of_pruned(error))
+            own.end(Ending.PRUNED, failure.of_pruned(error))
             (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
 
     def _fit(self, model: keras.Model) -> None:
@@ -94,14 +95,20 @@ class Training:
     @property
     def came_to_its_end(self) -> bool:
         """Whether the training has a value and was not pruned."""
-        return self.state is TrialState.COMPLETE
+        return self.ending is Ending.COMPLETE
 
     @property
-    def state(self) -> TrialState:
-        """The state in which the trial ends if this training is its last."""
-        if self.pruning.best_value is None:
-            return TrialState.FAIL if self.pruning.reason is None else TrialState.PRUNED
-        return TrialState.PRUNED if self.pruning.pruned else TrialState.COMPLETE
+    def ending(self) -> Ending:
+        """How the trial ends if this training is its last."""
+        own = self.pruning
+        if own.ended_as is not None:
+            return Ending.FORBIDDEN if self._is_first and not own.epochs_run else own.ended_as
+        if own.diverged is not None:
+            is_late = own.best_value is not None and not (self._is_first and own.epochs_run == 1)
+            return Ending.DIVERGED if is_late else Ending.DIVERGED_AT_ONCE
+        if own.best_value is None:
+            return Ending.FAILED
+        return Ending.PRUNED if own.pruned else Ending.COMPLETE
 
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening
+from kerastune_optuna._study import TrialRecord, Watch, liveness, opening
 from kerastune_optuna._trial import Recipe, failure, run_trial
 from kerastune_optuna._workers import card
 
@@ -205,7 +205,7 @@ def _check_end(
     """Lay out another trial in place of one that failed; raise if too many did."""
     if ended.state is TrialState.FAIL:
         budget.make_up(study, ended)
-    if divergence.came_to_nothing(ended):
+    if TrialRecord(ended).ending.works is False:
         try:
             budget.ending.check_failures(study)
         except TooManyFailuresError as error:

@@ -24,7 +24,7 @@ from kerastune_optuna._report import progress_for
 from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
-from kerastune_optuna._study.record import UNUSED, TrialRecord
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._workers.warnings import shown_once
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, wait_until
@@ -48,7 +48,7 @@ waits = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sle
 tuner = untrained.tuner_in(sys.argv[1], build, "val_mae", study_name="iris")
 untrained.run(tuner, verbose=1, callbacks=[lambda trial: waits])
 """
-NEVER_BEGUN = {TrialRecord.cut_off: UNUSED}  # no trial of which users would be told
+NEVER_BEGUN = {TrialRecord.code: "WITHDRAWN"}  # no trial of which users would be told
 WANTED = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 

@@ -19,7 +19,7 @@ from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import leave, leaving_all, machine, signed_in, started
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
+from kerastune_optuna._study.retry import fail_and_retry, lay_out
 from tests.support.faults import states
 from tests.support.storages import KINDS, empty, opened
 from tests.support.untrained import run
@@ -44,7 +44,7 @@ def test_a_trial_that_ended_is_not_run_again():
     seen = study.ask()
     looked = study.get_trials()[0]
     study.tell(seen, 1.0)
-    assert not fail_and_retry(study, looked, DIED)
+    assert not fail_and_retry(study, looked, has_died=True)
     assert budget_of(1).claim(study, Watch()) is None
     assert [one.state.name for one in study.trials] == ["COMPLETE", "FAIL"]
 
@@ -85,7 +85,7 @@ def test_a_retry_waits_until_its_trial_has_failed(pace):
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     lay_out(study, user_attrs={TrialRecord.retry_of: 0})
     assert TrialRecord.retry_of not in budget_of(2).claim(study, Watch()).user_attrs
-    assert fail_and_retry(study, study.trials[0], DIED)
+    assert fail_and_retry(study, study.trials[0], has_died=True)
     assert budget_of(2).claim(study, Watch()).user_attrs[TrialRecord.retry_of] == 0
 
 

@@ -16,7 +16,6 @@ from kerastune_optuna import GaussianProcessSampler, _optuna
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.monitor import Objective
-from kerastune_optuna._study.record import DIED
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -80,7 +79,7 @@ def ended(state, *reports, value=None, names=("x",), **attrs):
     [
         ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4), ended(FAIL), ended(PRUNED)], {1: 0.6, 2: 0.6}),
         ([ended(PRUNED, 0.3, 0.6)], {1: 0.8}),
-        ([ended(PRUNED, 0.4, **{TrialRecord.diverged: 1})], {1: 0.4}),
+        ([ended(PRUNED, 0.4, **{TrialRecord.code: "DIVERGED"})], {1: 0.4}),
         ([ended(PRUNED, 0.3, 0.6), ended(FAIL, names=())], {1: 0.8}),
     ],
     ids=["failed", "pruned", "diverged", "without parameters"],
@@ -148,7 +147,7 @@ def test_what_was_cut_off_counts_for_the_process_until_it_runs_again():
         trial = study.ask()
         x = trial.suggest_float("x", 0.0, 1.0)  # the best is at its end, which comes twice else
         if number in (5, 6):
-            _optuna.set_attr(trial, TrialRecord.cut_off, DIED)
+            trial.set_user_attr(TrialRecord.code, "CUT_OFF")
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, x)

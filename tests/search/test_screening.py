@@ -122,7 +122,7 @@ def test_a_space_of_few_configurations_is_tried_as_ever(n_trials, layers, epochs
 
 @pytest.mark.parametrize(
     "attrs",
-    [{"user_attrs": {TrialRecord.diverged: 1}}, {"constraints": {"size": 1.0}}],
+    [{"user_attrs": {TrialRecord.code: "DIVERGED"}}, {"constraints": {"size": 1.0}}],
     ids=["diverged", "broke a constraint"],
 )
 def test_a_trial_that_came_to_nothing_ends_the_screening(attrs):

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
-from kerastune_optuna._search import failures
+from kerastune_optuna._study import Ending
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
 from tests.support.faults import Clock
@@ -90,57 +90,6 @@ def test_functions_of_trial_and_model_are_constraints(quick):
         assert ("size_and_level[" in trial.user_attrs["stop_reason"]) == (not is_allowed)
 
 
-def even(trial):
-    return trial.suggest_int("units", 1, 1000) % 2
-
-
-def test_what_the_trial_alone_forbids_costs_no_budget(quick, capsys):
-    """Thirty trials are thirty trainings; the forbidden ones are built by nobody."""
-    built = []
-
-    def building(trial):
-        built.append(trial.number)
-        return build(trial)
-
-    tuner = run(quick(building, n_trials=20, constraints=[even]), verbose=2)
-    failed = [one for one in tuner.study.trials if one.state is TrialState.FAIL]
-    others = [one for one in tuner.study.trials if one.number in built]
-    assert len(others) == 20
-    assert len(others) + len(failed) == len(tuner.study.trials)
-    assert {one.params["units"] % 2 for one in others} == {0}
-    why = "not allowed: constraint even: 1 > 0"
-    assert {(one.user_attrs["stop_reason"], *one.params) for one in failed} == {(why, "units")}
-    assert capsys.readouterr().out.count("\nTrial ") == 19  # nothing precedes the first line
-
-
-@pytest.mark.parametrize(
-    ("constraint", "message"),
-    [
-        (lambda trial: trial.suggest_int("units", 1, 9) % 2, "suggest 'units' with different"),
-        (lambda trial: trial.params["units"] % 2, "reads the parameter 'units', which the trial"),
-    ],
-)
-def test_a_constraint_asks_for_what_the_builder_does(quick, constraint, message):
-    """Another range, or a parameter that it does not ask for, ends the search at once."""
-    tuner = quick(constraints=[constraint])
-    tuner.enqueue({"units": 4})
-    with pytest.raises(ArgumentError, match=message):
-        run(tuner)
-
-
-def test_a_search_in_which_all_is_forbidden_ends(quick, monkeypatch):
-    """It says which constraint allowed nothing, in a space without end and in a small one."""
-    monkeypatch.setattr(failures, "_MOST_FORBIDDEN", 5)
-    with pytest.raises(
-        TooManyFailuresError, match=r"5 config.*by constraint <lambda>: 2 > 0\. Let"
-    ):
-        run(quick(constraints=[lambda trial: 2 + 0 * trial.suggest_float("never", 0, 1)]))
-    with pytest.raises(
-        TooManyFailuresError, match=r"No model was trained: 2 trials.*not allowed: "
-    ):
-        run(quick(constraints=[lambda trial: 2 + trial.suggest_int("few", 0, 1)], study_name="few"))
-
-
 def build_that_tells(trial):
     model = build(trial)
     trial.set_constraint("own", model.count_params() - 1_500)
@@ -206,7 +155,7 @@ def test_a_training_may_end_before_its_first_value():
     pruning.set_model(keras.Sequential())
     pruning.on_train_begin()
     pruning.on_epoch_end(0, {"loss": 1.0})
-    pruning.end("time is over")
+    pruning.end(Ending.OVER_LIMIT, "time is over")
     pruning.on_train_end()
     assert pruning.stop_reason == "time is over"
     with pytest.raises(optuna.TrialPruned, match="time is over"):

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.not_finite import find
-from kerastune_optuna._search.failures import InVain
+from kerastune_optuna._search.failures import InARow
 from tests.support.faults import states
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
@@ -58,7 +58,7 @@ def test_a_hole_in_the_data_ends_the_search_after_two_trials(tmp_path, capsys, v
         searched(tuner, x=x, epochs=2, verbose=2)
     why = "diverged at epoch 1/2: the loss is nan; x holds NaN (first in row 5) in column 'height'"
     assert why in capsys.readouterr().out.splitlines()[0]
-    assert str(got.value).startswith("All 2 trials failed or diverged")
+    assert str(got.value).startswith("2 trials failed in a row")
     assert f"{why}. Fix the data" in str(got.value)
 
 
@@ -82,38 +82,46 @@ def test_a_hole_that_the_loss_does_not_show_is_seen_in_the_weights(search, data)
 def test_trials_that_all_diverge_are_no_result(tmp_path, x, fault):
     """As many may diverge as may fail where the user says how many, whatever the fault is."""
     tuner = tuner_of(tmp_path, n_trials=6, max_failed_trials=3)
-    with pytest.raises(TooManyFailuresError, match=rf"All 3 trials .* Fix {fault}"):
+    with pytest.raises(TooManyFailuresError, match=rf"3 trials failed in .* Fix {fault}"):
         searched(tuner, x=x)
 
 
-def test_a_budget_that_all_diverged_is_no_result(tmp_path):
-    """search() raises where it ends before that, and where it is called once more."""
+def test_what_diverges_at_once_takes_no_budget(tmp_path):
+    """Another configuration takes its place, until ten in a row diverged."""
     tuner = tuner_of(tmp_path, n_trials=2)
-    for _ in range(2):
-        with pytest.raises(TooManyFailuresError, match="All 2 trials failed or diverged"):
-            searched(tuner)
-    assert states(tuner) == ["PRUNED", "PRUNED"]
+    with pytest.raises(TooManyFailuresError, match="10 trials failed in a row"):
+        searched(tuner)
+    assert states(tuner) == ["FAIL"] * 10
+
+
+def test_a_search_in_which_all_diverged_is_no_result(tmp_path):
+    """search() raises where its time is over before ten did."""
+    tuner = tuner_of(tmp_path, told_of(NAN, NAN), n_trials=None)
+    stop = keras.callbacks.LambdaCallback(on_train_end=lambda logs: tuner.study.stop())
+    with pytest.raises(TooManyFailuresError, match=r"The only trial \(trial 0\) failed"):
+        searched(tuner, callbacks=[lambda trial: stop])
 
 
 def test_a_late_divergence_is_no_failure(tmp_path):
     """A trial that had finite values ends no search, however few may fail."""
     late = told_of({"loss": 0.5, "val_mae": 0.5}, {"loss": 0.5, "val_mae": 0.4}, NAN)
     tuner = searched(tuner_of(tmp_path, late, n_trials=2, max_failed_trials=1))
-    assert [trial.user_attrs["diverged"] for trial in tuner.study.trials] == [3, 3]
+    assert [trial.user_attrs["ending"] for trial in tuner.study.trials] == ["DIVERGED"] * 2
 
 
 def test_a_trial_that_runs_may_come_to_something(make_tuner):
-    """Fast divergers do not end a search before a slower trial of another worker has its value."""
-    study = make_tuner(n_trials=9).study
+    """Fast trials on bad data do not end a search before a slower one has its value."""
+    study, holed = make_tuner(n_trials=9).study, {"not_finite": "x holds NaN"}
     slow = study.ask()
     for _ in range(3):
-        study.tell(study.ask(), state=TrialState.FAIL)
-        InVain(2).check(study.trials, study.trials)
+        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=holed))
+        InARow(None).check(study.trials, study.trials)
     slow.report(0.5, 0)
-    InVain(2).check(study.trials, study.trials)
+    InARow(None).check(study.trials, study.trials)
+    slow.set_user_attr(*next(iter(holed.items())))
     study.tell(slow, state=TrialState.FAIL)
-    with pytest.raises(TooManyFailuresError, match="All 4 trials"):
-        InVain(2).check(study.trials, study.trials)
+    with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
+        InARow(None).check(study.trials, study.trials)
 
 
 def test_one_good_trial_is_enough(tmp_path, capsys):
@@ -122,10 +130,10 @@ def test_one_good_trial_is_enough(tmp_path, capsys):
     def build(trial):
         return flat(trial) if trial.number == 1 else blown(trial)
 
-    tuner = searched(tuner_of(tmp_path, build, n_trials=5, max_failed_trials=2))
-    assert states(tuner) == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+    tuner = searched(tuner_of(tmp_path, build, n_trials=1, max_failed_trials=2))
+    assert states(tuner) == ["FAIL", "COMPLETE"]
     tuner.summary()
-    assert "Epochs: 9 run, 0 saved by pruning (0%)" in capsys.readouterr().out
+    assert "Epochs: 6 run, 0 saved by pruning (0%)" in capsys.readouterr().out
 
 
 def test_a_model_that_takes_holes_is_left_alone(tmp_path):

@@ -60,9 +60,9 @@ def test_a_kill_while_a_trial_is_laid_out_again_loses_nothing():
     study.ask()
     study._storage.kills = 1
     with pytest.raises(Killed):
-        fail_and_retry(study, study.trials[0], DIED)
+        fail_and_retry(study, study.trials[0], has_died=True)
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
-    fail_and_retry(study, study.trials[0], DIED)
+    fail_and_retry(study, study.trials[0], has_died=True)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
 
 
@@ -73,7 +73,7 @@ def test_a_trial_that_makes_progress_is_run_again_each_time(progresses, retries,
     for death in range(3):
         trial = study.ask()
         TrialRecord(trial).backup = {"id": str(death * progresses), "previous": None}
-        fail_and_retry(study, study.trials[trial.number], DIED)
+        fail_and_retry(study, study.trials[trial.number], has_died=True)
     of_first = [TrialRecord(one).retry_of for one in study.trials]
     assert sum(number is not None for number in of_first) == retries
     assert ("Giving up on trial 2" in capsys.readouterr().err) is not progresses
@@ -152,5 +152,5 @@ def test_what_a_user_says_cuts_no_trial_off(quick, capsys, error):
 
     trials = run(quick(raising, pruner="none", n_trials=3), verbose=2).study.trials
     assert trials[1].user_attrs["stop_reason"] == INTERRUPTED
-    assert TrialRecord(trials[1]).ended_by_itself
+    assert TrialRecord(trials[1]).ending.is_final
     assert "to be run again" not in capsys.readouterr().out

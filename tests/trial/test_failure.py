@@ -173,7 +173,7 @@ def test_failures_of_their_own_are_counted_on(quick):
         run(tuner)
     assert str(got.value.__cause__) == "4 is even"
     failures = [one for one in tuner.study.trials if one.state.name == "FAIL"]
-    assert [TrialRecord(one).was_cut_off for one in failures].count(False) == 5
+    assert [TrialRecord(one).ending.is_final for one in failures].count(True) == 5
 
 
 def test_one_success_shows_that_it_can_work(quick):
