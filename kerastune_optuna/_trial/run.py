@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -33,7 +32,6 @@ from kerastune_optuna._study import Ending, TrialRecord, liveness
 from kerastune_optuna._trial import failure, files, flops, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
-from kerastune_optuna._trial.callbacks import PruningCallback
 from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers, save
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
@@ -143,10 +141,13 @@ class TrialRun:
     def outcome(self) -> Outcome:
         """Run the trainings that the trial's backup lacks; return the trial's outcome."""
         self._note_seeds()
-        self._make_data()
+        # Functions of the trial that the user passed as data make it here.
+        self._recipe = recipe = self._recipe.with_data_of(self._trial)
         with scratch() as folder:
             with needed():
-                self._open_archive(folder)
+                self._archive = Archive(self._trial, recipe.store, folder, recipe.epochs_in_all)
+                if recipe.backup_every is not None:
+                    self._archive.open(self._series)
             while self._ended is None:
                 with self._released():
                     self._train_next()
@@ -161,17 +162,6 @@ class TrialRun:
             self._record.seeds = seeds
         if self._recipe.card is not None:
             self._record.card = self._recipe.card
-
-    def _make_data(self) -> None:
-        """Make the trial's data if the user passed functions of the trial."""
-        self._recipe = self._recipe.with_data_of(self._trial)
-
-    def _open_archive(self, folder: Path) -> None:
-        """Restore the series of trainings from the trial's last backup, if there is one."""
-        recipe = self._recipe
-        self._archive = Archive(self._trial, recipe.store, folder, recipe.epochs_in_all)
-        if recipe.backup_every is not None:
-            self._archive.open(self._series)
 
     def _train_next(self) -> None:
         """Build and train the model, unless a constraint or an earlier result makes it needless."""
@@ -206,11 +196,15 @@ class TrialRun:
         """Return the training, after checking the model and setting it up to train fast."""
         series, check = self._series, self._check and self._series.number == 0
         inputs = self._recipe.of_trial(self._trial, arguments, self._folder, series.number)
-        self._note_epochs(inputs.fit)
+        own, of_search = inputs.fit.epochs_per_training, self._recipe.fit.epochs_per_training
+        series.begin(max(own, of_search))
+        if self._record.epochs is None:  # set before the trial's first training only
+            self._record.epochs = own * series.length
         training = Training(self._trial, inputs, series, self._archive)
         make_ready(model, inputs, check=check)
-        if check:
-            _warn_of_holes(self._recipe.fit)
+        # The loss may hide what is not finite, since relu turns NaN into 0.
+        if check and (where := not_finite.find(self._recipe.fit)) is not None:
+            _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
         return training
 
     @property
@@ -220,13 +214,6 @@ class TrialRun:
         if self._series.length == 1:
             return path
         return os.path.join(path, f"training_{self._series.number}")
-
-    def _note_epochs(self, fit: FitArguments) -> None:
-        """Record how many epochs the trial may run, as search() or the builder specified."""
-        own, of_search = fit.epochs_per_training, self._recipe.fit.epochs_per_training
-        self._series.begin(max(own, of_search))
-        if self._record.epochs is None:  # set before the trial's first training only
-            self._record.epochs = own * self._series.length
 
     def _broken(self, model: keras.Model, fit: FitArguments) -> str | None:
         """Return which constraint a configuration violates, or None."""
@@ -240,35 +227,26 @@ class TrialRun:
 
     def _fit(self, training: Training, model: keras.Model) -> None:
         """Train a model; conclude the trial unless another training follows."""
+        record, series, pruning = self._record, self._series, training.pruning
         training.fit(model)
         shared.check_trained(model)
-        if training.pruning.cut_off:
+        if pruning.cut_off:
             raise KeyboardInterrupt
         liveness.check_signature(_optuna.storage_of(self._trial.study), _optuna.id_of(self._trial))
-        self._take(training, model)
-        if training.ending.works is False:
-            self._note_not_finite(training.pruning)
-        if training.came_to_its_end and self._series.number < self._series.length:
+        scores = score(training, model, record) if training.came_to_its_end else ()
+        logs, state = training.logs.rows, training.best.best_or_last()
+        series.add(pruning.outcome(), logs, state, scores, training.watch.seconds)
+        if training.ending.works is False and (where := self._recipe.not_finite) is not None:
+            why = record.stop_reason or pruning.stop_reason
+            record.not_finite, record.stop_reason = where, failure.shortened(f"{why}; {where}")
+        if training.came_to_its_end and series.number < series.length:
             if self._recipe.backup_every is not None:
-                self._archive.back_up_between(self._series, training.pruning.state())
+                self._archive.back_up_between(series, pruning.state())
             return
         # Keras leaves this False if the model's own steps call its layers and never the model.
         model.built = True
         with finishing():
             self._ended = self._concluded(training, model)
-
-    def _take(self, training: Training, model: keras.Model) -> None:
-        """Add a finished training to the series of the trial."""
-        scores = score(training, model, self._record) if training.came_to_its_end else ()
-        outcome, state = training.pruning.outcome(), training.best.best_or_last()
-        self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
-
-    def _note_not_finite(self, pruning: PruningCallback) -> None:
-        """Record where the data of a trial that failed or diverged is not finite."""
-        if (where := self._recipe.not_finite) is not None:
-            self._record.not_finite = where
-            reason = self._record.stop_reason or pruning.stop_reason
-            self._record.stop_reason = failure.shortened(f"{reason}; {where}")
 
     def _concluded(self, training: Training, model: keras.Model) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome."""
@@ -297,12 +275,6 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
     files.discard(recipe.store, storage, finished, files.BACKUP)
     if files.ids(storage, finished, files.WEIGHTS):
         discard_outranked(study, recipe.store, partial(keepers, study, recipe))
-
-
-def _warn_of_holes(fit: FitArguments) -> None:
-    """Warn of NaN or infinity in the data; the loss may hide it, since relu turns NaN into 0."""
-    if (where := not_finite.find(fit)) is not None:
-        _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
