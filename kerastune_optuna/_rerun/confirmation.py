@@ -251,6 +251,6 @@ def _row(
     own = {key: one for key, one in laid_out.items() if key[0] == trial.number}
     ended = {key: one for key, one in own.items() if one.state.is_finished()}
     missing = {key for key in asked if key[0] == trial.number} - ended.keys()
-    # A training that diverged is PRUNED, or FAIL if it had no finite value before.
+    # A training that diverged is PRUNED, or FAIL if it did so at once.
     values = tuple(one.values[0] for one in ended.values() if one.state is TrialState.COMPLETE)
     return Confirmed(trial, values, len(ended) - len(values), len(missing))

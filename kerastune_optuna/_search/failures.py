@@ -23,7 +23,7 @@ class InARow:
     """End a search after a number of failed trials in a row.
 
     Args:
-        most: The number; None for ten, or for two if no trial succeeded and the data has NaN.
+        most: The number; None for ten, or for two if all trials failed and the data has NaN.
     """
 
     most: int | None
@@ -44,7 +44,7 @@ class InARow:
         last = told[-most:]
         if len(last) < most or not all(map(_has_failed, last)):
             return
-        if is_data and _is_any_to_succeed(trials, last[-1]):
+        if all(map(_has_failed, told)) and _is_any_to_succeed(trials, told[most - 1]):
             return
         many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
         raise TooManyFailuresError(

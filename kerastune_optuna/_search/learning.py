@@ -78,9 +78,7 @@ class LearningSampler(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if isinstance(self.sampler, Grid):
             self._wait_for_others(study, trial, asking)
-        trials = _failed(study)
-        if self.constrained:
-            trials += _broken(study)
+        trials = _failed(study) + _broken(study)
         if not self.may_repeat:
             trials += [one for one in may_come_again(study) if one.number != trial.number]
         self._unwanted = _space.tried(trials)
@@ -229,7 +227,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         yield from learned
         if not self._space:  # what is wanted is the parameters that all trials have
             return
-        bad = _broken(self._study) if self._by.constrained else []
+        bad = _broken(self._study)
         if isinstance(self._by.sampler, GPSampler):  # which sees no PRUNED trials
             bad += _failed(self._study)
         # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
@@ -283,7 +281,7 @@ class _StudyOfAll(_optuna.ShownStudy):
 
 def _is_excluded(trial: FrozenTrial) -> bool:
     """Whether the user has excluded a trial; the storage shows such a trial as PRUNED."""
-    return TrialRecord(trial).excluded is not None
+    return trial.state is TrialState.PRUNED and TrialRecord(trial).excluded is not None
 
 
 def _without_draw(study: optuna.Study) -> list[FrozenTrial]:

@@ -54,8 +54,8 @@ class AutoPruner(optuna.pruners.BasePruner):
     beginnings so far. Once a trial is COMPLETE, only WilcoxonPruner decides.
 
     A trial that was enqueued is its user's choice, and goes on. All trials go on if there are few
-    configurations, and once a trial broke a constraint or diverged: too few might be left to
-    produce a model.
+    configurations, and once a trial was forbidden, was over a limit or diverged: too few might be
+    left to produce a model.
 
     Args:
         n_trials: The size of the study.

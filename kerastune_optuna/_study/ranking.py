@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
+from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.monitor import Objective, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
@@ -121,7 +122,7 @@ def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]
 def told_of_others(trials: Iterable[FrozenTrial]) -> str:
     """Return a sentence about the trials that ended without being COMPLETE; "" if none did."""
     records = [record for record in map(TrialRecord, trials) if record.has_begun]
-    others = [one for one in records if one.of.state.is_finished() and one.of.values is None]
+    others = [one for one in records if one.ending not in (Ending.COMPLETE, Ending.OPEN)]
     if not others:
         return ""
     number, why = others[-1].of.number, others[-1].why.rstrip(".")

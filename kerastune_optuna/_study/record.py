@@ -115,22 +115,27 @@ class TrialRecord:
     @property
     def ending(self) -> Ending:
         """Why a trial ended."""
-        if not self.of.state.is_finished():
+        state = self.of.state
+        if not state.is_finished():
             return Ending.OPEN
-        if self.excluded is not None:
+        if state is TrialState.PRUNED and self.excluded is not None:
             return Ending.EXCLUDED
         own = Ending.__members__.get(self.code or "")
-        # A trial may come to its result while another process cuts it off, and so have the code of
-        # one of them and the state of the other: then the state counts.
-        return own if own is not None and self.of.state in own.states else self._ending_by_state
+        return own if own is not None and state in own.states else self._ending_by_state
 
     @property
     def _ending_by_state(self) -> Ending:
-        """Why a trial ended that other code ran, by what Optuna records of each trial."""
+        """Why a trial ended without a code of ours for its state.
+
+        Other code ran it, or it came to its result while another process cut it off, so that it has
+        the code of one of them and the state of the other.
+        """
+        if self.of.state is TrialState.FAIL:
+            return Ending.CUT_OFF if self.code in Ending.__members__ else Ending.FAILED
+        if self.repeat_of is not None:
+            return Ending.REPEAT
         if self.of.state is TrialState.COMPLETE:
             return Ending.COMPLETE
-        if self.of.state is TrialState.FAIL:
-            return Ending.FAILED
         if not self.of.intermediate_values:
             return Ending.FORBIDDEN
         return Ending.OVER_LIMIT if self.breaks_constraint else Ending.PRUNED
@@ -138,8 +143,9 @@ class TrialRecord:
     @property
     def has_begun(self) -> bool:
         """Whether a worker has taken a trial; one that was laid out for none is no trial."""
-        is_taken = self.of.state is not TrialState.WAITING
-        return is_taken and self.ending is not Ending.WITHDRAWN
+        if self.of.state is TrialState.FAIL:
+            return self.ending is not Ending.WITHDRAWN
+        return self.of.state is not TrialState.WAITING
 
     @property
     def has_no_result(self) -> bool:

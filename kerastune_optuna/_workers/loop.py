@@ -32,7 +32,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import TrialRecord, Watch, liveness, opening
+from kerastune_optuna._study import Ending, TrialRecord, Watch, liveness, opening
 from kerastune_optuna._trial import Recipe, failure, run_trial
 from kerastune_optuna._workers import card
 
@@ -231,7 +231,8 @@ def _attempt(
 
 def _was_checked(ended: FrozenTrial) -> bool:
     """Whether a trial got as far as its training; its builder may have pruned it before."""
-    return ended.state is not TrialState.FAIL and TrialRecord(ended).n_params is not None
+    record = TrialRecord(ended)
+    return record.ending is not Ending.FAILED and record.n_params is not None
 
 
 def _clear_frames(error: BaseException | None) -> None:

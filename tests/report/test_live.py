@@ -96,7 +96,7 @@ def test_a_picture_stays_below_what_is_printed(terminal, error):
             print("and", end="", flush=True)
             add_trial(study, 16, TrialState.FAIL, 1)
             wait_until(lambda: "Trial 16: failed" in terminal.getvalue())
-            study.add_trial(create_trial(state=TrialState.FAIL, system_attrs=NEVER_BEGUN))
+            study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=NEVER_BEGUN))
             if error:
                 raise error
         assert sys.stdout is terminal
