@@ -77,7 +77,7 @@ def ended(state, *reports, value=None, names=("x",), **attrs):
 @pytest.mark.parametrize(
     ("others", "shown"),
     [
-        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4), ended(FAIL), ended(PRUNED)], {1: 0.6, 2: 0.6}),
+        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4), ended(FAIL), ended(PRUNED)], {1: 0.6, 2: 0.6, 3: 0.6}),
         ([ended(PRUNED, 0.3, 0.6)], {1: 0.8}),
         ([ended(PRUNED, 0.4, **{TrialRecord.code: "DIVERGED"})], {1: 0.4}),
         ([ended(PRUNED, 0.3, 0.6), ended(FAIL, names=())], {1: 0.8}),
@@ -85,7 +85,7 @@ def ended(state, *reports, value=None, names=("x",), **attrs):
     ids=["failed", "pruned", "diverged", "without parameters"],
 )
 def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
-    """It gains what the best one did, unless it diverged; failed ones are bad. The study stays."""
+    """It gains what the best one did, unless it diverged; failed and forbidden ones are bad."""
     study = optuna.create_study(direction="maximize")
     study.add_trials([ended(COMPLETE, 0.5, 0.7, 0.9, value=0.9), *others])
     spy = Spy(warn_independent_sampling=False)
