@@ -71,33 +71,24 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
     Returns:
         Whether this process set the trial to FAIL, rather than another one.
     """
-    deaths = _count_deaths(trial, has_died=has_died)
-    if deaths["count"] >= _MOST_DEATHS:
-        return _give_up(study, trial, f"{DIED} {deaths['count']} times")
+    record, trial_id = TrialRecord(trial), _optuna.id_of(trial)
+    before, backup = record.deaths or {"count": 0, "backup": None}, (record.backup or {}).get("id")
+    # Workers that died since the last backup, which is a sign of progress.
+    count = has_died + (before["count"] if before["backup"] == backup else 0)
+    if count >= _MOST_DEATHS:
+        reason = f"{DIED} {count} times"
+        if is_ours := _fail(study, trial_id, Ending.FAILED, reason):
+            # Nobody tries this configuration again.
+            _signals.tell(f"Giving up on trial {trial.number} with {record.params}: {reason}")
+        return is_ours
+    laid_out = None
     others = study.get_trials(deepcopy=False)
-    is_laid_out = any(TrialRecord(one).retry_of == trial.number for one in others)
-    laid_out = None if is_laid_out else _lay_out_again(study, trial, deaths)
-    reason = DIED if has_died else INTERRUPTED
-    is_ours = _fail(study, _optuna.id_of(trial), Ending.CUT_OFF, reason)
+    if not any(TrialRecord(one).retry_of == trial.number for one in others):
+        laid_out = _lay_out_again(study, trial, {"count": count, "backup": backup})
+    is_ours = _fail(study, trial_id, Ending.CUT_OFF, DIED if has_died else INTERRUPTED)
     if laid_out is not None:
         _give_way(study, laid_out)
     return is_ours
-
-
-def _give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-    """Fail a trial for good, and print which: nobody tries its configuration again."""
-    if is_ours := _fail(study, _optuna.id_of(trial), Ending.FAILED, reason):
-        params = TrialRecord(trial).params
-        _signals.tell(f"Giving up on trial {trial.number} with {params}: {reason}")
-    return is_ours
-
-
-def _count_deaths(trial: FrozenTrial, *, has_died: bool) -> dict[str, Any]:
-    """Return how many workers died of a trial since its last backup, a sign of progress."""
-    before = TrialRecord(trial).deaths or {"count": 0, "backup": None}
-    backup = (TrialRecord(trial).backup or {}).get("id")
-    count = before["count"] if before["backup"] == backup else 0
-    return {"count": count + has_died, "backup": backup}
 
 
 def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
