@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, StopConditions, defaults_of
-from kerastune_optuna._study import Constraints, Ending, Objective, TrialRecord, derive, retry
+from kerastune_optuna._study import Constraints, Objective, TrialRecord, derive, retry
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 
@@ -60,15 +60,9 @@ def executions(study: optuna.Study) -> dict[Key, FrozenTrial]:
     found: dict[Key, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
         before = found.get(key_of(trial))
-        if before is None or _is_to_come_again(before):
+        if before is None or before.state is TrialState.FAIL:
             found[key_of(trial)] = trial
     return found
-
-
-def _is_to_come_again(trial: FrozenTrial) -> bool:
-    """Whether a trial failed; one that diverged would do so again, from the same seed."""
-    diverged = TrialRecord(trial).ending is Ending.DIVERGED_AT_ONCE
-    return trial.state is TrialState.FAIL and not diverged
 
 
 def key_of(trial: FrozenTrial) -> Key:
@@ -91,9 +85,9 @@ def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTria
 
 def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> None:
     """Enqueue the requested executions that a study lacks, or of which every trial failed."""
-    there = executions(study)
+    states = {key: one.state for key, one in executions(study).items()}
     for (number, seed), trial in wanted.items():
-        if (number, seed) not in there or _is_to_come_again(there[number, seed]):
+        if states.get((number, seed), TrialState.FAIL) is TrialState.FAIL:
             own = {TrialRecord.confirms: number, TrialRecord.seed: seed}
             retry.lay_out(study, trial.params, user_attrs=own)
 

@@ -141,7 +141,7 @@ def test_a_sampler_learns_what_the_row_says(row):
         assert seen.value == max(one.value for one in complete)
     elif ending.lesson is Lesson.BEST:
         assert seen.value == 0.1
-    elif trial.values:
+    elif trial.state is TrialState.COMPLETE:
         assert seen.value == trial.value
     else:
         assert seen.value < 0.1, "it gains what the best trial did after those epochs"

@@ -22,6 +22,7 @@ NAMES = {"ours2": "kerastune_optuna<br>2 workers", "ours1": "kerastune_optuna<br
 NAMES |= {"optuna": "Optuna", "ray": "Ray Tune<br>2 at a time"}
 NAMES |= {"bayesian": "KerasTuner<br>Bayesian", "hyperband": "KerasTuner<br>Hyperband"}
 SIZE = 720, 640  # small, and with large letters: most of it is readable on a phone
+ABOVE, BELOW, NAME = 115, 50, 54  # pixels above and below the lines, and of a name of two lines
 TICKS = [10, 20, 30, 60, 120, 180, 300, 600, 1200, 1800, 3600, 7200]  # seconds
 
 
@@ -126,7 +127,6 @@ def figure(title, below, seconds, lines, is_up=True):
     for side in sorted(lines, key=[*reversed(NAMES)].index):
         color, width = OURS.get(side, GREY)
         drawn.add_scatter(x=seconds, y=lines[side], line={"color": color, "width": width})
-        _label(drawn, side, NAMES[side], (seconds[0], lines[side][0]), xanchor="right", xshift=-8)
     goal = (max if is_up else min)(values[-1] for values in lines.values())
     there = {side: values.index(goal) for side, values in lines.items() if goal in values}
     first, *others = sorted(there, key=there.get)
@@ -140,17 +140,35 @@ def figure(title, below, seconds, lines, is_up=True):
     width = [math.log10(seconds[0]), math.log10(seconds[-1])]
     values = [value for side in lines.values() for value in side]
     room = 0.06 * (max(values) - min(values))
+    starts = {side: line[0] for side, line in lines.items()}
+    for side, down in _apart(starts, min(values) - room, max(values) + room).items():
+        to = {"showarrow": True, "arrowhead": 0, "ax": -22, "ay": down, "xanchor": "right"}
+        _label(drawn, side, NAMES[side], (seconds[0], starts[side]), **to)
     return drawn.update_layout(
         template="plotly_white",
         font={"size": 20, "color": "#202124", "family": "Arial, Helvetica, sans-serif"},
         title={"text": f"<b>{title}</b><br><sub>{below}</sub>", "x": 0.03, "y": 0.94},
         showlegend=False,
-        margin={"l": 205, "r": 65, "t": 115, "b": 50},
+        margin={"l": 220, "r": 65, "t": ABOVE, "b": BELOW},
         xaxis={"type": "log", "tickvals": seconds, "ticktext": ends, "tickangle": 0}
         | {"range": width, **axis},
         yaxis={"side": "right", "nticks": 6}
         | {"range": [min(values) - room, max(values) + room], **axis},
     )
+
+
+def _apart(starts, low, high):
+    """Return by how many pixels each name moves down from where its line starts."""
+    height = SIZE[1] - ABOVE - BELOW
+    wanted = {side: (high - start) / (high - low) * height for side, start in starts.items()}
+    sides, places = sorted(wanted, key=wanted.get), {}
+    for number, side in enumerate(sides):
+        least = places[sides[number - 1]] + NAME if number else NAME / 2
+        places[side] = max(wanted[side], least)
+    for number, side in reversed(list(enumerate(sides))):
+        most = places[sides[number + 1]] - NAME if side != sides[-1] else height - NAME / 2
+        places[side] = min(places[side], most)
+    return {side: places[side] - wanted[side] for side in sides}
 
 
 def _label(drawn, side, text, point, **options):
