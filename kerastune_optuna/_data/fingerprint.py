@@ -11,12 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.checks import (
-    count_batches,
-    is_loader,
-    makes_batches,
-    shape_of_a_batch,
-)
+from kerastune_optuna._data.checks import is_loader, makes_batches
 from kerastune_optuna._data.digest import digest
 from kerastune_optuna._data.pick import pick
 
@@ -88,7 +83,7 @@ def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _read(dataset: Any) -> Iterator[NDArray[Any]]:
-    is_small = _is_small(dataset, keras.tree.flatten(dataset.element_spec))
+    is_small = datasets.bytes_of(dataset, unknown=8) <= _LARGEST
     if not (is_small and datasets.is_fixed(datasets.parse(datasets.serialize(dataset)))):
         raise TypeError("this pipeline is not read")
     batches = (keras.tree.flatten(batch) for batch in dataset)
@@ -116,11 +111,3 @@ def _sample(array: Any) -> NDArray[Any]:
     step = max(1, math.ceil(size / _LARGEST))
     rows = pick(array, slice(None, None, step))
     return np.asarray(rows if hasattr(rows, "iloc") else keras.ops.convert_to_numpy(rows))
-
-
-def _is_small(dataset: Any, leaves: list[Any]) -> bool:
-    batches, shape = count_batches(dataset, 0, 0.0), shape_of_a_batch(dataset, 0)
-    if batches is None or shape is None:
-        return False
-    values = [datasets.count_values(leaf, shape[0], 1) for leaf in leaves]
-    return batches * sum(values) * 8 <= _LARGEST

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data.anew import Beginning
+from kerastune_optuna._data.cache import from_memory
 from kerastune_optuna._data.checks import (
     a_batch,
     begun,
@@ -200,7 +201,7 @@ class FitArguments:
         """Return the datasets or Shufflings that trainings read in place of the user's datasets."""
         is_read_whole = not self.counted_steps()
         return {
-            name: for_trainings(data, is_read_whole=is_read_whole)
+            name: for_trainings(from_memory(data) if is_read_whole else data)
             for name in ("x", "validation_data")
             if is_tf_dataset(data := getattr(self, name))
         }

@@ -24,6 +24,7 @@ def epoch(name, is_tuned, rounds, _):
     import keras
     import tensorflow as tf
 
+    from kerastune_optuna._data.cache import from_memory
     from kerastune_optuna._data.datasets import for_trainings
 
     rows, numbers, size, epochs = SIZES[name]
@@ -31,7 +32,7 @@ def epoch(name, is_tuned, rounds, _):
     given = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(rows).batch(size)
     options = tf.data.Options()
     options.autotune.enabled = is_tuned
-    dataset = for_trainings(given, is_read_whole=True).begin(1).with_options(options)
+    dataset = for_trainings(from_memory(given)).begin(1).with_options(options)
     layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(3, "softmax")]
     model = keras.Sequential([keras.Input((numbers,)), *layers])
     steps = min(128, rows // size)
