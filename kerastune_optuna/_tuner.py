@@ -625,8 +625,8 @@ class OptunaTuner:
 
         Args:
             x: Rows to choose the weights by, as Model.evaluate takes them: arrays, or batches with
-                targets, such as a tf.data.Dataset. Rows that the search did not see are best. With
-                rows of the search, the values are optimistic, and the printed result says so.
+                targets, such as a tf.data.Dataset. Rows that the search did not see are best. In
+                any case, the value is optimistic, because these rows chose the weights.
             y: Targets. Default None, for an `x` that contains them.
             top: How many of the best trials to choose from, at least 2. Only trials that keep
                 their weights count, so pass at least as much as `keep_best` to the tuner before it
@@ -635,8 +635,8 @@ class OptunaTuner:
             batch_size: Rows per batch. Default None: 32, as for Model.evaluate.
 
         Returns:
-            An Ensemble with the `model`, its `members` with their weights, its `value` and
-            `value_of_best`, that of the best single model. It prints as a table.
+            An Ensemble with the `model`, its `value`, and its `members` with their weights and the
+            value of each alone. It prints as a table.
 
         Raises:
             ArgumentError: An argument cannot work, there are several objectives, the models take

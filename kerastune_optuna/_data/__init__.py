@@ -16,7 +16,6 @@ from kerastune_optuna._data.folds import key_of_folds as key_of_folds
 from kerastune_optuna._data.folds import of_fold as of_fold
 from kerastune_optuna._data.kinds import check_kinds as check_kinds
 from kerastune_optuna._data.of_trial import data_of_trial as data_of_trial
-from kerastune_optuna._data.pick import pick as pick
 from kerastune_optuna._data.specs import from_plain as from_plain
 from kerastune_optuna._data.specs import to_plain as to_plain
 from kerastune_optuna._data.transport import pack_fit as pack_fit

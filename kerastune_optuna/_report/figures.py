@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import accumulate
 from typing import Any, NamedTuple
 
-import numpy as np
 import optuna
 import plotly.graph_objects as go
 
 from kerastune_optuna._report import style, text
 from kerastune_optuna._report.facts import Facts, Row, curve
-from kerastune_optuna._report.importances import shares, study_of
+from kerastune_optuna._report.importances import counts, shares, study_of
 
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
@@ -22,17 +22,22 @@ _WIDE = 30  # the ratio from which a logarithmic range has ticks only at powers 
 
 def history(facts: Facts) -> go.Figure:
     """Return the value of each trial, and the best one so far."""
+    # Optuna's figure has no PRUNED trials and, with several objectives, no best value.
     valued = [row for row in facts.rows if math.isfinite(row.cost)]
-    traces: list[Any] = [_points(rows, state) for state, rows in style.by_state(valued).items()]
+    traces: list[Any] = []
+    for state, rows in style.by_state(valued).items():
+        marker = {"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]}
+        x, y = [row.number for row in rows], [row.value for row in rows]
+        traces.append(style.points(rows, x, y, name=state.lower(), marker=marker))
     complete = sorted(
-        (one for one in valued if one.state == "COMPLETE"), key=lambda one: one.number
+        (row for row in valued if row.state == "COMPLETE"), key=lambda row: row.number
     )
     if complete:
-        costs = np.minimum.accumulate([row.cost for row in complete])
+        costs = accumulate((row.cost for row in complete), min)
         traces.append(
             go.Scatter(
                 x=[row.number for row in complete],
-                y=[facts.cost(float(cost)) for cost in costs],
+                y=[facts.cost(cost) for cost in costs],
                 name="best so far",
                 mode="lines",
                 line={"color": style.BEST, "width": 2.5, "shape": "hv"},
@@ -43,14 +48,10 @@ def history(facts: Facts) -> go.Figure:
     return style.figure(traces, "trial", facts.metric, yaxis=style.span(values))
 
 
-def _points(rows: Sequence[Row], state: str) -> go.Scatter:
-    marker = {"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]}
-    x, y = [row.number for row in rows], [row.value for row in rows]
-    return style.points(rows, x, y, name=state.lower(), marker=marker)
-
-
 def curves(facts: Facts) -> go.Figure:
     """Return the learning curves of all trials, with the best one drawn on top."""
+    # Optuna's figure has a trace for each trial, which is slow from some hundred trials on, and no
+    # color says which ones were pruned.
     traces: list[Any] = []
     reported = [row for row in facts.rows if curve(row.trial)]
     for state, rows in style.by_state(reported).items():
@@ -92,20 +93,19 @@ def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
 
 
 def importance(facts: Facts) -> go.Figure:
-    """Return a figure with a bar for each parameter, whose length is its importance."""
-    found = dict(reversed(shares(facts).items()))
-    bars = go.Bar(
-        x=list(found.values()),
-        y=[escape(text.short(name)) for name in found],
-        orientation="h",
+    """Return a bar for each parameter, whose length is its importance, as Optuna draws them."""
+    found = shares(facts)
+    if not found:
+        return style.figure([])
+    drawn = optuna.visualization.plot_param_importances(study_of(facts, filter(counts, facts.rows)))
+    drawn.update_traces(
+        y=[escape(text.short(name)) for name in drawn.data[0].y],
         marker={"color": style.COLORS["COMPLETE"]},
         texttemplate=" %{x:.0%}",
-        textposition="outside",
-        cliponaxis=False,
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
-    return style.figure(
-        [bars] if found else [],
+    return style.dressed(
+        drawn,
         "share of importance",
         height=110 + 34 * len(found),
         xaxis={"tickformat": ".0%", "rangemode": "tozero"},
@@ -120,6 +120,8 @@ def front(facts: Facts) -> go.Figure:
     With more than two objectives, a trial on the front may be worse than others in both of these.
     With one objective, there is nothing to draw.
     """
+    # Optuna's figure decides by itself which trials are the best: repeats of others are among them,
+    # and if all trials break a constraint, none.
     several = facts.complete if facts.are_several else []
     rows = [row for row in several if all(map(math.isfinite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])

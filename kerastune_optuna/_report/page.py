@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 import jinja2
-import plotly.graph_objects as go
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
@@ -34,26 +33,24 @@ def write(facts: Facts, path: Path) -> Path:
         for name, section in figures.FIGURES.items()
         if name != "front" or facts.are_several
     }
-    parts = {name: section.draw(facts) for name, section in sections.items()}
     slices = {
         f"slice-{place}": figures.slices(facts, name)
         for place, name in enumerate(by_importance(facts))
     }
+    parts = {name: section.draw(facts) for name, section in sections.items()} | slices
+    for figure in parts.values():
+        # The page has each label of a trial once, and page.js puts it into the figures.
+        figure.update_traces(hovertext=None, selector=lambda trace: trace.customdata is not None)
     page = environment.get_template("page.html").render(
         plotly=get_plotlyjs(),
         facts=facts,
         text=_text,
         hints=hints(facts),
         labels={row.number: style.label(row) for row in facts.rows},
-        parts={name: _without_labels(figure) for name, figure in {**parts, **slices}.items()},
+        parts=parts,
         sections=sections,
         slices=list(slices),
         now=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _without_labels(figure: go.Figure) -> go.Figure:
-    """Remove the labels of trials: each is in the page once, and page.js puts them back."""
-    return figure.update_traces(hovertext=None, selector=lambda trace: trace.customdata is not None)

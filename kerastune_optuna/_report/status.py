@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import NoTrialsError
@@ -56,14 +56,10 @@ def status(study: optuna.Study) -> Iterator[str]:
         yield f"{what}: {values} in trial {trial.number} ({text.params_line(trial.params)})"
     for trial in facts.trials:
         if trial.state is TrialState.RUNNING:
-            told = f"{_progress(trial)} ({text.params_line(trial.params)})"
-            yield f"Trial {trial.number} is running: {told}"
-
-
-def _progress(trial: FrozenTrial) -> str:
-    if trial.last_step is None:
-        return "first epoch"
-    return f"{trial.intermediate_values[trial.last_step]:.6g} after epoch {trial.last_step + 1}"
+            told, step = "first epoch", trial.last_step
+            if step is not None:
+                told = f"{trial.intermediate_values[step]:.6g} after epoch {step + 1}"
+            yield f"Trial {trial.number} is running: {told} ({text.params_line(trial.params)})"
 
 
 def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
@@ -79,9 +75,13 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
             f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
         )
     trials = [row.trial for row in facts.front]
-    return [_as_dict(facts, trial) for trial in trials] if facts.are_several else trials[0].params
-
-
-def _as_dict(facts: Facts, trial: FrozenTrial) -> dict[str, Any]:
-    values = dict(zip(facts.metrics, trial.values, strict=True))
-    return {"trial": trial.number, "values": values, "params": trial.params}
+    if not facts.are_several:
+        return trials[0].params
+    return [
+        {
+            "trial": trial.number,
+            "values": dict(zip(facts.metrics, trial.values, strict=True)),
+            "params": trial.params,
+        }
+        for trial in trials
+    ]

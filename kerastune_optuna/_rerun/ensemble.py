@@ -10,12 +10,11 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, BuilderError, WeightsError
 from kerastune_optuna._rerun.averaging import Pool
-from kerastune_optuna._rerun.greedy import Judge, Rows, mean_of, select
+from kerastune_optuna._rerun.greedy import Judge, Rows, select
 from kerastune_optuna._rerun.members import Ensemble, Member
 from kerastune_optuna._rerun.models import rebuilt
 from kerastune_optuna._study import Home
 from kerastune_optuna._trial import Builder, MissingWeightsError, keeps
-from kerastune_optuna._workers import comparable
 
 _LEAST = 2  # models of an ensemble
 
@@ -82,20 +81,13 @@ def ensemble(
     candidates, *targets = rows.predict(pool.predictor())
     judge = Judge(pool.judge(), home.objectives.watched, *targets)
     shares = select(candidates, judge)
-    first = next(iter(shares))  # the best one alone
-    model, single = pool.ensemble(shares), pool.ensemble({first: 1.0})
-    value, of_best = (judge.objective_in(rows.evaluate(one)) for one in (model, single))
     members = [Member(trials[n], share, judge.value(candidates[n])) for n, share in shares.items()]
+    model = pool.ensemble(shares)
     return Ensemble(
         model,
         home.name,
         judge.objective,
-        sorted(members, key=lambda one: -one.weight),
-        value,
-        of_best,
-        trials[first].number,
-        judge.intervals(mean_of(candidates, shares), candidates[first]),
-        tried=len(trials),
-        asked=top,
-        has_seen=comparable.has_seen(home.existing, rows.x, rows.y, rows.sample_weight),
+        sorted(members, key=lambda member: -member.weight),
+        judge.objective_in(rows.evaluate(model)),
+        len(trials),
     )

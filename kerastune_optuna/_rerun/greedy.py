@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,17 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna._backend import batches_of, compiled_metrics
-from kerastune_optuna._data import FitArguments, check_evaluated_data, check_kinds, pick
+from kerastune_optuna._data import FitArguments, check_evaluated_data, check_kinds
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Objective
 
 Outputs: TypeAlias = list[NDArray[Any]]  # for each output of a model, what is averaged of it
-Interval: TypeAlias = tuple[float, float]
 
 _PICKS = 50  # each gives a member 1/50 of the weight, or more if the best mean has fewer
 _PATIENCE = 10  # picks without a better mean after which the selection ends
-_DRAWS = 200  # samples of rows for an interval
-_PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,9 @@ class Judge:
     y: Any
     weights: Any
 
-    def value(self, means: Outputs, rows: NDArray[Any] | None = None) -> float:
-        """Return the objective on all rows, or on some."""
-        return self.objective_in(self._logs(means, rows))
+    def value(self, means: Outputs) -> float:
+        """Return the objective on the rows."""
+        return self.objective_in(self._logs(means))
 
     def cost(self, means: Outputs) -> tuple[float, float]:
         """Return what is to be minimized: the objective's cost, then the loss, to break ties."""
@@ -122,28 +119,10 @@ class Judge:
             )
         return float(known[name])
 
-    def _logs(self, means: Outputs, rows: NDArray[Any] | None = None) -> Mapping[str, float]:
+    def _logs(self, means: Outputs) -> Mapping[str, float]:
         data = [mean.astype("float32") for mean in means], self.y, self.weights
-        given = data if rows is None else pick(data, rows)
-        logs: Mapping[str, float] = self.model.test_on_batch(*given, return_dict=True)
+        logs: Mapping[str, float] = self.model.test_on_batch(*data, return_dict=True)
         return logs
-
-    def intervals(self, mean: Outputs, other: Outputs) -> list[Interval]:
-        """Return 95 % intervals of the values of two means, and of how much better the first is.
-
-        The bootstrap (Efron, 1979) draws rows with replacement, the same ones for both.
-        """
-        values = np.array(list(self._drawn(mean, other)))
-        sign = self.objective.cost(1.0)
-        columns = [*values.T, sign * (values[:, 1] - values[:, 0])]
-        ends = np.nanpercentile(columns, _PERCENTILES, axis=1)
-        return [(float(low), float(high)) for low, high in ends.T]
-
-    def _drawn(self, *of: Outputs) -> Iterator[list[float]]:
-        chance, size = np.random.default_rng(0), len(of[0][0])
-        for _ in range(_DRAWS):
-            rows = chance.integers(size, size=size)
-            yield [self.value(one, rows) for one in of]
 
 
 def select(candidates: Sequence[Outputs], judge: Judge) -> dict[int, float]:
@@ -170,9 +149,3 @@ def select(candidates: Sequence[Outputs], judge: Judge) -> dict[int, float]:
 
 def _mean(sums: Outputs, more: Outputs, count: int) -> Outputs:
     return [(total + one) / count for total, one in zip(sums, more, strict=True)]
-
-
-def mean_of(candidates: Sequence[Outputs], shares: Mapping[int, float]) -> Outputs:
-    """Return the weighted mean of candidates."""
-    chosen = [[share * one for one in candidates[place]] for place, share in shares.items()]
-    return [np.sum(parts, axis=0) for parts in zip(*chosen, strict=True)]

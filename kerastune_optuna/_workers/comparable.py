@@ -89,16 +89,6 @@ def _are_known(given: Mapping[str, Any]) -> bool:
     return is_measured and bool(given.get(_KNOWN, True))
 
 
-def has_seen(study: optuna.Study, *data: Any) -> bool:
-    """Whether data measures as what the latest search of a study trained or validated on.
-
-    Equal measures are taken for the same data; False where nothing was measured.
-    """
-    seen, now = StudyRecord(study).given or {}, measure(*data)
-    parts = [seen.get(name) for name in ("training", "validation")]
-    return now is not None and any(one is not None and _may_be_same(one, now) for one in parts)
-
-
 def _given(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     return {

@@ -77,14 +77,21 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _check_source(source: Any) -> None:
+    if isinstance(source, optuna.Study):
+        if len(source.directions) == 1:
+            return
+        source = results(source)
     # pandas takes half a second to import, and whoever passes a table has imported it already.
-    is_table = hasattr(source, "columns") and hasattr(source, "to_dict")
-    if not is_table and not isinstance(source, optuna.Study):
+    if not (hasattr(source, "columns") and hasattr(source, "to_dict")):
         raise ArgumentTypeError(f"warm_start= got {source!r}, which holds no trials. {_KINDS}")
-    if is_table and not any(str(name).startswith(_PARAMS) for name in source.columns):
+    names = [str(name) for name in source.columns]
+    missing = [] if "value" in names else ["'value'"]
+    missing += [] if any(name.startswith(_PARAMS) for name in names) else ["'params_...'"]
+    if missing:
         raise ArgumentError(
-            f"warm_start= got a DataFrame whose columns are {', '.join(map(str, source.columns))}."
-            " Parameters are in columns like 'params_units', values in 'value'."
+            f"warm_start= got a table with the columns {', '.join(names)}, but without "
+            f"{' and '.join(missing)}. Rename its columns as results() names them, for example: "
+            'table.rename(columns={"accuracy": "value", "rate": "params_rate"}).'
         )
 
 
@@ -128,29 +135,17 @@ def start_of(given: Any, recipe: Recipe) -> Start:
 
 def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield the parameters and the value of each trial that has one, the best first."""
-    given = table.attrs.get(StudyRecord.given, {})
-    direction = given.get("directions", recipe.objectives.directions)[0]
+    directions = table.attrs.get(StudyRecord.given, {}).get("directions", ())
+    if len(directions) != 1:  # a table of another tool, or of several objectives
+        directions = recipe.objectives.directions
     names = [name for name in table.columns if str(name).startswith(_PARAMS)]
-    table, found = _with_our_names(table), []
+    found = []
     for row in table.to_dict("records"):
         value = _value(row)
         if value is not None:
             params = {str(name).removeprefix(_PARAMS): row[name] for name in names}
             found.append(({k: v for k, v in params.items() if not _is_missing(v)}, value))
-    yield from sorted(found, key=lambda one: sign_of(direction) * one[1])
-
-
-def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Return a table with the columns of results(), also for one of Study.trials_dataframe()."""
-    ours = {f"user_attrs_{TrialRecord.best_value}": TrialRecord.best_value}
-    if "value" not in table.columns:
-        ours |= {name: "value" for name in table.columns if str(name).startswith("values_")}
-    if list(ours.values()).count("value") > 1:
-        raise ArgumentError(
-            "warm_start= got trials of several objectives, so that no trial is the best. Pass the "
-            "trials of one objective, or configurations to enqueue()."
-        )
-    return table.rename(columns=ours)
+    yield from sorted(found, key=lambda one: sign_of(directions[0]) * one[1])
 
 
 def _value(row: Mapping[Any, Any]) -> float | None:

@@ -2,10 +2,11 @@
 
 import optuna
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.samplers import RandomSampler
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError
+from kerastune_optuna import ArgumentError, _report
 from kerastune_optuna._study import retry
 from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
@@ -131,6 +132,17 @@ def test_a_table_renames_parameters_and_adds_some(search, earlier):
     table, spy = earlier.results().rename(columns={"params_lr": "params_learning_rate"}), Spy()
     search(dropping, warm_start=table.assign(params_dropout=0.1), sampler=spy, n_trials=1)
     assert len(spy.seen[0]) == 3
+
+
+def test_one_of_several_objectives_is_renamed(search):
+    """Its column becomes the value, and the best trials are the best ones of the new search."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for units in (3, 4, 5):
+        given = {"params": {"units": units}, "distributions": {"units": IntDistribution(2, 80)}}
+        study.add_trial(create_trial(values=[units, units], **given))
+    table = _report.results(study)
+    tuner = search(warm_start=table.rename(columns={"values_value 1": "value"}), n_trials=1)
+    assert tuner.study.trials[0].params["units"] == 3
 
 
 def test_trials_that_fit_in_part_go_first(search, earlier, capsys):
