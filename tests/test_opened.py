@@ -10,20 +10,6 @@ from tests.support.models import build_model
 from tests.support.untrained import X, run, tuner_in
 
 
-def test_a_study_is_opened_without_its_builder(search, data, tmp_path, capsys):
-    """What can be looked at is there, and the best model, which evaluates to the best value."""
-    tuner = search(build_model, "val_loss")
-    opened = open_study(tmp_path / "tuning")
-    assert opened.results().equals(tuner.results())
-    assert opened.best_params == tuner.best_params
-    opened.summary(2)
-    tuner.summary(2)
-    here, there = capsys.readouterr().out.split(" Study ")[1:]
-    assert here == there
-    found = opened.best_model().evaluate(*data[2], verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(tuner.best_value)
-
-
 CALLS = {
     "search": lambda tuner: run(tuner),
     "confirm": lambda tuner: tuner.confirm(1, 2, X, X, (X, X)),
@@ -118,3 +104,17 @@ def test_a_trial_is_excluded_without_a_builder(tmp_path):
     written_by_a_script(tmp_path, "mine")
     open_study(tmp_path).exclude(1, "a leak")
     assert open_study(tmp_path).results()["state"][1] == "EXCLUDED"
+
+
+def test_a_study_is_opened_without_its_builder(search, data, tmp_path, capsys):
+    """What can be looked at is there, and the best model, which evaluates to the best value."""
+    tuner = search(build_model, "val_loss", n_trials=1, fit={"epochs": 1})
+    opened = open_study(tmp_path / "tuning")
+    assert opened.results().equals(tuner.results())
+    assert opened.best_params == tuner.best_params
+    opened.summary(2)
+    tuner.summary(2)
+    here, there = capsys.readouterr().out.split(" Study ")[1:]
+    assert here == there
+    found = opened.best_model().evaluate(*data[2], verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(tuner.best_value)
