@@ -144,7 +144,7 @@ def check_tuner(tuner: Any) -> None:
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)
     database.check_storage(tuner.storage)
-    _check_store(tuner.artifact_store)
+    check_store(tuner.artifact_store)
     instead = "Pass how often each configuration is trained."
     _check.integer("executions_per_trial", tuner.executions_per_trial, least=1, instead=instead)
     if tuner.keep_best != "auto":
@@ -219,7 +219,8 @@ def _check_directory(directory: object) -> None:
         )
 
 
-def _check_store(store: object) -> None:
+def check_store(store: object) -> None:
+    """Refuse what is no artifact store, and no function that may open one."""
     if store is None or callable(store):
         return
     lacking = [name for name in ("open_reader", "write", "remove") if not hasattr(store, name)]

@@ -1,19 +1,15 @@
-"""open_study: look at a study, and get its models, without the builder of its search."""
+"""open_study: look at any study of Optuna, and get its models, without a builder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-import keras
 from optuna.storages import BaseStorage
-from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna._exceptions import BuilderError
-from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import Home, load, names_of, parse_objectives
-from kerastune_optuna._trial import stored_model
+from kerastune_optuna._arguments import check_store
+from kerastune_optuna._storage import StoreSource, database
+from kerastune_optuna._study import Home, load
+from kerastune_optuna._trial import FromFiles
 from kerastune_optuna._tuner import OptunaTuner
 
 
@@ -26,7 +22,8 @@ def open_study(
 ) -> OptunaTuner:
     """Open a study that a search has made, without the code of its builder.
 
-    You can look at it and get its models. To train, make an OptunaTuner with the builder.
+    You can look at it and get its models. To train, make an OptunaTuner with the builder. A study
+    that plain Optuna has made opens too, whatever its name and its metrics are; it has no models.
 
     Args:
         directory: The directory= of the search. Default "tuning".
@@ -38,7 +35,8 @@ def open_study(
         An OptunaTuner, with which you can look at the study by summary(), results(), history(),
         report() and figures, and get the best trials and best_model(). Models are rebuilt from
         their files if they consist of layers, losses and metrics of Keras, except Lambda layers. No
-        code of the study is run. Methods that train raise a BuilderError.
+        code of the study is run. It has none of the arguments of a search, and methods that train
+        raise a BuilderError.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.
@@ -53,47 +51,10 @@ def open_study(
         >>> abs(loss - opened.best_value) < 1e-6
         True
     """
+    check_store(artifact_store)
     source = str(directory) if storage is None else storage
-    study = load(source, study_name, "study_name= with one of")
-    names, name = names_of(study), study.study_name
-    ways = [direction.name.lower() for direction in study.directions]
-    home = Home(name, directory, parse_objectives(names, ways), storage, artifact_store)
-    return OptunaTuner(
-        _FromFiles(home),
-        names,
-        direction=ways,
-        n_trials=None,
-        directory=directory,
-        study_name=name,
-        storage=storage,
-        artifact_store=artifact_store,
-    )
-
-
-@dataclass(frozen=True)
-class _FromFiles:
-    """Build the models that a study has kept, in place of its builder."""
-
-    home: Home
-
-    def learn_ranges(self) -> None:
-        """Refuse to search, before anything else happens.
-
-        Raises:
-            BuilderError: Says what to do instead.
-        """
-        raise BuilderError(
-            f"open_study() knows no build_model, so nothing of study {self.home.name!r} can be "
-            "trained. Make an OptunaTuner with its build_model to go on."
-        )
-
-    def __call__(self, trial: BaseTrial) -> keras.Model:
-        """Return the model of a finished trial.
-
-        Raises:
-            BuilderError: The trial has not run.
-            WeightsError: The model cannot be built from its file.
-        """
-        if not isinstance(trial, FrozenTrial):
-            self.learn_ranges()
-        return stored_model(self.home, cast(FrozenTrial, trial))
+    study = load(source, study_name, "study_name= with one of", database.PATIENCE)
+    tuner = OptunaTuner.__new__(OptunaTuner)  # what __init__ takes and checks is for a search
+    tuner._home = home = Home.of(study, directory, artifact_store)
+    tuner.build_model, tuner.n_trials, tuner.keep_best = FromFiles(home), None, "auto"
+    return tuner

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments
-from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import looking
 from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
@@ -301,6 +301,7 @@ class OptunaTuner:
             >>> len(tuner.study.trials)
             4
         """
+        self._check_has_builder()
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
@@ -379,10 +380,10 @@ class OptunaTuner:
             True
         """
         home = self._home
-        has_data = x is not None or _trial.trains_itself(self.build_model)
-        chosen = _rerun.configurations(home, top, executions, has_data=has_data)
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("confirm()", given, callbacks)
+        has_data = x is not None or recipe.fit.is_free
+        chosen = _rerun.configurations(home, top, executions, has_data=has_data)
         recipe = _rerun.as_searched(home, chosen[0], recipe)
         crew, ready = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, ready, budget_of(self, None, None), crew, verbose)
@@ -483,6 +484,7 @@ class OptunaTuner:
             >>> tuner.study.trials[-1].state.name
             'WAITING'
         """
+        self._check_has_builder()
         with looking(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
             _search.enqueue(_trial.opened(self._home), wanted)
@@ -495,7 +497,7 @@ class OptunaTuner:
             StorageError: The storage cannot be used.
             StudyMismatchError: The study exists with another objective or direction.
         """
-        return _trial.opened(self._home) if self.overwrite else self._home.study
+        return _trial.opened(self._home) if self._home.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:
@@ -703,6 +705,7 @@ class OptunaTuner:
         Raises:
             BuilderError: It belongs to open_study(), which has no builder.
         """
+        self._check_has_builder()
         with looking(self.build_model, *functions):
             _report.say(_search.outlined(self.build_model, functions), end="")
 
@@ -863,8 +866,21 @@ class OptunaTuner:
             overwrite=self.overwrite,
         )
 
+    def _check_has_builder(self) -> None:
+        """Refuse to call a builder if open_study() opened the study, which knows none.
+
+        Raises:
+            BuilderError: There is none; the message says what to do instead.
+        """
+        if isinstance(self.build_model, _trial.FromFiles):
+            raise BuilderError(
+                f"open_study() knows no build_model, so nothing of study {self._home.name!r} can "
+                "be trained. Make an OptunaTuner with its build_model to go on."
+            )
+
     def _recipe(self, call: str, given: tuple[Any, ...], callbacks: Any, **folds: Any) -> Recipe:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
+        self._check_has_builder()
         fit = replace(FitArguments(*given), is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         return _workers.recipe_of(self, self._home, fit, callbacks, **folds)

@@ -58,7 +58,7 @@ def test_a_tuner_says_what_it_has(tmp_path):
 # What a colleague does who may read studies of somebody else, and what happens where he writes.
 COLLEAGUE = """
 import sys
-from kerastune_optuna import StorageError
+from kerastune_optuna import StorageError, open_study
 from kerastune_optuna.__main__ import app
 from tests.support.untrained import run, tuner_in
 from typer.testing import CliRunner
@@ -70,6 +70,7 @@ for tuning in sys.argv[1:]:
     tuner.summary()
     tuner.report(f"{output}/tuner.html")
     tuner.plot_history(), tuner.plot_curves()
+    assert len(open_study(tuning).results()) == len(open_study(tuning).study.trials) == 2
     for command in ("status", "best", "report", "export"):
         more = ["--output", f"{output}/{command}"] if command in ("report", "export") else []
         result = CliRunner().invoke(app, [command, tuning, *more])

@@ -13,14 +13,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._study import (
-    MEASURED,
     Ending,
+    Objectives,
     StudyRecord,
     TrialRecord,
     liveness,
-    names_of,
     ranking,
-    sign_of,
 )
 
 
@@ -79,14 +77,13 @@ class Facts:
     def __init__(self, study: optuna.Study) -> None:
         self.study = study
         self.name = study.study_name
-        self.directions = [direction.name.lower() for direction in study.directions]
-        self.metrics = names_of(study)
-        # The first objective that is a metric: curves and best values are about it.
-        self.place = next(
-            (place for place, name in enumerate(self.metrics) if name not in MEASURED), 0
-        )
-        self.direction = self.directions[self.place]
-        self.metric = self.metrics[self.place]
+        objectives = Objectives.of(study)
+        self.aim, self.are_several = objectives.aim, objectives.are_several
+        self.metrics, self.directions = objectives.names, objectives.directions
+        first = objectives.watched  # curves and best values are about it
+        self.metric, self.direction, self.place = first.name, first.direction, first.place
+        self.cost = first.cost
+        self.other_metrics = [one.name for one in objectives.others]
         trials = study.get_trials(deepcopy=False)
         self.trials = [trial for trial in trials if TrialRecord(trial).has_begun]
 
@@ -96,22 +93,6 @@ class Facts:
         ranks = ranking.ranks(self.trials, self.directions)
         rows = [self._row(trial, ranks.get(trial.number)) for trial in self.trials]
         return sorted(rows, key=lambda row: (row.rank or math.inf, row.cost, row.number))
-
-    @property
-    def are_several(self) -> bool:
-        """Whether the study has several objectives."""
-        return len(self.directions) > 1
-
-    @property
-    def aim(self) -> str:
-        """The aim of the study, like `maximize val_accuracy`."""
-        pairs = zip(self.directions, self.metrics, strict=True)
-        return ", ".join(f"{direction} {metric}" for direction, metric in pairs)
-
-    @property
-    def other_metrics(self) -> list[str]:
-        """The names of all objectives but the first metric."""
-        return [name for place, name in enumerate(self.metrics) if place != self.place]
 
     @property
     def front(self) -> list[Row]:
@@ -187,10 +168,6 @@ class Facts:
         attrs = self.study.user_attrs
         told = {key: attrs.get(f"{StudyRecord.CARD}{key}") for key in numbers}
         return [(card, numbers[key]) for key, card in told.items() if isinstance(card, dict)]
-
-    def cost(self, value: float) -> float:
-        """Return the value with the sign for which less is better."""
-        return sign_of(self.direction) * value
 
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand or is still running lacks the attrs of a finished training.

@@ -15,7 +15,6 @@ from kerastune_optuna import _check
 from kerastune_optuna._backend import check_threads, policy_kept, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import given_back
-from kerastune_optuna._search import learn_ranges
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
 from kerastune_optuna._trial import Recipe, Until, best_of, check_steps, train_again, user_callbacks
 from kerastune_optuna._workers import card, shown_once
@@ -50,7 +49,6 @@ def refit(
         The model with the weights of its last epoch, and what its fit returned.
     """
     check_threads()
-    learn_ranges(recipe.build_model)  # raises if open_study() opened the study without its builder
     check_steps(recipe.fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(trial))

@@ -20,7 +20,6 @@ from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,
-    BuilderError,
     TunerError,
     is_fatal,
 )
@@ -88,13 +87,10 @@ def learn_ranges(build_model: Builder) -> None:
     """Let a builder for KerasTuner, which keeps the first range of each parameter, learn them.
 
     Raises:
-        BuilderError: There is no builder.
         FatalError: The builder raised it, or that of KerasTuner.
     """
     try:
         getattr(build_model, "learn_ranges", lambda: None)()
-    except BuilderError:
-        raise
     except Exception as error:  # the builder may raise anything for its own defaults
         if is_fatal(error):
             raise

@@ -15,7 +15,6 @@ from kerastune_optuna._study.monitor import Objective as Objective
 from kerastune_optuna._study.monitor import sign_of as sign_of
 from kerastune_optuna._study.objectives import MEASURED as MEASURED
 from kerastune_optuna._study.objectives import Objectives as Objectives
-from kerastune_optuna._study.objectives import names_of as names_of
 from kerastune_optuna._study.objectives import parse_objectives as parse_objectives
 from kerastune_optuna._study.record import StudyRecord as StudyRecord
 from kerastune_optuna._study.record import TrialRecord as TrialRecord

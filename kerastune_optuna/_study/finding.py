@@ -15,13 +15,16 @@ from kerastune_optuna._storage import url as _url
 from kerastune_optuna._study.record import StudyRecord
 
 
-def load(source: str | BaseStorage, name: str | None, how: str) -> optuna.Study:
+def load(
+    source: str | BaseStorage, name: str | None, how: str, patience: float = 0.0
+) -> optuna.Study:
     """Return an existing study, without creating or writing anything.
 
     Args:
         source: The directory= of a search, or its storage or the URL of that.
         name: The name of the study; None if there is only one.
         how: How to pass a name, as in "--study with one of".
+        patience: Seconds for which each call is retried while the storage does not answer.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.
@@ -35,7 +38,7 @@ def load(source: str | BaseStorage, name: str | None, how: str) -> optuna.Study:
             f"{_shown(source)} holds no study: there is no file {file!r}. Pass the directory= of a "
             "search that has begun, or the URL of its storage."
         )
-    storage = database.connect(place, make=False)
+    storage = database.connect(place, patience, make=False)
     parts_of = _wholes(storage)
     names = sorted(parts_of)
     searches = [one for one in names if parts_of[one] is None]

@@ -60,48 +60,46 @@ class Home:
         self._artifact_store = artifact_store
         self._sampler, self._pruner = sampler, pruner
 
+    @classmethod
+    def of(cls, study: optuna.Study, directory: str | Path, store: StoreSource | None) -> Home:
+        """Return the home of a study that is open, whatever its name and its objectives are."""
+        storage = _optuna.storage_of(study)
+        home = cls(study.study_name, directory, Objectives.of(study), storage, store)
+        home.study, home.storage = study, storage
+        return home
+
     @cached_property
     def study(self) -> optuna.Study:
-        """The study, which is created if it does not exist."""
+        """The study, which is created if it does not exist; a study that exists is only read."""
         with opening.quiet_optuna():
-            return self._equipped(opening.open_study(self.storage, self.name, self.objectives))
+            study = opening.open_study(self.storage, self.name, self.objectives)
+        study.sampler = self._sampler or study.sampler
+        if self._pruner is not None:  # the study keeps this one until a search sets another
+            study.pruner = self._pruner(StudyRecord(study).epochs or 1)
+        return study
 
     @property
     def existing(self) -> optuna.Study:
-        """The study, for a caller that only reads: nothing is created or written."""
+        """The study, for a caller that only reads: it is not created."""
         if self._is_to_go:
             raise NoTrialsError(
                 f"overwrite=True: search() will delete study {self.name!r} and begin anew. Call it "
                 "first, or make a tuner without overwrite=True to read the old trials."
             )
-        return self.study if "study" in self.__dict__ else self._loaded
-
-    @cached_property
-    def _loaded(self) -> optuna.Study:
-        if self.name not in (names := self._names):
+        if "study" not in self.__dict__ and self.name not in (names := self._names):
             place = f"directory={str(self.directory)!r}" if self._storage is None else "storage="
             others = ", ".join(map(repr, sorted(names)))
             instead = f"study_name= with one of {others}" if names else "another directory="
             raise NoTrialsError(
                 f"{place} has no study {self.name!r}. Call search() first, or pass {instead}."
             )
-        study = optuna.load_study(study_name=self.name, storage=self.storage)
-        opening.check(study, self.objectives)
-        return self._equipped(study)
-
-    def _equipped(self, study: optuna.Study) -> optuna.Study:
-        """Give a study its sampler, and the pruner that it keeps until a search sets another."""
-        study.sampler = self._sampler or study.sampler
-        if self._pruner is not None:
-            study.pruner = self._pruner(StudyRecord(study).epochs or 1)
-        return study
+        return self.study
 
     @property
     def may_be_read(self) -> bool:
         """Whether the study is open, or in the directory's database; a storage= is not queried."""
-        if self._is_to_go:
-            return False
-        return "study" in self.__dict__ or (self._storage is None and self.name in self._names)
+        is_there = "study" in self.__dict__ or (self._storage is None and self.name in self._names)
+        return is_there and not self._is_to_go
 
     @property
     def _is_to_go(self) -> bool:
@@ -138,8 +136,7 @@ class Home:
 
     def forget(self) -> None:
         """Forget the open study: the next use opens the study that has its name then."""
-        for name in ("study", "_loaded"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("study", None)
 
     @contextmanager
     def telling_of_deletion(self) -> Iterator[None]:
@@ -147,7 +144,7 @@ class Home:
         try:
             yield
         except KeyError as error:
-            known = self.__dict__.get("study") or self.__dict__.get("_loaded")
+            known = self.__dict__.get("study")
             if known is None:
                 raise
             if _optuna.has_study(self.storage, _optuna.id_of(known)):

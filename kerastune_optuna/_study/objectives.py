@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import optuna
 
@@ -25,6 +25,16 @@ class Objectives:
 
     each: tuple[Objective, ...]
 
+    @classmethod
+    def of(cls, study: optuna.Study) -> Objectives:
+        """Return the objectives of any study, which may have other names than a search allows."""
+        ways = [cast(Direction, direction.name.lower()) for direction in study.directions]
+        names = study.metric_names or ["value"] * len(ways)
+        if len(set(names)) < len(names):
+            names = [f"{name} {place}" for place, name in enumerate(names)]
+        pairs = zip(names, ways, strict=True)
+        return cls(tuple(Objective(*pair, place) for place, pair in enumerate(pairs)))
+
     @property
     def are_several(self) -> bool:
         """Whether there are several, so that there is a front instead of one best trial."""
@@ -40,7 +50,7 @@ class Objectives:
     @property
     def watched(self) -> Objective:
         """The first metric, which decides on the best epoch and on pruning."""
-        return self.metrics[0]
+        return (self.metrics or self.each)[0]  # a study that no search made may have no metric
 
     @property
     def others(self) -> list[Objective]:
@@ -66,13 +76,6 @@ class Objectives:
     def sizes(self) -> list[str]:
         """The objectives that are sizes of a model: n_params, flops, both or neither."""
         return [name for name in _SIZES if self.are_several and name in self.names]
-
-
-def names_of(study: optuna.Study) -> list[str]:
-    """Return the names of a study's objectives; "value" if it has none, as of a plain script."""
-    count = len(study.directions)
-    unnamed = ["value"] if count == 1 else [f"value {place}" for place in range(count)]
-    return study.metric_names or unnamed
 
 
 def parse_objectives(names: object, directions: object) -> Objectives:

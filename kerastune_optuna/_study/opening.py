@@ -13,6 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._storage import MARK, database
 from kerastune_optuna._study.objectives import Objectives
@@ -23,32 +24,51 @@ _LONGEST = 255  # bytes of a folder's name on Linux; most letters that are not E
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
 
 
+def find(storage: BaseStorage, name: str) -> optuna.Study | None:
+    """Return the study of exactly that name; None if there is none. Nothing is written."""
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+        # MySQL ignores case when it looks up a name.
+        return study if storage.get_study_name_from_id(_optuna.id_of(study)) == name else None
+    except KeyError:
+        return None
+
+
 def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
     """Return the study of that name, which is created if it does not exist.
+
+    Nothing is written to a study that exists, so that this also opens one to read.
 
     Raises:
         StudyMismatchError: The study exists with another objective or direction, or the database
             treats this name as that of another study.
     """
-    study = optuna.create_study(
-        storage=storage, study_name=name, directions=objectives.directions, load_if_exists=True
-    )
-    found = study.study_name  # the name in the database: MySQL ignores the case of letters
-    if found != name:
-        raise StudyMismatchError(
-            f"Study {name!r} cannot be created, since study {found!r} exists: to the database, the "
-            f"two names are equal. Pass study_name={found!r} to continue that study, or a name "
-            "that differs by more than capitals."
+    study = known = find(storage, name)
+    if study is None:
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=objectives.directions, load_if_exists=True
         )
-    check(study, objectives)
+        if (found := study.study_name) != name:  # the name in the database
+            raise StudyMismatchError(
+                f"Study {name!r} cannot be created, since study {found!r} exists: to the database, "
+                f"the two names are equal. Pass study_name={found!r} to continue that study, or a "
+                "name that differs by more than capitals."
+            )
+    _check(study, objectives)
+    if known is None:
+        name_metrics(study, objectives)
+    return study
+
+
+def name_metrics(study: optuna.Study, objectives: Objectives) -> None:
+    """Name the metrics of a study that is about to be written to, unless they have names."""
     if study.metric_names is None:
         # Optuna marks set_metric_names as experimental since 3.2, but has not changed it.
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(objectives.names)
-    return study
 
 
-def check(study: optuna.Study, objectives: Objectives) -> None:
+def _check(study: optuna.Study, objectives: Objectives) -> None:
     """Check that a study has our objectives, or only the directions if its metrics are unnamed.
 
     Raises:

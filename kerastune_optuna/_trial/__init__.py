@@ -18,5 +18,5 @@ from kerastune_optuna._trial.recipe import Recipe as Recipe
 from kerastune_optuna._trial.run import run_trial as run_trial
 from kerastune_optuna._trial.steps import check_steps as check_steps
 from kerastune_optuna._trial.trainings import best_of as best_of
+from kerastune_optuna._trial.weights import FromFiles as FromFiles
 from kerastune_optuna._trial.weights import MissingWeightsError as MissingWeightsError
-from kerastune_optuna._trial.weights import stored_model as stored_model

@@ -8,7 +8,6 @@ from contextlib import suppress
 from itertools import filterfalse
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SAWarning
 
@@ -27,7 +26,7 @@ def clear(home: Home) -> None:
     Raises:
         StudyMismatchError: A process is searching it.
     """
-    if (found := _found(home.storage, home.name)) is not None:
+    if (found := opening.find(home.storage, home.name)) is not None:
         with suppress(KeyError):  # another process has deleted it, and may create the new one
             _check_idle(found)
             delete_study(found, home.store)
@@ -46,6 +45,7 @@ def opened(home: Home) -> optuna.Study:
             with opening.quiet_optuna():
                 clear(home)
         _replace_if_in_vain(home)
+        opening.name_metrics(home.study, home.objectives)
         if home.study.get_trials(deepcopy=False):
             home.study.sampler.reseed_rng()
         home.has_begun = True
@@ -61,7 +61,7 @@ def _replace_if_in_vain(home: Home) -> None:
     try:
         _ = home.study
     except StudyMismatchError:
-        found = _found(home.storage, home.name)
+        found = opening.find(home.storage, home.name)
         trials = [] if found is None else found.get_trials(deepcopy=False)
         if found is None or not all(TrialRecord(trial).has_no_result for trial in trials):
             raise
@@ -69,15 +69,6 @@ def _replace_if_in_vain(home: Home) -> None:
             clear(home)
         waiting = (one for one in trials if one.state is TrialState.WAITING)
         home.study.add_trials(one for one in waiting if TrialRecord(one).fixed_params)
-
-
-def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-        # MySQL ignores case when it looks up a name.
-        return study if storage.get_study_name_from_id(_optuna.id_of(study)) == name else None
-    except KeyError:
-        return None
 
 
 def _check_idle(study: optuna.Study) -> None:

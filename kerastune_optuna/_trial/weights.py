@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import optuna
@@ -53,30 +55,33 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         ) from error
 
 
-def stored_model(home: Home, trial: FrozenTrial) -> keras.Model:
-    """Return the model of a trial as its file describes it, compiled, without its weights.
+@dataclass(frozen=True)
+class FromFiles:
+    """Build the models of finished trials as their files describe them, without a builder."""
 
-    Raises:
-        WeightsError: The trial has no intact file, or its model has code that is not Keras's.
-    """
-    with scratch() as folder:
-        path = folder / f"weights{files.WEIGHTS}"
-        _fetch(home.store, home.storage, trial, path)
-        try:
-            model = architecture.built_from(path)
-        except Exception as error:  # the config may name what only the user's code registers
-            raise WeightsError(f"{_own_code(trial)} ({error!r:.200})") from error
-    if model is None:
-        raise WeightsError(_own_code(trial))
-    return model
+    home: Home
 
+    def __call__(self, trial: Any) -> keras.Model:
+        """Return the model of a trial, compiled, without its weights.
 
-def _own_code(trial: FrozenTrial) -> str:
-    return (
-        f"The model of trial {trial.number} has code that is not Keras's, so its file alone does "
-        "not build it. Make an OptunaTuner with the build_model of the search, and call its "
-        f"best_model(trial={trial.number})."
-    )
+        Raises:
+            WeightsError: The trial has no intact file, or its model has code that is not Keras's.
+        """
+        told = (
+            f"The model of trial {trial.number} has code that is not Keras's, so its file alone "
+            "does not build it. Make an OptunaTuner with the build_model of the search, and call "
+            f"its best_model(trial={trial.number})."
+        )
+        with scratch() as folder:
+            path = folder / f"weights{files.WEIGHTS}"
+            _fetch(self.home.store, self.home.storage, trial, path)
+            try:
+                model = architecture.built_from(path)
+            except Exception as error:  # the config may name what only the user's code registers
+                raise WeightsError(f"{told} ({error!r:.200})") from error
+        if model is None:
+            raise WeightsError(told)
+        return model
 
 
 def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:

@@ -1,14 +1,13 @@
 """The models that a finished study hands out, to whoever opens it."""
 
 import pickle
-from functools import partial
 
 import cloudpickle
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, BuilderError, StorageError, WeightsError, open_study
-from tests.support.models import PruneAt, build_model
+from kerastune_optuna import WeightsError
+from tests.support.models import PruneAt
 from tests.support.untrained import run, tuner_in
 
 
@@ -56,34 +55,6 @@ def test_damaged_weights_are_noticed(tmp_path):
     )
     bias = tuner.best_model(trial=second.number).layers[-1].bias.numpy().item()
     assert bias == pytest.approx(second.value)
-
-
-def test_a_study_is_opened_without_its_builder(search, data, tmp_path, capsys):
-    """What can be looked at is there, and the best model, which evaluates to the best value."""
-    tuner = search(build_model, "val_loss")
-    opened = open_study(tmp_path / "tuning")
-    assert opened.results().equals(tuner.results())
-    assert opened.best_params == tuner.best_params
-    opened.summary(2)
-    tuner.summary(2)
-    here, there = capsys.readouterr().out.split(" Study ")[1:]
-    assert here == there
-    found = opened.best_model().evaluate(*data[2], verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(tuner.best_value)
-    for train in (opened.refit, partial(run, opened)):
-        with pytest.raises(BuilderError, match="knows no build_model, so nothing of study 'test'"):
-            train(x=data[0], y=data[1], validation_data=data[2])
-
-
-def test_what_cannot_be_opened_is_an_error(tmp_path):
-    """No study, another name, and a model with code of its own."""
-    with pytest.raises(StorageError, match="holds no study: there is no file"):
-        open_study(tmp_path)
-    run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
-    with pytest.raises(ArgumentError, match=r"no study 'iris'. Pass study_name= with one of: test"):
-        open_study(tmp_path, "iris")
-    with pytest.raises(WeightsError, match="The model of trial 0 has code that is not Keras's"):
-        open_study(storage=f"sqlite:///{tmp_path}/study.db", directory=tmp_path).best_model()
 
 
 def test_a_history_is_what_keras_logged(tmp_path):

@@ -84,3 +84,12 @@ def test_a_study_without_results_takes_another_objective(make_tuner):
 def test_the_default_name_is_the_builders(make_tuner):
     """A study without a name is called like the function that builds its models."""
     assert make_tuner(study_name=None).study.study_name == "build"
+
+
+def test_the_metric_of_a_script_is_named_by_the_first_search(make_tuner):
+    """A tuner that only looks at a study writes nothing to it."""
+    tuner = make_tuner()
+    optuna.create_study(storage=tuner._home.storage, study_name="test", direction="minimize")
+    assert len(tuner.results()) == len(tuner.study.trials) == 0
+    assert tuner.study.metric_names is None
+    assert run(tuner).study.metric_names == ["val_mae"]

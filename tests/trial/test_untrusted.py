@@ -346,7 +346,7 @@ FORGED = {
 def test_nothing_but_arrays_of_the_file_is_read(forge, edit):
     """No other file, nothing that takes more room than the file, with any reader of Keras."""
     opened = forge(edit)
-    for tuner in (opened, tuner_in(opened.directory, build, "val_loss")):
+    for tuner in (opened, tuner_in(opened._home.directory, build, "val_loss")):
         with pytest.raises(WeightsError, match="not as a search saves them, so nothing of them"):
             tuner.best_model()
 
