@@ -15,7 +15,7 @@ from kerastune_optuna import _report
 from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._signals import readable
-from kerastune_optuna._storage import url as _url
+from kerastune_optuna._storage import without_passwords
 from kerastune_optuna._study import StudyRecord, load
 
 app = typer.Typer(
@@ -114,7 +114,7 @@ def main() -> NoReturn:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(f"Error: {_url.without_passwords(readable(' '.join(text.split())))}", file=sys.stderr)
+    print(f"Error: {without_passwords(readable(' '.join(text.split())))}", file=sys.stderr)
     sys.exit(code)
 
 

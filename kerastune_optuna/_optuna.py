@@ -195,14 +195,10 @@ def backend_of(storage: BaseStorage) -> Any:
     return getattr(storage, "_backend", None)
 
 
-def file_of(journal: JournalFileBackend) -> str:
-    """Return the path of a journal's file."""
-    return journal._file_path
-
-
-def lock_of(journal: JournalFileBackend) -> Any:
-    """Return the lock that the user chose for a journal's file."""
-    return journal._lock
+def wrap_lock(journal: JournalFileBackend, kind: type[Any]) -> None:
+    """Put the lock of a journal's file into one of another kind, made of the path and that lock."""
+    if not isinstance(journal._lock, kind):
+        journal._lock = kind(journal._file_path, journal._lock)
 
 
 def folder_of(artifact_store: object) -> str | None:

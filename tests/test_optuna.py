@@ -60,16 +60,38 @@ def test_samplers_read_the_trials_that_are_shown(study, name):
 
 
 def test_storages_tell_what_is_behind_them(tmp_path):
-    """Another storage, a journal with its file and lock, or a folder; others have nothing."""
+    """Another storage, a journal's file, or a folder; others have nothing."""
     cached = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")
     assert isinstance(_optuna.backend_of(cached), RDBStorage)
-    path = str(tmp_path / "journal")
-    lock = JournalFileOpenLock(path)
-    journal = JournalFileBackend(path, lock_obj=lock)
+    journal = JournalFileBackend(str(tmp_path / "journal"))
     assert _optuna.backend_of(JournalStorage(journal)) is journal
-    assert (_optuna.file_of(journal), _optuna.lock_of(journal)) == (path, lock)
     assert _optuna.folder_of(FileSystemArtifactStore(tmp_path)) == str(tmp_path)
     assert (_optuna.backend_of(InMemoryStorage()), _optuna.folder_of(object())) == (None, None)
+
+
+def test_a_journal_takes_the_lock_that_it_is_given(tmp_path):
+    """It takes and releases it for each write; one that was given before is not wrapped again."""
+    calls = []
+
+    class Noting(JournalFileOpenLock):
+        def __init__(self, path, chosen):
+            super().__init__(path)
+            calls.append(chosen)
+
+        def acquire(self):
+            calls.append("acquire")
+            return super().acquire()
+
+        def release(self):
+            calls.append("release")
+            super().release()
+
+    path = str(tmp_path / "journal")
+    journal = JournalFileBackend(path, lock_obj=(lock := JournalFileOpenLock(path)))
+    for _ in range(2):
+        _optuna.wrap_lock(journal, Noting)
+    journal.append_logs([{}])
+    assert calls == [lock, "acquire", "release"]
 
 
 CURVES = [[0.1, 0.5, 0.6, 0.7], [0.2, 0.1, 0.1, 0.1], [0.3, 0.6, 0.5, 0.9], [0.1, 0.2, 0.3, 0.2]]

@@ -26,7 +26,6 @@ from kerastune_optuna._rerun.executions import (
     lay_out_missing,
     train_laid_out,
 )
-from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study import Home, StudyRecord, opening, parts_of, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, card, comparable
@@ -132,7 +131,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     study = _study_of_executions(home, given, run.recipe)
     keep_best = keeps(home.study, run.recipe.keep_best)
     if keep_best:
-        artifacts.check_store(home.store)
+        home.store.check()
     numbers = [trial.number for trial in chosen]
     link = {"study": study.study_name, "trials": numbers, "executions": count}
     StudyRecord(home.study).confirmation = link

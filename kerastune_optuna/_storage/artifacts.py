@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, Protocol, TypeAlias, cast
 from uuid import uuid4
 
 import optuna
@@ -27,12 +27,8 @@ from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import disks
 from kerastune_optuna._storage.patience import Patience
 
-if TYPE_CHECKING:
-    import keras
-
 # What artifact_store= may be: a store, or a function that each worker calls to open one.
 StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
-_T = TypeVar("_T")
 _BUCKETS = ("bucket", "bucket_name")  # attributes for the bucket's name in Amazon and Google stores
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
 _FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
@@ -119,8 +115,8 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._folder / name
 
 
-class OpenedOnce:
-    """Open a store when it is first needed, and retry operations that fail.
+class PatientStore:
+    """Open a store when it is first needed, and retry what fails.
 
     The store is opened again after an error, since its keys may have expired.
 
@@ -134,47 +130,82 @@ class OpenedOnce:
         self._is_stale = False
         self._lost: str | None = None  # the error text after waiting in vain, until an answer
 
-    def __call__(self) -> ArtifactStore:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what was passed alone: each process opens the store itself."""
+        return PatientStore, (self._source,)
+
+    def open(self) -> ArtifactStore:
         """Return the open store."""
         if self._opened is None or self._is_stale:
-            self._opened, self._is_stale = open_store(self._source), False
+            source = self._source
+            self._opened, self._is_stale = source() if callable(source) else source, False
         return self._opened
 
-    def insist(
-        self,
-        do: Callable[[ArtifactStore], _T],
-        *,
-        seconds: float | None = None,
-        until: Callable[[], bool] = requested,
-    ) -> _T:
-        """Call `do` with the open store and return its result; retry if the store raises errors.
+    def fetch(self, artifact_id: str, path: Path) -> bool:
+        """Copy a file from the store; return False if it is not there."""
 
-        After waiting in vain, each call tries only once, until the store answers again.
+        def read(store: ArtifactStore) -> None:
+            with store.open_reader(artifact_id) as reader, open(path, "wb") as file:
+                shutil.copyfileobj(reader, file, 1 << 20)
+
+        return _is_of_ours(artifact_id) and self._found(read)
+
+    def put(self, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
+        """Copy a file into the store; a first signal to stop does not end the retries.
 
         Args:
-            do: Takes the open store.
-            seconds: For how long to retry; by default as long as a search waits.
-            until: Returns whether to stop retrying before that; by default after an interrupt.
+            artifact_id: The file's name in the store.
+            path: The file.
+            in_haste: Whether not to wait for the disk, so that a power cut may lose the file.
+        """
+
+        def write(store: ArtifactStore) -> None:
+            store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
+            folder, size = _optuna.folder_of(store), path.stat().st_size
+            # Each try opens the file again, since a store may close it.
+            with telling_room(folder, size), open(path, "rb") as file:
+                store.write(artifact_id, file)
+
+        self._insist(write, until=lambda: False)
+
+    def upload(self, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
+        """Put a file into the store as an artifact, whose id Optuna first writes into the trial."""
+        target = SimpleNamespace(write=lambda name, _: self.put(name, path, in_haste=in_haste))
+        optuna.artifacts.upload_artifact(
+            artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
+        )
+
+    def remove(self, *artifact_ids: str) -> None:
+        """Remove files from the store; ignore those that are gone, or are not ours."""
+        for artifact_id in filter(_is_of_ours, artifact_ids):
+            self._found(methodcaller("remove", artifact_id))
+
+    def check(self) -> None:
+        """Write and remove a probe, to find out before training whether the store works.
 
         Raises:
-            StoreAwayError: The store did not answer in that time.
+            WeightsError: The store cannot be written.
         """
-        given = _PATIENCE if seconds is None else seconds
-        patience = Patience(0 if self._lost else given, self.name, may_pass, self._give_up)
-        return patience.insist(lambda: self._ask(do), until=until)
+        probe = f"{_PROBE}{uuid4()}"  # others may check the same store at this moment
 
-    def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
+        def write(opened: ArtifactStore) -> None:
+            _sweep(_optuna.folder_of(opened))
+            with telling_room(_optuna.folder_of(opened), _LEAST):
+                opened.write(probe, io.BytesIO(b"probe"))
+
         try:
-            answer = do(self())
-        except Exception:  # each kind of store has its own errors: raised again
-            self._is_stale = True
-            raise
-        self._lost = None
-        return answer
-
-    def _give_up(self, told: str) -> StoreAwayError:
-        self._lost = self._lost or told
-        return StoreAwayError(f"{self._lost} Call again when it does.")
+            self._insist(write, seconds=_FIRST_PATIENCE)
+            self._found(methodcaller("remove", probe), _FIRST_PATIENCE)
+        except Exception as error:  # stores have no common errors
+            said = f"{type(error).__name__}: {error}".rstrip(".")
+            if is_of_full_disk(error):
+                raise WeightsError(
+                    f"No weights can be kept: {said}. Make room there, or pass keep_best=0."
+                ) from error
+            raise WeightsError(
+                f"artifact_store= cannot be written: {said}. Pass one that works, "
+                "None for a folder in directory, or keep_best=0 to keep no weights."
+            ) from error
 
     def name(self) -> str:
         """Return a name of the store, for messages."""
@@ -185,19 +216,51 @@ class OpenedOnce:
         place = next((f" {str(one)!r}" for one in places if one is not None), "")
         return f"The artifact store {type(opened).__name__}{place}"
 
+    def _found(self, do: Callable[[ArtifactStore], None], seconds: float = _PATIENCE) -> bool:
+        """Call `do` with the open store; return False if its file is gone."""
+        try:
+            self._insist(do, seconds=seconds)
+        except Exception as error:  # each kind of store has its own error for a file that is gone
+            if not _says_gone(error):
+                raise
+            return False
+        return True
 
-def open_store(source: StoreSource) -> ArtifactStore:
-    """Return the store, after calling the function that opens it, if one was passed."""
-    return source() if callable(source) else source
+    def _insist(
+        self,
+        do: Callable[[ArtifactStore], None],
+        *,
+        seconds: float = _PATIENCE,
+        until: Callable[[], bool] = requested,
+    ) -> None:
+        """Call `do` with the open store; retry if the store raises errors.
 
+        After waiting in vain, each call tries only once, until the store answers again.
 
-def name_of(source: StoreSource) -> str:
-    """Return a name of the store, for messages, without opening it."""
-    return _patient(source).name()
+        Args:
+            do: Takes the open store.
+            seconds: For how long to retry.
+            until: Returns whether to stop retrying before that; by default after an interrupt.
 
+        Raises:
+            StoreAwayError: The store did not answer in that time.
+        """
 
-def _patient(source: StoreSource) -> OpenedOnce:
-    return source if isinstance(source, OpenedOnce) else OpenedOnce(source)
+        def ask() -> None:
+            try:
+                do(self.open())
+            except Exception:  # each kind of store has its own errors: raised again
+                self._is_stale = True
+                raise
+            self._lost = None
+
+        def give_up(told: str) -> StoreAwayError:
+            self._lost = self._lost or told
+            return StoreAwayError(f"{self._lost} Call again when it does.")
+
+        Patience(0 if self._lost else seconds, self.name, may_pass, give_up).insist(
+            ask, until=until
+        )
 
 
 def may_pass(error: BaseException) -> bool:
@@ -217,62 +280,6 @@ def is_of_full_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _FULL
 
 
-def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
-    """Copy a file from the store; return False if it is not there."""
-
-    def read(store: ArtifactStore) -> None:
-        with store.open_reader(artifact_id) as reader, open(path, "wb") as file:
-            shutil.copyfileobj(reader, file, 1 << 20)
-
-    return _is_of_ours(artifact_id) and _found(source, read)
-
-
-def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
-    """Copy a file into the store; a first signal to stop does not end the retries.
-
-    Args:
-        source: The store.
-        artifact_id: The file's name in the store.
-        path: The file.
-        in_haste: Whether not to wait for the disk, so that a power cut may lose the file.
-    """
-
-    def write(store: ArtifactStore) -> None:
-        store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
-        # Each try opens the file again, since a store may close it.
-        with telling_room(_optuna.folder_of(store), path.stat().st_size), open(path, "rb") as file:
-            store.write(artifact_id, file)
-
-    _patient(source).insist(write, until=lambda: False)
-
-
-def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
-    """Put a file into the store as an artifact, whose id Optuna first writes into the trial."""
-    target = SimpleNamespace(write=lambda name, _: put(source, name, path, in_haste=in_haste))
-    optuna.artifacts.upload_artifact(
-        artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
-    )
-
-
-def remove(source: StoreSource, *artifact_ids: str) -> None:
-    """Remove files from the store; ignore those that are gone, or are not ours."""
-    for artifact_id in filter(_is_of_ours, artifact_ids):
-        _found(source, methodcaller("remove", artifact_id))
-
-
-def _found(
-    source: StoreSource, do: Callable[[ArtifactStore], None], seconds: float | None = None
-) -> bool:
-    """Call `do` with the store; return False if its file is gone."""
-    try:
-        _patient(source).insist(do, seconds=seconds)
-    except Exception as error:  # each kind of store has its own error for a file that is gone
-        if not _says_gone(error):
-            raise
-        return False
-    return True
-
-
 def _is_of_ours(artifact_id: object) -> bool:
     """Whether an id from the database has our form; another could name a file that is not ours."""
     return isinstance(artifact_id, str) and _ID.fullmatch(artifact_id) is not None
@@ -289,45 +296,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_store(store: StoreSource) -> None:
-    """Write and remove a probe, to find out before training whether the store works.
-
-    Raises:
-        WeightsError: The store cannot be written.
-    """
-    probe = f"{_PROBE}{uuid4()}"  # others may check the same store at this moment
-
-    def write(opened: ArtifactStore) -> None:
-        _sweep(_optuna.folder_of(opened))
-        with telling_room(_optuna.folder_of(opened), _LEAST):
-            opened.write(probe, io.BytesIO(b"probe"))
-
-    try:
-        _patient(store).insist(write, seconds=_FIRST_PATIENCE)
-        _found(store, methodcaller("remove", probe), _FIRST_PATIENCE)
-    except Exception as error:  # stores have no common errors
-        said = f"{type(error).__name__}: {error}".rstrip(".")
-        if is_of_full_disk(error):
-            raise WeightsError(
-                f"No weights can be kept: {said}. Make room there, or pass keep_best=0."
-            ) from error
-        raise WeightsError(
-            f"artifact_store= cannot be written: {said}. Pass one that works, "
-            "None for a folder in directory, or keep_best=0 to keep no weights."
-        ) from error
-
-
 def _sweep(folder: str | None) -> None:
     """Remove the probes that killed processes left in a folder; those in a bucket stay."""
     for probe in Path(folder).glob(f"{_PROBE}*") if folder else ():
         with suppress(OSError):  # another process removes it, too, or it is another user's
             if time.time() - probe.stat().st_mtime > _LEFT:
                 probe.unlink()
-
-
-def size_of(model: keras.Model) -> int:
-    """Return how many bytes the weights of a model take."""
-    return sum(weight.size * weight.itemsize for weight in model.get_weights())
 
 
 @contextmanager

@@ -286,7 +286,10 @@ class _Patient(BaseStorage):
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study, unless an earlier try did so already, but its answer was lost."""
-        self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
+        self._insist(
+            lambda: self._backend.delete_study(study_id),
+            lambda: not _optuna.has_study(self._backend, study_id) or None,
+        )
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call any other method of the storage."""
@@ -332,10 +335,6 @@ class _Patient(BaseStorage):
             time.sleep(_SIGNING_SECONDS / 10)
             trial = self._backend.get_trial(_optuna.id_of(trial))
         return False
-
-    def _is_gone(self, study_id: int) -> bool | None:
-        """Whether an earlier try has deleted a study; None, as `done` needs it, if none has."""
-        return not _optuna.has_study(self._backend, study_id) or None
 
     def _lost(self, told: str) -> StorageError:
         return StorageError(

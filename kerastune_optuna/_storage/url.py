@@ -28,7 +28,7 @@ _LIMITS = {
 }
 
 
-def parse(text: str) -> sqlalchemy.URL:
+def parse(text: str | sqlalchemy.URL) -> sqlalchemy.URL:
     """Return a URL in its parts.
 
     Raises:
@@ -60,9 +60,9 @@ def limits_for(url: sqlalchemy.URL) -> dict[str, int]:
     return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
-def masked(url: sqlalchemy.URL) -> str:
+def masked(url: str | sqlalchemy.URL) -> str:
     """Return the text of a URL without its passwords."""
-    return without_passwords(url.render_as_string(hide_password=True))
+    return without_passwords(parse(url).render_as_string(hide_password=True))
 
 
 def without_passwords(text: str) -> str:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from optuna.storages import BaseStorage
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, StorageError
-from kerastune_optuna._storage import database
-from kerastune_optuna._storage import url as _url
+from kerastune_optuna._storage import database, masked
 from kerastune_optuna._study.record import StudyRecord
 
 
@@ -33,7 +33,7 @@ def load(
     is_path = isinstance(source, str) and "://" not in source
     place = database.in_directory(Path(str(source))) if is_path else source
     if not database.is_there(place):  # SQLite would make the file
-        file = _url.parse(place).database if isinstance(place, str) else place
+        file = sqlalchemy.make_url(place).database if isinstance(place, str) else place
         raise StorageError(
             f"{_shown(source)} holds no study: there is no file {file!r}. Pass the directory= of a "
             "search that has begun, or the URL of its storage."
@@ -55,7 +55,7 @@ def load(
 def _shown(source: str | BaseStorage) -> str:
     if not isinstance(source, str):
         return "storage="
-    return repr(_url.masked(_url.parse(source)) if "://" in source else source)
+    return repr(masked(source) if "://" in source else source)
 
 
 def _wholes(storage: BaseStorage) -> dict[str, str | None]:

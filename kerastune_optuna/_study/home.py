@@ -20,7 +20,7 @@ from kerastune_optuna._exceptions import (
     StorageError,
     StudyMismatchError,
 )
-from kerastune_optuna._storage import StoreSource, WholeFileStore, database, key_of
+from kerastune_optuna._storage import PatientStore, StoreSource, WholeFileStore, database, key_of
 from kerastune_optuna._study import opening, ranking
 from kerastune_optuna._study.objectives import Objectives
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
@@ -130,9 +130,9 @@ class Home:
         return self.directory / self.name
 
     @property
-    def store(self) -> StoreSource:
+    def store(self) -> PatientStore:
         """Where weights and backups are kept."""
-        return self._artifact_store or WholeFileStore(self.folder / "weights")
+        return PatientStore(self._artifact_store or WholeFileStore(self.folder / "weights"))
 
     def forget(self) -> None:
         """Forget the open study: the next use opens the study that has its name then."""

@@ -18,7 +18,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._signals import finishing, requested, tell
-from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
+from kerastune_optuna._storage import (
+    PatientStore,
+    digest,
+    is_of_full_disk,
+    may_pass,
+    one_try,
+    reason,
+    unless_away,
+)
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.state import State
@@ -48,7 +56,7 @@ class Archive:
     """
 
     trial: optuna.Trial
-    store: StoreSource
+    store: PatientStore
     folder: Path
     epochs: int
     error: WeightsError | None = None
@@ -131,7 +139,7 @@ class Archive:
                 return  # the storage or the store is away, so the last backup remains valid
         self._record, self._name = record, _new_name()
         with one_try(), suppress(Exception):  # the next backup removes what is left
-            artifacts.remove(self.store, *(one["id"] for one in chain(last)))
+            self.store.remove(*(one["id"] for one in chain(last)))
             self._record = {**record, "previous": None}
 
     def _put(self, packed: Path) -> bool:
@@ -142,9 +150,9 @@ class Archive:
         """
         try:
             with nullcontext() if requested() else one_try():
-                artifacts.put(self.store, self._name, packed)
+                self.store.put(self._name, packed)
         except Exception as error:  # a store may raise anything
-            if not artifacts.may_pass(error):
+            if not may_pass(error):
                 raise
             if not self._has_told:
                 number = self.trial.number
@@ -162,14 +170,14 @@ class Archive:
         return False
 
 
-def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
+def unpack(store: PatientStore, record: Mapping[str, Any], folder: Path) -> bool:
     """Unpack a backup that a trial has on record; False if it is missing or damaged."""
     with scratch() as place:
         packed = place / "backup.zip"
         try:
-            is_there = artifacts.fetch(store, record["id"], packed)
+            is_there = store.fetch(record["id"], packed)
         except Exception as error:  # stores have no common base class for their errors
-            if artifacts.is_of_full_disk(error):
+            if is_of_full_disk(error):
                 raise  # of the folder: the backup may be intact
             return False  # the caller informs the user
         if is_there and digest(packed) == record["sha256"]:

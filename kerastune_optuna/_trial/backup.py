@@ -15,7 +15,7 @@ import numpy as np
 from kerastune_optuna._backend import begin_at, generators, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
-from kerastune_optuna._storage import artifacts
+from kerastune_optuna._storage import telling_room
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
@@ -126,7 +126,7 @@ class Backup(keras.callbacks.Callback):
 
     def _written(self) -> dict[str, Any]:
         """Write the model to the folder, and return what else a resumed training needs."""
-        with artifacts.telling_room(tempfile.gettempdir(), 4 * artifacts.size_of(self.model)):
+        with telling_room(tempfile.gettempdir(), 4 * _state.size_of(self.model)):
             _state.write(self._path(_NOW), _state.variables_of(self.model))
             _state.write(self._path(_OPTIMIZERS), _variables_of_optimizers(self.model))
             self._save_best()

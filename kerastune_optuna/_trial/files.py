@@ -6,7 +6,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna._storage import StoreSource, artifacts
+from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial.archive import chain
 
@@ -25,7 +25,7 @@ def ids(storage: BaseStorage, trial: FrozenTrial, kind: str) -> list[str]:
     return [meta.artifact_id for meta in saved if meta.filename.endswith(kind)]
 
 
-def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, *kinds: str) -> None:
+def discard(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, *kinds: str) -> None:
     """Delete a trial's files of the given kinds; the storage keeps Optuna's records of them."""
     for kind in kinds:
-        artifacts.remove(store, *ids(storage, trial, kind))
+        store.remove(*ids(storage, trial, kind))

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import tell
-from kerastune_optuna._storage import StoreSource, artifacts, digest
+from kerastune_optuna._storage import PatientStore, digest
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import files
 
@@ -44,7 +44,7 @@ class EpochLogs(keras.callbacks.Callback):
 
 
 def save(
-    store: StoreSource, trial: optuna.Trial, rows: Sequence[Row], folder: Path
+    store: PatientStore, trial: optuna.Trial, rows: Sequence[Row], folder: Path
 ) -> WeightsError | None:
     """Keep the rows as an artifact of their trial.
 
@@ -63,7 +63,7 @@ def save(
     try:
         _write(rows, path)
         TrialRecord(trial).history = digest(path)
-        artifacts.upload(store, trial, path, in_haste=True)
+        store.upload(trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # the database failed, so the trial has no result yet
     except Exception as error:  # a store may raise anything
@@ -83,7 +83,7 @@ def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
     with scratch() as folder:
         path = folder / files.HISTORY
         latest_first = reversed(files.ids(home.storage, trial, files.HISTORY))
-        if any(artifacts.fetch(home.store, one, path) for one in latest_first):
+        if any(home.store.fetch(one, path) for one in latest_first):
             if TrialRecord(trial).history in (None, digest(path)) and path.stat().st_size:
                 return pandas.read_csv(path, float_precision="round_trip")
             # It is written without waiting for the disk.

@@ -19,7 +19,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
-from kerastune_optuna._storage import StoreAwayError, StoreSource
+from kerastune_optuna._storage import PatientStore, StoreAwayError
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
 from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
@@ -124,7 +124,7 @@ def tidy(
 
 
 def discard_outranked(
-    study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]
+    study: optuna.Study, store: PatientStore, keepers: Callable[[], set[int]]
 ) -> list[FrozenTrial]:
     """Delete the weights of finished trials that do not keep them; return the finished trials.
 
@@ -214,7 +214,7 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial, model: keras.Model) -> No
 
 def rebuild(
     build_model: Builder,
-    store: StoreSource,
+    store: PatientStore,
     storage: BaseStorage,
     trial: FrozenTrial,
     instead: str = "Restore the builder of that search, and the dtype policy that it ran under.",

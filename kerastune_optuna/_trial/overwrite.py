@@ -13,7 +13,7 @@ from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Home, TrialRecord, Watch, liveness, opening, parts_of
 from kerastune_optuna._trial import files
 
@@ -115,7 +115,7 @@ def _whose(part: str, trial: FrozenTrial) -> str:
     return f"trial {trial.number} of study {part!r} ({liveness.whereabouts(trial)})"
 
 
-def delete_study(study: optuna.Study, store: StoreSource) -> None:
+def delete_study(study: optuna.Study, store: PatientStore) -> None:
     """Delete a study, the studies that are part of it, and their files.
 
     Raises:
@@ -127,7 +127,7 @@ def delete_study(study: optuna.Study, store: StoreSource) -> None:
     _delete(study, store)
 
 
-def _delete(study: optuna.Study, store: StoreSource) -> None:
+def _delete(study: optuna.Study, store: PatientStore) -> None:
     """Delete a study and its trials' files, except of trials that ran before it was copied."""
     storage = _optuna.storage_of(study)
     for trial in filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False)):

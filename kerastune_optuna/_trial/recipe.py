@@ -22,7 +22,7 @@ from kerastune_optuna._data import (
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError, is_fatal
 from kerastune_optuna._search import explain, with_defaults
-from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
 from kerastune_optuna._trial.batches import batched
@@ -50,7 +50,7 @@ class Recipe:
     callbacks: Sequence[Any]
     seed: int | None
     keep_best: int | str  # "auto": the number that the study has on record, or the default
-    store: StoreSource
+    store: PatientStore
     backup_every: float | None
     train_repeats: bool = False
     executions: int = 1

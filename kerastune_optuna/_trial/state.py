@@ -36,6 +36,11 @@ def variables_of(model: keras.Model) -> list[keras.Variable]:
     return [*model.weights, *_generators(model)]
 
 
+def size_of(model: keras.Model) -> int:
+    """Return how many bytes the weights of a model take."""
+    return sum(weight.size * weight.itemsize for weight in model.get_weights())
+
+
 def write(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
     """Write arrays or the values of variables to a file, one at a time."""
     with zipfile.ZipFile(path, "w") as file:

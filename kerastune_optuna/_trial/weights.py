@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
-from kerastune_optuna._storage import StoreSource, artifacts, digest
+from kerastune_optuna._storage import PatientStore, digest, telling_room
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import architecture, failure, files, state, untrusted
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
@@ -27,7 +27,7 @@ class MissingWeightsError(WeightsError):
     """Signal that a trial keeps no weights, or that the store does not have them."""
 
 
-def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
+def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
     The optimizer's state is not saved: it belongs to the last epoch and would triple the file size.
@@ -39,12 +39,12 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     try:
         with scratch() as folder:
             path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
-            with artifacts.telling_room(str(folder), artifacts.size_of(model)):
+            with telling_room(str(folder), state.size_of(model)):
                 state.save(path, model, *optimizers(model))
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
-            artifacts.upload(store, trial, path)
+            store.upload(trial, path)
     except ScratchError:
         raise
     except Exception as error:  # the user's layers and stores may raise anything
@@ -84,7 +84,7 @@ class FromFiles:
         return model
 
 
-def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:
+def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:
     """Load the saved weights of a trial into its rebuilt model.
 
     Raises:
@@ -121,12 +121,12 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         )
 
 
-def _fetch(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> None:
+def _fetch(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, path: Path) -> None:
     """Copy a trial's weights from the store to a path."""
     # A trial that ran twice has two records. The older one comes first, and its file may be gone.
     latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
-    if not any(artifacts.fetch(store, one, path) for one in latest_first):
-        raise MissingWeightsError(_missing(trial, artifacts.name_of(store)))
+    if not any(store.fetch(one, path) for one in latest_first):
+        raise MissingWeightsError(_missing(trial, store.name()))
     if TrialRecord(trial).weights not in (None, digest(path)):
         raise WeightsError(
             f"The weights of trial {trial.number} are damaged: their checksum has changed."

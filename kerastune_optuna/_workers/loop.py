@@ -31,7 +31,7 @@ from kerastune_optuna._exceptions import (
 )
 from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
-from kerastune_optuna._storage import OpenedOnce, database, url
+from kerastune_optuna._storage import database, masked
 from kerastune_optuna._study import Ending, TrialRecord, Watch, liveness, opening
 from kerastune_optuna._trial import Recipe, failure, run_trial
 from kerastune_optuna._workers import card
@@ -69,7 +69,7 @@ class Job:
             study: The job's study, as this process has it open.
             fit: The recipe's arguments for fit, with the data opened here.
         """
-        recipe = dataclasses.replace(self.recipe, fit=fit, store=OpenedOnce(self.recipe.store))
+        recipe = dataclasses.replace(self.recipe, fit=fit)
         return dataclasses.replace(recipe, card=card.write(study, recipe, self.known))
 
     def tell_if_late(self, study: optuna.Study) -> None:
@@ -123,7 +123,7 @@ def _joined(job: Job) -> optuna.Study:
     Raises:
         WorkerError: This host sees another storage than that process, or cannot share its disk.
     """
-    shown = url.masked(url.parse(job.storage)) if isinstance(job.storage, str) else "storage="
+    shown = masked(job.storage) if isinstance(job.storage, str) else "storage="
     if not database.is_there(job.storage):
         raise _elsewhere(shown)
     if (network := database.network_of_log(job.storage)) is not None:

@@ -27,7 +27,7 @@ from kerastune_optuna._search import (
     check_study,
     learn_ranges,
 )
-from kerastune_optuna._storage import artifacts, database, unless_away
+from kerastune_optuna._storage import database, unless_away
 from kerastune_optuna._study import Constraints, Home, StudyRecord, opening, retry
 from kerastune_optuna._trial import (
     Recipe,
@@ -237,7 +237,7 @@ def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int | str:
         How many trials keep their weights; "auto" if nobody has asked for a number.
     """
     if keeps(study, recipe.keep_best):
-        artifacts.check_store(recipe.store)
+        recipe.store.check()
     opening.claim_trainings(study, recipe.executions, key_of_folds(recipe.fit.folds))
     comparable.claim(study, recipe, budget.n_trials)
     return claim_keeping(study, recipe.keep_best)

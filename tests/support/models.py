@@ -8,8 +8,6 @@ import keras
 import numpy as np
 import optuna
 
-from kerastune_optuna._storage.artifacts import open_store
-
 
 def kept(tuner, folder=None):
     """Return the names of the files in a tuner's store of weights but histories."""
@@ -26,7 +24,7 @@ def _histories(tuner, trial):
 def history(tuner, number):
     """Return the rows of a trial's history as its artifact holds them."""
     (name,) = _histories(tuner, tuner.study.trials[number])
-    with open_store(tuner._home.store).open_reader(name) as file:
+    with tuner._home.store.open().open_reader(name) as file:
         return list(csv.DictReader(io.StringIO(file.read().decode())))
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna._storage.artifacts import WholeFileStore, digest
+from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore, digest
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.archive import unpack
 from tests.support.faults import interrupt_after
@@ -172,7 +172,7 @@ def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
             packed.writestr(place, "{}")
     before = sorted(tmp_path.iterdir())
     record = {"id": name, "sha256": digest(tmp_path / name)}
-    assert unpack(WholeFileStore(tmp_path), record, tmp_path / "folder")
+    assert unpack(PatientStore(WholeFileStore(tmp_path)), record, tmp_path / "folder")
     assert sorted(tmp_path.iterdir()) == before
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["state.json"]
 
@@ -191,7 +191,7 @@ def test_a_backup_with_another_checksum_is_not_unpacked(tmp_path, content):
     else:
         with zipfile.ZipFile(path, "w") as packed:
             packed.writestr("state.json", content)
-    assert not unpack(WholeFileStore(tmp_path), record, folder)
+    assert not unpack(PatientStore(WholeFileStore(tmp_path)), record, folder)
     assert not [*folder.iterdir()]
 
 

@@ -19,8 +19,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
-from kerastune_optuna._storage import artifacts
-from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial import kept as _kept
 from kerastune_optuna._trial.kept import discard_outranked
@@ -150,7 +149,7 @@ def test_who_ends_while_others_are_outranked_keeps_its_weights(tmp_path):
     def keepers():
         late = study.ask()
         optuna.artifacts.upload_artifact(
-            artifact_store=store, file_path=str(file), study_or_trial=late
+            artifact_store=store.open(), file_path=str(file), study_or_trial=late
         )
         study.tell(late, 2.0)
         return set()
@@ -169,7 +168,6 @@ def test_a_repeat_takes_no_place_among_the_best(tmp_path):
 
 WRITER = """
 import io, sys
-from kerastune_optuna._storage import artifacts
 from kerastune_optuna._storage.artifacts import WholeFileStore
 class Waiting(io.BytesIO):
     def read(self, size=-1):
@@ -241,7 +239,7 @@ def test_the_name_of_a_check_cannot_be_foretold(tmp_path):
             super().write(artifact_id, content_body)
 
     for _ in range(2):
-        artifacts.check_store(Noting(tmp_path))
+        PatientStore(Noting(tmp_path)).check()
     assert len(set(names)) == 2
     assert os.listdir(tmp_path) == []
 
@@ -251,7 +249,7 @@ def test_a_probe_that_a_killed_process_left_is_removed(tmp_path):
     for age, seconds in (("old", 4000), ("new", 0)):
         (probe := tmp_path / f"kerastune_optuna-probe-{age}").touch()
         os.utime(probe, (time.time() - seconds,) * 2)
-    artifacts.check_store(WholeFileStore(tmp_path))
+    PatientStore(WholeFileStore(tmp_path)).check()
     assert os.listdir(tmp_path) == ["kerastune_optuna-probe-new"]
 
 

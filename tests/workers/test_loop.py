@@ -59,7 +59,6 @@ def test_workers_run_each_trial_once(tmp_path, capfd, kind):
 COPY = """
 import sys, time
 from pathlib import Path
-from kerastune_optuna._storage import artifacts
 from kerastune_optuna._trial import opened
 from tests.support import storages
 from tests.support.faults import wait_until
@@ -77,7 +76,7 @@ if what == "search":
     run(tuner)
 else:
     opened(tuner._home)
-    artifacts.check_store(tuner._home.store)
+    tuner._home.store.check()
 """
 
 
