@@ -23,7 +23,7 @@ from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.process import Floats, Process
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
-_OF_ALL = 0.05  # what the sum of all weighed objectives counts beside the worst of them
+_OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
 _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
@@ -124,7 +124,9 @@ class GaussianProcessSampler(BaseSampler):
         box.learn_conditions(known)
         process = Process(box.features(known), scores, box.groups, self._theta)
         self._theta = process.theta
-        if begun := [params for one in running if (params := _params_of(one))]:
+        # What was drawn for a running trial counts before its builder has asked for it.
+        drawn = (json.loads(one.system_attrs.get(_DRAWN, "{}")) | one.params for one in running)
+        if begun := [params for params in drawn if params]:
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
             known = known.and_those(points)
@@ -164,21 +166,22 @@ def _libraries() -> ThreadpoolController:
 
 
 def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator) -> Floats:
-    """Return what trials came to, with mean 0 and deviation 1, of which more is better."""
+    """Return what trials came to, with mean 0 and deviation 1, of which more is better.
+
+    Several objectives become one: the cost of each has a random weight, and the largest of these
+    weighted costs counts most.
+    """
     signs = [1.0 if one is StudyDirection.MAXIMIZE else -1.0 for one in study.directions]
     values: Floats = np.array([_values(one, len(signs)) for one in trials]) * signs
     finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))
-    scores = values[:, 0] if len(signs) == 1 else _weighed(values, rng)
+    scores = values[:, 0]
+    if len(signs) > 1:
+        best, worst = values.max(axis=0), values.min(axis=0)
+        costs = (best - values) / np.maximum(best - worst, 1e-12)
+        costs *= rng.dirichlet(np.ones(len(signs)))
+        scores = -costs.max(axis=1) - _OF_ALL * costs.sum(axis=1)
     return np.asarray((scores - scores.mean()) / max(scores.std(), 1e-10))
-
-
-def _weighed(values: Floats, rng: np.random.Generator) -> Floats:
-    """Make one value of several, of which each has a weight by chance: the worst of them counts."""
-    best, worst = values.max(axis=0), values.min(axis=0)
-    costs = (best - values) / np.maximum(best - worst, 1e-12)
-    costs *= rng.dirichlet(np.ones(values.shape[1]))
-    return np.asarray(-costs.max(axis=1) - _OF_ALL * costs.sum(axis=1))
 
 
 def _values(trial: FrozenTrial, count: int) -> list[float]:
@@ -189,9 +192,3 @@ def _values(trial: FrozenTrial, count: int) -> list[float]:
         return list(map(float, trial.values))
     reports = trial.intermediate_values  # of one objective alone
     return [reports[max(reports)] if reports and count == 1 else math.nan] * count
-
-
-def _params_of(running: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters of a running trial, with those that it will ask for."""
-    drawn = json.loads(running.system_attrs.get(_DRAWN, "{}"))
-    return {**drawn, **running.params}
