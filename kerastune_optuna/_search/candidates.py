@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from kerastune_optuna._search.box import Box, Points
-from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.process import Process
 
 _AT_RANDOM = 1024  # configurations that are drawn at random
@@ -28,16 +27,12 @@ class Candidates:
         process: What is expected of them.
         known: Those that were tried or are being tried.
         rng: Draws where to look.
-        priors: Where the user expects the best one. Default: nowhere.
-        trials: How many trials have ended, for the weight of the priors.
     """
 
     box: Box
     process: Process
     known: Points
     rng: np.random.Generator
-    priors: Priors = field(default_factory=Priors)
-    trials: int = 0
 
     def best(self) -> Points:
         """Return the configuration that gains most, and that was not tried unless all were."""
@@ -55,8 +50,6 @@ class Candidates:
     def _top(self, points: Points) -> Points:
         """Return the configurations that gain most, and those that were tried after all others."""
         gains = self.process.gains(self.box.features(points))
-        if self.priors.each:
-            gains = gains + self.priors.weight(self.box, points, self.trials)
         # Where the process takes values for noisy, what was tried may promise the largest gain.
         was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
         return points.rows(np.lexsort((-gains, was_tried))[:_TOP])
