@@ -130,7 +130,7 @@ def check_tuner(tuner: Any) -> None:
     _warn_of_directions(objectives)
     Constraints.of(tuner).check_limits()
     check_limits(tuner.n_trials, tuner.timeout)
-    Chooser(tuner.sampler, tuner.pruner, priors=tuner.priors).check()
+    Chooser(tuner.sampler, tuner.pruner).check()
     StopConditions.of(tuner).check(are_several=objectives.are_several)
     if tuner.sampler == "grid" and tuner.train_repeats:
         raise ArgumentError(

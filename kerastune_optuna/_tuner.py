@@ -78,11 +78,6 @@ class OptunaTuner:
             it. Default None: never.
         stop_at: Value of the objective that is good enough: once a trial reaches it, no further
             trial starts. Default None: no value is.
-        priors: Where you expect the best values, as a dict: {"learning_rate": 1e-3}, or
-            {"learning_rate": (1e-3, "high")} to say how sure you are: "low", "medium" (default) or
-            "high". "gp" prefers configurations near to them, less so with each trial, as in PiBO
-            (Hvarfner et al., 2022). Only with sampler="auto" or "gp". Default None: no
-            expectations.
         train_repeats: Whether to train a configuration that was trained before. Default False: a
             trial that repeats an earlier one takes over its result, and the search ends when no
             configuration is left.
@@ -158,7 +153,6 @@ class OptunaTuner:
         pruner: BasePruner | str = "auto",
         terminator: Any = None,
         stop_at: float | None = None,
-        priors: Mapping[str, Any] | None = None,
         train_repeats: bool = False,
         warm_start: _workers.Source | list[_workers.Source] | None = None,
         seed: int | None = None,
@@ -187,7 +181,6 @@ class OptunaTuner:
         self.pruner = pruner
         self.terminator = terminator
         self.stop_at = stop_at
-        self.priors = priors
         self.train_repeats = train_repeats
         self.warm_start = warm_start
         self.seed = seed

@@ -6,6 +6,7 @@ from kerastune_optuna._search.fitting import Fitting as Fitting
 from kerastune_optuna._search.gaussian_process import (
     GaussianProcessSampler as GaussianProcessSampler,
 )
+from kerastune_optuna._search.grid import check_ends as check_ends
 from kerastune_optuna._search.learning import LearningSampler as LearningSampler
 from kerastune_optuna._search.mismatch import check_choices as check_choices
 from kerastune_optuna._search.mismatch import defaults_of as defaults_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -38,7 +37,6 @@ class ProcessThenTPE(GaussianProcessSampler):
         screens: Whether the first trials end after a few epochs. Then the first one of all lies in
             the middle of the space, as Ax begins, from which the process learns more than from one
             more point at random (tests/benchmarks/NOTEBOOK.md).
-        priors: As GaussianProcessSampler takes them.
     """
 
     line = (
@@ -46,15 +44,9 @@ class ProcessThenTPE(GaussianProcessSampler):
         f"{_MOST_VALUES // _MOST_TRIALS} parameters)"
     )
 
-    def __init__(
-        self,
-        seed: int | None,
-        *,
-        screens: bool = False,
-        priors: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, seed: int | None, *, screens: bool = False) -> None:
         tpe = _FromTheMiddle(seed=seed) if screens else TPESampler(seed=seed)
-        super().__init__(seed, independent_sampler=tpe, priors=priors)
+        super().__init__(seed, independent_sampler=tpe)
         self._seconds: deque[float] = deque(maxlen=_LATEST)  # of the latest draws
 
     def infer_relative_search_space(

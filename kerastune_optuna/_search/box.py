@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,8 @@ from kerastune_optuna._search.process import Floats
 
 Flags = NDArray[np.bool_]
 
-_MOST_LEVELS = 16  # values of a range up to which each of them is tried, and may be a condition
+# Of a number with at most so many values, each value is tried, and others may depend on it.
+_MOST_LEVELS = 16
 
 
 class Points(NamedTuple):
@@ -55,6 +56,7 @@ class Box:
         self.names, self._axes = list(space), [_Axis(one) for one in space.values()]
         self.is_category = np.array([one.is_category for one in self._axes])
         self.levels = [one.levels for one in self._axes]
+        self._extent = np.where(self.is_category, self.levels, 1.0)  # of each coordinate, from 0
         self._conditions: dict[int, _Condition] = {}
 
     def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
@@ -102,9 +104,10 @@ class Box:
                 self._conditions[column] = found
 
     def _condition(self, points: Points, column: int) -> _Condition | None:
-        """Return the condition that tells most often that a parameter was not asked for.
+        """Return the condition that explains in most trials why they lack a parameter.
 
-        Of those that tell as much, it is the one with the fewest values, and the last before it.
+        If several conditions explain equally many, the one wins whose other parameter had the
+        fewest values, and among these, the one whose other parameter is asked for last.
         """
         best: tuple[tuple[int, int, int], _Condition] | None = None
         for on in range(column):
@@ -113,9 +116,9 @@ class Box:
                 is_met = np.full(self.levels[on] + 1, True)
                 seen = np.unique(codes)
                 is_met[seen] = [points.asked[codes == code, column].any() for code in seen]
-                told = int((~is_met[codes]).sum())
-                rank = told, -len(seen), on
-                if told and (best is None or rank > best[0]):
+                explained = int((~is_met[codes]).sum())
+                rank = explained, -len(seen), on
+                if explained and (best is None or rank > best[0]):
                     best = rank, _Condition(on, self._completed(is_met, seen, on))
         return None if best is None else best[1]
 
@@ -145,13 +148,13 @@ class Box:
 
     def drawn(self, count: int, rng: np.random.Generator) -> Points:
         """Return configurations at random."""
-        return self.settled(rng.random((count, len(self.names))) * self._extent())
+        return self.settled(rng.random((count, len(self.names))) * self._extent)
 
     def near(self, centres: Points, count: int, width: float, rng: np.random.Generator) -> Points:
         """Return configurations that differ from some in a few parameters, by about a width."""
         places = np.repeat(centres.places, count, axis=0)
         lost = np.repeat(~centres.asked, count, axis=0)  # what was not asked for has no place
-        anew = rng.random(places.shape) * self._extent()
+        anew = rng.random(places.shape) * self._extent
         moves = rng.random(places.shape) < max(1.5 / places.shape[1], 0.3)
         moves[np.arange(len(places)), rng.integers(places.shape[1], size=len(places))] = True
         moved = places + width * rng.normal(size=places.shape)
@@ -167,12 +170,8 @@ class Box:
             other[:, column] = every if self.is_category[column] else (every + 0.5) / len(every)
             rows.append(other)
         places = np.vstack(rows)
-        anew = rng.random(places.shape) * self._extent()
+        anew = rng.random(places.shape) * self._extent
         return self.settled(np.where(point.asked, places, anew))
-
-    def _extent(self) -> Floats:
-        """Return the end of each coordinate, from 0."""
-        return np.where(self.is_category, self.levels, 1.0)
 
 
 class _Condition(NamedTuple):
@@ -249,18 +248,9 @@ def in_order(spaces: Iterable[Mapping[str, BaseDistribution]]) -> dict[str, Base
     order: list[str] = []
     ranges: dict[str, BaseDistribution] = {}
     for space in spaces:
-        for place, name in _new(space, ranges):
-            before = list(space)[place - 1] if place else None
-            order.insert(order.index(before) + 1 if before is not None else 0, name)
-            ranges[name] = space[name]
+        names = list(space)
+        for place, name in enumerate(names):
+            if name not in ranges:
+                order.insert(order.index(names[place - 1]) + 1 if place else 0, name)
         ranges.update(space)
     return {name: ranges[name] for name in order if not ranges[name].single()}
-
-
-def _new(
-    space: Mapping[str, BaseDistribution], known: Mapping[str, BaseDistribution]
-) -> Iterator[tuple[int, str]]:
-    """Yield the parameters that no trial before has asked for, with their places."""
-    for place, name in enumerate(space):
-        if name not in known:
-            yield place, name

@@ -1,23 +1,21 @@
-"""The configuration that gains most by a process: looked for at random, then near to these."""
+"""Look for the configuration from which a Gaussian process expects the largest gain."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from kerastune_optuna._search.box import Box, Points
-from kerastune_optuna._search.priors import Priors
-from kerastune_optuna._search.process import Floats, Process
+from kerastune_optuna._search.process import Process
 
-_AT_RANDOM = 1024  # configurations that are looked at first
-_BEST, _NEAR_BEST = 5, 50  # of the trials, and configurations near each
-_WIDTHS = (0.1, 0.04)  # of the ranges: how far others are from those that gain most, twice
-_SAME = 1e-3  # of each range: configurations that are nearer are one
-_NEVER = 1e6  # below the logarithms of all gains
-_TOP, _NEAR_TOP = 8, 32  # of those that gain most, and near each
-_CLIMB = 4  # of these, and of those at random: from each the slope is followed
+_AT_RANDOM = 1024  # configurations that are drawn at random
+_BEST, _NEAR_BEST = 5, 50  # the best trials, and the configurations that are drawn near each
+_TOP, _NEAR_TOP = 8, 32  # configurations with the largest gains, and those drawn near each
+_CLIMB = 4  # of these, from which a climb starts, and as many of those drawn at random
+_WIDTHS = (0.1, 0.04)  # shares of a range: how far from them we draw, in two rounds
+_SAME = 1e-3  # share of a range: configurations that differ by less in each parameter are the same
 
 
 @dataclass(frozen=True)
@@ -27,39 +25,41 @@ class Candidates:
     Args:
         box: The configurations.
         process: What is expected of them.
-        known: Those that were tried, or are.
+        known: Those that were tried or are being tried.
         rng: Draws where to look.
-        priors: Where the user expects the best one. Default: nowhere.
-        trials: How many trials have ended, for the weight of the priors.
     """
 
     box: Box
     process: Process
     known: Points
     rng: np.random.Generator
-    priors: Priors = field(default_factory=Priors)
-    trials: int = 0
 
     def best(self) -> Points:
         """Return the configuration that gains most, and that was not tried unless all were."""
-        return self._top(self._refined(self._climbed(self._begun()))).rows(0)
-
-    def _gains(self, points: Points) -> Floats:
-        """Return the logarithm of what is gained; what was tried gains nothing."""
-        # Else it may gain most, where the process takes the values for noisy.
-        was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
-        gains = self.process.gains(self.box.features(points)) - _NEVER * was_tried
-        if self.priors.each:
-            gains += self.priors.weight(self.box, points, self.trials)
-        return np.asarray(gains)
+        box, begun = self.box, self._begun()
+        features = box.features(begun)
+        moves = np.zeros(features.shape, bool)
+        moves[:, : len(box.names)] = begun.asked & ~box.is_category
+        climbed = self.process.climbed(features, moves)[:, : len(box.names)]
+        points = begun.and_those(box.settled(np.where(box.is_category, begun.places, climbed)))
+        for _ in range(2):  # the climb changes no category, so we try to change one, then another
+            best = self._top(points).rows(0)
+            points = box.alternatives(best, self.rng).and_those(points)
+        return self._top(points).rows(0)
 
     def _top(self, points: Points) -> Points:
-        return points.rows(np.argsort(-self._gains(points))[:_TOP])
+        """Return the configurations that gain most, and those that were tried after all others."""
+        gains = self.process.gains(self.box.features(points))
+        # Where the process takes values for noisy, what was tried may promise the largest gain.
+        was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
+        return points.rows(np.lexsort((-gains, was_tried))[:_TOP])
 
     def _begun(self) -> Points:
-        """Return what gains most of configurations at random, and near good trials and near these.
+        """Return the configurations from which the slope is followed.
 
-        The first ones lie apart: from the others alone, the slope often leads to one place.
+        Half of them are the best of all that we draw: at random, near good trials, and then nearer
+        and nearer to the best so far. The others are the best of those drawn at random. These lie
+        apart, while the slopes from the first half often lead to one place.
         """
         good = self.known.rows(np.argsort(-self.process.outcomes.mean(axis=1))[:_BEST])
         at_random = self._top(self.box.drawn(_AT_RANDOM, self.rng))
@@ -68,18 +68,3 @@ class Candidates:
             top = self._top(points)
             points = top.and_those(self.box.near(top, _NEAR_TOP, width, self.rng))
         return self._top(points).rows(slice(_CLIMB)).and_those(at_random.rows(slice(_CLIMB)))
-
-    def _climbed(self, top: Points) -> Points:
-        """Return some configurations, and those to which the slope of the gain leads from them."""
-        box, features = self.box, self.box.features(top)
-        moves = np.zeros(features.shape, bool)
-        moves[:, : len(box.names)] = top.asked & ~box.is_category
-        climbed = self.process.climbed(features, moves)[:, : len(box.names)]
-        return top.and_those(box.settled(np.where(box.is_category, top.places, climbed)))
-
-    def _refined(self, points: Points) -> Points:
-        """Return some configurations, and those that differ from the best of them in one choice."""
-        for _ in range(2):
-            best = self._top(points).rows(0)
-            points = self.box.alternatives(best, self.rng).and_those(points)
-        return points

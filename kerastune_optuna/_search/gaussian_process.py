@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,11 +19,10 @@ from threadpoolctl import ThreadpoolController
 from kerastune_optuna import _optuna
 from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
-from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.process import Floats, Process
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
-_OF_ALL = 0.05  # what the sum of all weighed objectives counts beside the worst of them
+_OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
 _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
@@ -45,11 +44,6 @@ class GaussianProcessSampler(BaseSampler):
         n_startup_trials: How many trials have to be COMPLETE before the process draws. Default 5.
         independent_sampler: Draws until then, and draws parameters that no trial has asked for yet.
             Default None: Optuna's TPESampler with this seed.
-        priors: Where you expect the best values of some parameters, as OptunaTuner takes them
-            (PiBO; Hvarfner et al., 2022). Default None: no expectations.
-
-    Raises:
-        ArgumentError: `priors` cannot be read.
 
     Example:
         >>> import optuna
@@ -68,9 +62,7 @@ class GaussianProcessSampler(BaseSampler):
         seed: int | None = None,
         n_startup_trials: int = 5,
         independent_sampler: BaseSampler | None = None,
-        priors: Mapping[str, Any] | None = None,
     ) -> None:
-        self._priors, self._hold, self._believes = Priors.of(priors), True, False
         self.seed, self._n_startup_trials = seed, n_startup_trials
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
@@ -79,8 +71,6 @@ class GaussianProcessSampler(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self.seed is not None:
             self._rng = np.random.default_rng([self.seed, trial.number])
-        # A wrong prior must not spoil all trials before the process draws.
-        self._believes = trial.number == 0 or bool(self._priors.each and self._rng.random() < 0.5)
         self.independent_sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -94,8 +84,6 @@ class GaussianProcessSampler(BaseSampler):
         begun = _optuna.known_trials(study, _BEGUN)
         complete = [one for one in begun if one.state is TrialState.COMPLETE]
         done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
-        if self._priors.each and search_space and done:
-            self._judge(study, Box(search_space), done)
         if not (search_space and done) or len(complete) < self._n_startup_trials:
             return {}
         running = [one for one in begun if one.state is TrialState.RUNNING]
@@ -105,12 +93,6 @@ class GaussianProcessSampler(BaseSampler):
         storage = _optuna.storage_of(study)
         storage.set_trial_system_attr(_optuna.id_of(trial), _DRAWN, json.dumps(drawn))
         return drawn
-
-    def _judge(self, study: optuna.Study, box: Box, done: Sequence[FrozenTrial]) -> None:
-        """Leave priors aside in this trial if they do not hold in those that have ended."""
-        points = box.points([one.params for one in done])
-        self._hold = self._priors.hold(box, points, _scores(study, done, self._rng))
-        self._believes = self._believes and self._hold
 
     def _drawn(
         self,
@@ -124,19 +106,17 @@ class GaussianProcessSampler(BaseSampler):
         box.learn_conditions(known)
         process = Process(box.features(known), scores, box.groups, self._theta)
         self._theta = process.theta
-        if begun := [params for one in running if (params := _params_of(one))]:
+        # What was drawn for a running trial counts before its builder has asked for it.
+        drawn = (json.loads(one.system_attrs.get(_DRAWN, "{}")) | one.params for one in running)
+        if begun := [params for params in drawn if params]:
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
             known = known.and_those(points)
-        priors = self._priors if self._hold else Priors()
-        candidates = Candidates(box, process, known, self._rng, priors, len(done))
-        return box.params(candidates.best())
+        return box.params(Candidates(box, process, known, self._rng).best())
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
     ) -> Any:
-        if self._believes and name in self._priors.each:
-            return self._priors.drawn(name, range_, self._rng, exact=trial.number == 0)
         return self.independent_sampler.sample_independent(study, trial, name, range_)
 
     def after_trial(
@@ -164,21 +144,22 @@ def _libraries() -> ThreadpoolController:
 
 
 def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator) -> Floats:
-    """Return what trials came to, with mean 0 and deviation 1, of which more is better."""
+    """Return what trials came to, with mean 0 and deviation 1, of which more is better.
+
+    Several objectives become one: the cost of each has a random weight, and the largest of these
+    weighted costs counts most.
+    """
     signs = [1.0 if one is StudyDirection.MAXIMIZE else -1.0 for one in study.directions]
     values: Floats = np.array([_values(one, len(signs)) for one in trials]) * signs
     finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))
-    scores = values[:, 0] if len(signs) == 1 else _weighed(values, rng)
+    scores = values[:, 0]
+    if len(signs) > 1:
+        best, worst = values.max(axis=0), values.min(axis=0)
+        costs = (best - values) / np.maximum(best - worst, 1e-12)
+        costs *= rng.dirichlet(np.ones(len(signs)))
+        scores = -costs.max(axis=1) - _OF_ALL * costs.sum(axis=1)
     return np.asarray((scores - scores.mean()) / max(scores.std(), 1e-10))
-
-
-def _weighed(values: Floats, rng: np.random.Generator) -> Floats:
-    """Make one value of several, of which each has a weight by chance: the worst of them counts."""
-    best, worst = values.max(axis=0), values.min(axis=0)
-    costs = (best - values) / np.maximum(best - worst, 1e-12)
-    costs *= rng.dirichlet(np.ones(values.shape[1]))
-    return np.asarray(-costs.max(axis=1) - _OF_ALL * costs.sum(axis=1))
 
 
 def _values(trial: FrozenTrial, count: int) -> list[float]:
@@ -189,9 +170,3 @@ def _values(trial: FrozenTrial, count: int) -> list[float]:
         return list(map(float, trial.values))
     reports = trial.intermediate_values  # of one objective alone
     return [reports[max(reports)] if reports and count == 1 else math.nan] * count
-
-
-def _params_of(running: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters of a running trial, with those that it will ask for."""
-    drawn = json.loads(running.system_attrs.get(_DRAWN, "{}"))
-    return {**drawn, **running.params}

@@ -17,10 +17,10 @@ Floats = NDArray[np.float64]
 
 _LEAST = 1e-12  # of a variance
 _JITTER = 1e-8  # added to the noise, so that rounding breaks no equation where points are equal
-_FIT_STEPS = 40  # of the search for lengths, amplitude and noise, which begins where one ended
+_FIT_STEPS = 40  # of the search for lengths, amplitude and noise
 _CLIMB_STEPS = 60  # of the search for better points
-_OUTCOMES = 32  # that points may have which are being tried
-_CLOSE = 1e-4  # of what is searched: a step that gains less is the last one
+_OUTCOMES = 32  # values that are drawn for each point that is still being tried
+_CLOSE = 1e-4  # both searches end with a step that improves their value by a smaller share
 _ROOT_2PI = math.sqrt(2 * math.pi)
 
 
@@ -33,7 +33,7 @@ class Process:
 
     Args:
         points: What was tried, one a row.
-        values: Theirs, with mean 0 and deviation 1; more is better.
+        values: The value of each point, with mean 0 and deviation 1 of all; more is better.
         groups: The number of the group of each coordinate.
         start: The `theta` of an earlier process for these groups; None (default) for none.
     """
@@ -94,16 +94,21 @@ class Process:
         return np.exp(self.theta[:-2])[self._groups]
 
     def _covariances(self, points: Floats, others: Floats) -> tuple[Floats, Floats]:
-        """Return those of some points with others, and their slopes."""
+        """Return the covariances of points with others, and their derivatives by squared distance.
+
+        Both have a row for each point, and a column for each of the others.
+        """
         scale = np.sqrt(self._weights)
         squares = cdist(points * scale, others * scale, "sqeuclidean")
         return _matern(squares, math.exp(self.theta[-2]))
 
     @cached_property
     def _solved(self) -> tuple[Floats, Floats, Floats]:
-        """What makes covariances with what was tried independent, and weights and best of outcomes.
+        """What all predictions use, computed once, since each step of a climb needs it.
 
-        Each step of a climb asks for all three.
+        These are a matrix by which covariances with the tried points are multiplied to make them
+        independent; the weights by which they are multiplied to get expected values; and the best
+        value. Of the weights and the best values, each outcome has a column of its own.
         """
         kernel, _ = self._covariances(self.points, self.points)
         noise = math.exp(self.theta[-1]) + _JITTER

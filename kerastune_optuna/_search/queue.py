@@ -12,7 +12,6 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, space
-from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.together import together
 from kerastune_optuna._study import TrialRecord, retry
 
@@ -44,18 +43,6 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
     return _allowed(asking, wanted, may_lack=has_fit) if wanted else _middles(asking)
 
 
-def check_priors(build_model: space.Builder, given: object, functions: Sequence[Any]) -> None:
-    """Refuse a prior for a parameter that is not there, or whose value is not allowed.
-
-    Raises:
-        ArgumentError: Names the parameter.
-    """
-    space.learn_ranges(build_model)
-    has_fit = callable(getattr(build_model, "fit", None))
-    asking, wanted = together(build_model, functions), Priors.of(given).values
-    _allowed(asking, wanted, may_lack=has_fit, call="priors=")
-
-
 def _middles(build_model: space.Builder) -> dict[str, Any]:
     walker = space.Walker(lambda name, distribution: space.middle(distribution))
     build_model(walker)
@@ -79,11 +66,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
 
 
 def _allowed(
-    build_model: space.Builder,
-    params: Mapping[str, Any],
-    *,
-    may_lack: bool,
-    call: str = "enqueue()",
+    build_model: space.Builder, params: Mapping[str, Any], *, may_lack: bool
 ) -> dict[str, Any]:
     """Return parameters as Optuna stores them, after a call of the builder to check them.
 
@@ -94,32 +77,31 @@ def _allowed(
     def choose(name: str, distribution: BaseDistribution) -> Any:
         if name not in params:
             return space.middle(distribution)
-        return _checked(name, params[name], distribution, call)
+        return _checked(name, params[name], distribution)
 
     walker = space.Walker(choose)
     is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
     if unknown and is_whole and not may_lack:
-        raise ArgumentError(_unknown(unknown[0], walker, call))
+        raise ArgumentError(_unknown(unknown[0], walker))
     return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
 
 
-def _checked(name: str, value: Any, distribution: BaseDistribution, call: str) -> Any:
+def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
     if not _check.allows(distribution, value):
         raise ArgumentError(
-            f"{call} got {name}={value!r}, which build_model does not allow. Pass "
+            f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
             f"{space.described(distribution)}."
         )
     return distribution.to_external_repr(distribution.to_internal_repr(value))
 
 
-def _unknown(name: str, walker: space.Walker, call: str) -> str:
+def _unknown(name: str, walker: space.Walker) -> str:
     """Return an error text that says which parameters the builder asks for instead."""
     known = space.listed(walker.distributions)
     return (
-        f"{call} got {name!r}, which build_model does not ask for with these values."
+        f"enqueue() got {name!r}, which build_model does not ask for with these values."
         f"{_check.nearest(str(name), walker.params)} It asks for {known}. If it asks for this one "
-        "only with certain values of another parameter, pass that one too."
-        + " If a function of the data asks for it, pass that function too: enqueue(params, "
-        "function)." * (call == "enqueue()")
+        "only with certain values of another parameter, pass that one too. If a function of the "
+        "data asks for it, pass that function too: enqueue(params, function)."
     )

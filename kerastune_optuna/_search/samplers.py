@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -29,12 +29,9 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.auto import ProcessThenTPE
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
-from kerastune_optuna._search.grid import Grid, check_ends
-from kerastune_optuna._search.priors import Priors
+from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._search.queue import check_priors
 from kerastune_optuna._search.screening import AutoPruner, may_screen
-from kerastune_optuna._search.space import Builder
 from kerastune_optuna._study import derive
 
 # These samplers leave conditional parameters to another sampler, and Optuna would warn about that
@@ -67,16 +64,10 @@ class Chooser(NamedTuple):
     sampler: BaseSampler | str = _AUTO
     pruner: BasePruner | str = _AUTO
     seed: int | None = None
-    priors: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Refuse other objects and unknown names, and names whose package is not installed."""
         names, sampler = [_AUTO, *_SAMPLERS], self.sampler
-        if Priors.of(self.priors).each and sampler not in (_AUTO, "gp"):
-            raise ArgumentError(
-                f"priors= is for the Gaussian process, but sampler={sampler!r}. Leave sampler= "
-                "out, or enqueue() the configurations that you expect to be good."
-            )
         _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
         if isinstance(sampler, str) and sampler in _PACKAGES:
             _check.installed(_PACKAGES[sampler], extra=sampler)
@@ -87,17 +78,6 @@ class Chooser(NamedTuple):
             )
         names = [_AUTO, *_PRUNERS]
         _check_kind("pruner", self.pruner, BasePruner, names, "optuna.pruners.MedianPruner()")
-
-    def check_builder(self, build_model: Builder, functions: Sequence[Any]) -> None:
-        """Refuse a builder whose grid does not end, or that lacks a parameter with a prior.
-
-        Raises:
-            ArgumentError: Names the parameter.
-        """
-        if self.sampler == "grid":
-            check_ends(build_model, functions)
-        if self.priors:
-            check_priors(build_model, self.priors, functions)
 
     def start(
         self,
@@ -127,11 +107,9 @@ class Chooser(NamedTuple):
             # Optuna marks QMCSampler as experimental since 3.0.
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.sampler = _SAMPLERS[self.sampler](own)
-            if self.sampler == "gp":
-                study.sampler = GaussianProcessSampler(own, priors=self.priors)
             return own, []
         screens = self.pruner == _AUTO and not gives_up and may_screen(study, n_trials, epochs)
-        study.sampler = sampler = ProcessThenTPE(own, screens=screens, priors=self.priors)
+        study.sampler = sampler = ProcessThenTPE(own, screens=screens)
         if not screens or n_trials is None:
             return own, []
         study.pruner = pruner = AutoPruner(n_trials, epochs)

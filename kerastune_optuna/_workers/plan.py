@@ -24,6 +24,7 @@ from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
     Chooser,
+    check_ends,
     check_study,
     learn_ranges,
 )
@@ -214,11 +215,10 @@ def search(run: Run, given: Any) -> None:
         run: What is trained, and how.
         given: The tuner, with its arguments.
     """
-    chooser = Chooser(given.sampler, given.pruner, given.seed, given.priors)
-    if given.sampler == "grid" or given.priors:
-        functions = tuple(run.recipe.fit.functions.values())
+    if given.sampler == "grid":
         with Memory().released():
-            chooser.check_builder(run.recipe.build_model, functions)
+            check_ends(run.recipe.build_model, tuple(run.recipe.fit.functions.values()))
+    chooser = Chooser(given.sampler, given.pruner, given.seed)
     start = start_of(given.warm_start, run.recipe)
     study = opened(run.home)  # this may delete the study that the start was read from
     keep_best = _claim(study, run.recipe, run.budget)

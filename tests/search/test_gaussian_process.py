@@ -135,6 +135,15 @@ def test_no_configuration_comes_twice_until_all_were_tried():
     assert len({trial.params["n"] for trial in study.trials}) == 10
 
 
+def test_what_is_left_is_drawn_however_bad_it_must_be():
+    """Of a straight line, the process is so sure that a repeat of the best seems a better draw."""
+    study = optuna.create_study(sampler=GaussianProcessSampler(1))
+    for n in range(1, 40):
+        study.enqueue_trial({"n": n})
+    study.optimize(lambda trial: trial.suggest_int("n", 1, 40), 40)
+    assert study.trials[-1].params["n"] == 40
+
+
 @pytest.mark.parametrize("worst", [math.inf, math.nan])
 def test_values_that_are_none_count_as_the_worst(worst):
     """A loss that overflowed teaches where not to look."""
