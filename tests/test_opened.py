@@ -9,7 +9,6 @@ from kerastune_optuna import ArgumentError, BuilderError, StorageError, WeightsE
 from tests.support.models import build_model
 from tests.support.untrained import X, run, tuner_in
 
-
 CALLS = {
     "search": lambda tuner: run(tuner),
     "confirm": lambda tuner: tuner.confirm(1, 2, X, X, (X, X)),
