@@ -108,7 +108,11 @@ CONSTRUCTOR = [
         "the columns units, loss, but without 'value' and 'params_...'. Rename its columns as",
     ),
     ({"warm_start": DataFrame({"params_a": [1]})}, VALUE, "params_a, but without 'value'."),
-    ({"warm_start": optuna.create_study(directions=["minimize"] * 2)}, VALUE, "number, state, v"),
+    (
+        {"warm_start": optuna.create_study(directions=["minimize"] * 2)},
+        VALUE,
+        "values_value 0, values_value 1",
+    ),
     ({"warm_start": optuna.create_study(), **SEVERAL}, VALUE, "warm_start= is for one objective,"),
     ({"stop_at": "high"}, TYPE, "stop_at='high' is not a number. Pass a value of the"),
     ({"stop_at": float("nan")}, VALUE, "stop_at=nan is reached never or at once."),
