@@ -12,7 +12,6 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
@@ -21,6 +20,7 @@ from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.priors import Priors
 from kerastune_optuna._search.process import Floats, Process
+from kerastune_optuna._study import sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # what the sum of all weighed objectives counts beside the worst of them
@@ -165,7 +165,7 @@ def _libraries() -> ThreadpoolController:
 
 def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator) -> Floats:
     """Return what trials came to, with mean 0 and deviation 1, of which more is better."""
-    signs = [1.0 if one is StudyDirection.MAXIMIZE else -1.0 for one in study.directions]
+    signs = [-sign_of(one) for one in study.directions]
     values: Floats = np.array([_values(one, len(signs)) for one in trials]) * signs
     finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))

@@ -60,7 +60,7 @@ class Objectives:
     @property
     def aim(self) -> str:
         """The aim of the search, like `maximize val_accuracy`."""
-        return ", ".join(f"{one.direction} {one.name}" for one in self.each)
+        return ", ".join(one.aim for one in self.each)
 
     @property
     def sizes(self) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study.monitor import Objective, sign_of
+from kerastune_optuna._study.monitor import Objective, directions_of, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
 
@@ -96,7 +96,7 @@ def _excess(trial: FrozenTrial) -> float:
 def front(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that no other trial dominates, ordered by number."""
     trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
-    known = ranks(trials, [direction.name.lower() for direction in study.directions])
+    known = ranks(trials, directions_of(study))
     return [trial for trial in trials if known.get(trial.number) == 1]
 
 
