@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Choice = TypeVar("Choice")
 
-_PLAIN = (str, int, float, bool, type(None))  # Optuna stores these as they are
+STORABLE = (str, int, float, bool, type(None))  # Optuna stores these as they are
 
 
 def choice(trial: BaseTrial, name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Choice:
@@ -63,7 +63,7 @@ def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Map
     if not isinstance(choices, Mapping):
         return _of_list(name, choices)
     for key in choices:
-        if not isinstance(key, _PLAIN):
+        if not isinstance(key, STORABLE):
             raise ArgumentTypeError(
                 f"choices of {name!r} has the key {key!r} of type {type(key).__name__}, which "
                 "cannot be stored. Pass text, numbers, booleans or None as keys."
@@ -76,7 +76,7 @@ def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
     instead = 'Pass a dict with a name for each: {"mine": ...}.'
     named: dict[Any, Choice] = {}
     for one in choices:
-        key = one if isinstance(one, _PLAIN) else getattr(one, "__name__", None)
+        key = one if isinstance(one, STORABLE) else getattr(one, "__name__", None)
         if key is None and one is not None:
             raise ArgumentTypeError(f"choices of {name!r} holds {one!r}, without a name. {instead}")
         if key in named:

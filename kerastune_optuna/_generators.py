@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any, TypeAlias
 
 import keras
@@ -20,20 +19,35 @@ _seen: First = {}
 
 
 @contextmanager
-def looking(*functions: Callable[..., Any]) -> Iterator[None]:
-    """Let a block call functions for no trial; note first in which states trials are to begin."""
-    with given_back(*functions), policy_kept():
-        restore_read(*functions)
-        yield
+def borrowed(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[None]:
+    """Let a block call functions as trials do, then give their generators back as they were before.
+
+    A script draws from them for itself, too, and has a dtype policy of its own.
+
+    Args:
+        functions: The functions, which the block may call.
+        of_keras: Whether Keras's generators are given back, which a model that the block returns
+            may hold.
+    """
+    read = _source.values(*functions)
+    held = keras.Layer if of_keras else keras.Layer | keras.random.SeedGenerator
+    own = [one for one in read if not isinstance(one, held)]
+    before: First = {}
+    restore(own, before)  # which notes their states
+    with policy_kept():
+        restore_read(read)
+        try:
+            yield
+        finally:
+            restore(own, before)
 
 
-def restore_read(*functions: Callable[..., Any]) -> set[int]:
-    """Set back the generators that functions read from their modules or closures.
+def restore_read(read: Iterable[Any]) -> set[int]:
+    """Set back the generators among the values that functions read.
 
     Returns:
         The ids of the variables that hold the states of Keras's generators.
     """
-    read = chain.from_iterable(map(_source.values, functions))
     values = [one for one in read if not isinstance(one, keras.Layer)]
     restore(values, _seen)
     return {id(state) for one in values for state in _states_of(one)}
@@ -60,24 +74,3 @@ def _states_of(one: Any) -> list[Any]:
         return [one.state]
     variables = one.variables if isinstance(one, keras.Layer) else []
     return [each for each in variables if each.path.endswith("seed_generator_state")]
-
-
-@contextmanager
-def given_back(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[None]:
-    """Give the generators that functions read back after a block, as they were before it.
-
-    A script draws from them for itself, too.
-
-    Args:
-        functions: The functions, which the block may call.
-        of_keras: Whether this is so for Keras's, which a model that the block returns may hold.
-    """
-    held = keras.Layer if of_keras else keras.Layer | keras.random.SeedGenerator
-    read = chain.from_iterable(map(_source.values, functions))
-    values = [one for one in read if not isinstance(one, held)]
-    before: First = {}
-    restore(values, before)  # which notes their states
-    try:
-        yield
-    finally:
-        restore(values, before)

@@ -2,71 +2,70 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from tokenize import TokenError
 from types import CodeType, FunctionType
 from typing import Any
 
+from kerastune_optuna._digest import digest, held
+
 _CODE = "the code of "
+_PYTHON = "Python"  # which compiles the code, each version to other instructions
 _MOST = 256  # entries: a longer container probably holds data, so it is not searched for layers
 
 
-def digest(content: bytes) -> str:
-    """Return a short digest, the same in any process."""
-    return hashlib.sha256(content).hexdigest()[:12]
+def digests(*functions: Callable[..., Any]) -> dict[str, str]:
+    """Return digests of functions' code, and of what they call and read in their own modules.
 
-
-def digests(build_model: Callable[..., Any]) -> dict[str, str]:
-    """Return digests of a builder's source, and of what it calls and reads in its own module.
-
-    The digests are the same in any process. A builder reads its globals, closures and defaults; of
-    these, numbers, texts, and tuples and dicts of them have a digest. Lists are left out, since the
-    builder may append to them.
+    The digests are the same in any process. A function reads its globals, closures and defaults; of
+    these, numbers, texts, and tuples and dicts of them have a digest. Lists are left out, since a
+    builder may append to them. Comments, and how code is laid out, do not count.
 
     Returns:
-        The digests, by the names of what was digested; empty if there is no source to read.
+        The digests, by the names of what was digested, and the version of Python.
     """
-    function, read = _unwrapped(build_model)
-    found: dict[str, str] = {}
-    for code, own in _reached(_code_of(function)):
-        try:
-            source = inspect.getsource(code)
-        except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
-            continue
-        name = f"{_CODE}{code.__name__}"
-        # Two lambdas, or two functions that a third one returned, have the same name.
-        n = sum(key.partition(" #")[0] == name for key in found)
-        found[f"{name} #{n + 1}" if n else name] = digest(source.encode())
-        read |= {f"{one} in {code.__name__}": value for one, value in own.items()}
-    texts = {name: text for name, value in read.items() if (text := _text(value)) is not None}
-    return found | {name: digest(text.encode()) for name, text in texts.items()}
+    found, read = {_PYTHON: str(sys.implementation.cache_tag)}, dict[str, Any]()
+    for function, given in map(_unwrapped, functions):
+        read |= given
+        for code, own in _reached(_code_of(function)):
+            name = f"{_CODE}{code.__name__}"
+            # Two lambdas, or two functions that a third one returned, have the same name.
+            n = sum(key.partition(" #")[0] == name for key in found)
+            parts = [one.__code__ for one in _functions(code)]
+            found[f"{name} #{n + 1}" if n else name] = digest(*parts)
+            read |= {f"{one} in {code.__name__}": value for one, value in own.items()}
+    texts = {name: _text(value) for name, value in read.items()}
+    return found | {name: digest(text) for name, text in texts.items() if text is not None}
 
 
-def fingerprint(found: Mapping[str, str]) -> str | None:
-    """Return one digest of all that `digests` found; None if there is no source to read."""
-    return digest(repr(sorted(found.items())).encode()) if found else None
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Return one digest of all that has a digest in a function."""
+    return digest(digests(function))
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names whose digest has changed."""
+    """Return the names whose digest has changed; none if another Python compiled the code."""
+    if before.get(_PYTHON) != now[_PYTHON]:
+        return []
     return [name for name, one in now.items() if before.get(name) != one]
 
 
-def values(build_model: Callable[..., Any]) -> Iterator[Any]:
-    """Yield the objects that a builder holds or reads, also in functions that it calls."""
-    function, given = _unwrapped(build_model)
-    own = getattr(function, "__self__", function)
-    held = {} if inspect.ismodule(own) else getattr(own, "__dict__", {})
-    read = (one.values() for _, one in _reached(_code_of(function)))
-    for value in chain(given.values(), held.values(), *read):
-        if not isinstance(value, list | tuple | dict):
-            yield value
-        elif len(value) <= _MOST:
-            yield from value.values() if isinstance(value, dict) else value
+def values(*functions: Callable[..., Any]) -> list[Any]:
+    """Return the objects that functions hold or read, also in functions that they call."""
+    found: list[Any] = []
+    for function, given in map(_unwrapped, functions):
+        own = getattr(function, "__self__", function)
+        attributes = {} if inspect.ismodule(own) else getattr(own, "__dict__", {})
+        read = (one.values() for _, one in _reached(_code_of(function)))
+        for value in chain(given.values(), attributes.values(), *read):
+            if not isinstance(value, list | tuple | dict):
+                found.append(value)
+            elif len(value) <= _MOST:
+                found += value.values() if isinstance(value, dict) else value
+    return found
 
 
 def _unwrapped(build_model: Any) -> tuple[Any, dict[str, Any]]:
@@ -85,42 +84,27 @@ def _code_of(function: Any) -> Any:
     return function if is_code else type(function)
 
 
-def _reached(code: Any, seen: set[int] | None = None) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield a function or class, and those of its module that it uses, with what each reads.
-
-    Args:
-        code: The function or class.
-        seen: The ids of the functions and classes that were yielded before.
-    """
-    seen = set() if seen is None else seen
-    if id(code) in seen:
-        return
-    seen.add(id(code))
-    candidates = vars(code).values() if inspect.isclass(code) else [inspect.unwrap(code)]
-    functions = (getattr(one, "__func__", one) for one in candidates)  # of class methods
-    read: dict[str, Any] = {}
-    for function in functions:
-        if isinstance(function, FunctionType):
-            read |= _read_by(function)
-    own = [name for name, value in read.items() if _is_of_module(value, code)]
-    reached = [read.pop(name) for name in own]
-    yield code, read
-    for one in reached:
-        yield from _reached(one, seen)
+def _reached(code: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield a function or class, and those of its module that it uses, with what each reads."""
+    reached = [code]
+    for one in reached:  # to which those are added that this one uses
+        members = vars(one).items() if inspect.isclass(one) else ()
+        read = {k: v for k, v in members if not (k.startswith("__") or isinstance(v, FunctionType))}
+        for function in _functions(one):
+            known, names = function.__globals__, _names(function.__code__)
+            read |= {**held(function), **{name: known[name] for name in names if name in known}}
+        codes = {k: v for k, v in read.items() if isinstance(v, FunctionType | type)}
+        own = {k: v for k, v in codes.items() if v.__module__ == code.__module__}
+        reached += [each for each in dict.fromkeys(own.values()) if each not in reached]
+        yield one, {name: value for name, value in read.items() if name not in own}
 
 
-def _is_of_module(value: Any, code: Any) -> bool:
-    """Whether something is a function or a class of the same module."""
-    return isinstance(value, FunctionType | type) and value.__module__ == code.__module__
-
-
-def _read_by(function: FunctionType) -> dict[str, Any]:
-    """Return the values that a function reads, by name: its defaults, closure and globals."""
-    parameters = inspect.signature(function).parameters.items()
-    defaults = {name: one.default for name, one in parameters if one.default is not one.empty}
-    known, names = function.__globals__, _names(function.__code__)
-    read = {name: known[name] for name in names if name in known}
-    return {**defaults, **inspect.getclosurevars(function).nonlocals, **read}
+def _functions(code: Any) -> list[FunctionType]:
+    """Return a function, or the functions of a class, without decorators."""
+    members = vars(code).values() if inspect.isclass(code) else [code]
+    # Methods of an object or of a class have a __func__, and properties an fget.
+    inner = (getattr(one, "__func__", getattr(one, "fget", one)) for one in members)
+    return [one for one in map(inspect.unwrap, inner) if isinstance(one, FunctionType)]
 
 
 def _names(code: CodeType) -> list[str]:

@@ -22,7 +22,7 @@ from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments
 from kerastune_optuna._exceptions import ArgumentError, BuilderError
-from kerastune_optuna._generators import looking
+from kerastune_optuna._generators import borrowed
 from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home
@@ -478,7 +478,7 @@ class OptunaTuner:
             'WAITING'
         """
         self._check_has_builder()
-        with looking(self.build_model, *functions):
+        with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
             _search.enqueue(_trial.opened(self._home), wanted)
 
@@ -699,7 +699,7 @@ class OptunaTuner:
             BuilderError: It belongs to open_study(), which has no builder.
         """
         self._check_has_builder()
-        with looking(self.build_model, *functions):
+        with borrowed(self.build_model, *functions):
             _report.say(_search.outlined(self.build_model, functions), end="")
 
     def results(self) -> pandas.DataFrame:

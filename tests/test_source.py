@@ -1,7 +1,6 @@
 """The digests of a builder's code and of what it reads."""
 
 import functools
-import linecache
 import os
 import subprocess
 import sys
@@ -95,26 +94,37 @@ def test_a_list_that_a_builder_fills_does_not_belong_to_it():
 @pytest.mark.parametrize("hashes", ["1", "2"])
 def test_another_process_comes_to_the_same(hashes):
     """No digest holds an address or an order of chance, as that of a set of texts is."""
-    script = "from tests.test_source import *; print(*map(fingerprint, map(digests, BUILDERS)))"
+    script = "from tests.test_source import *; print(*map(fingerprint, BUILDERS))"
     command, env = [sys.executable, "-c", script], {**os.environ, "PYTHONHASHSEED": hashes}
     told = subprocess.check_output(command, text=True, env=env)
-    assert told.split() == list(map(fingerprint, map(digests, BUILDERS)))
+    assert told.split() == list(map(fingerprint, BUILDERS))
 
 
-def test_without_source_nothing_is_told():
-    """Code that was made of a text has none."""
+def made_of(text):
+    """Return a builder whose code is in no file."""
     made: dict = {}
-    exec("def build(trial): return 1", made)
-    assert digests(made["build"]) == {}
-    assert fingerprint({}) is None
+    exec(text, made)
+    return made["build"]
 
 
-def test_a_file_that_changed_since_is_no_source(tmp_path, monkeypatch):
-    """A builder whose file is being edited while it is searched has no digest, and no error."""
-    (file := tmp_path / "edited.py").write_text("def build(trial):\n    return trial\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    from edited import build
+def test_what_code_does_counts_and_not_how_it_is_written():
+    """Also of code that is in no file; a comment or another line changes nothing."""
+    build = "def build(trial): return trial.number {} 1"
+    plus, minus = (made_of(build.format(sign)) for sign in "+-")
+    assert changed(digests(plus), digests(minus)) == ["the code of build"]
+    commented = made_of("# It builds.\n" + build.format("+ \\\n"))
+    assert changed(digests(plus), digests(commented)) == []
 
-    file.write_text("build = (\n")
-    linecache.checkcache()
-    assert digests(build) == {}
+
+def test_methods_and_attributes_of_a_class_belong_to_it():
+    """Properties, too: whatever a builder that is an object may read."""
+    of = "class Build:\n  units = {}\n  @property\n  def rate(self): return {}\nbuild = Build()"
+    one, units, rate = (made_of(of.format(*values)) for values in ((1, 1), (2, 1), (1, 2)))
+    assert changed(digests(one), digests(units)) == ["units in Build"]
+    assert changed(digests(one), digests(rate)) == ["the code of Build"]
+
+
+def test_code_that_another_python_compiled_is_not_compared():
+    """Each version makes other instructions of the same code."""
+    one, other = (digests(closing(units)) for units in (3, 4))
+    assert changed({**one, "Python": "cpython-27"}, other) == []

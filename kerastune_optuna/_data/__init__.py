@@ -4,7 +4,6 @@ from kerastune_optuna._data import not_finite as not_finite
 from kerastune_optuna._data.checks import GeneratorFunction as GeneratorFunction
 from kerastune_optuna._data.checks import check_evaluated_data as check_evaluated_data
 from kerastune_optuna._data.checks import lacks_targets as lacks_targets
-from kerastune_optuna._data.digest import digest as digest
 from kerastune_optuna._data.fingerprint import describe as describe
 from kerastune_optuna._data.fingerprint import measure as measure
 from kerastune_optuna._data.fit import FitArguments as FitArguments

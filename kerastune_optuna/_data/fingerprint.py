@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from kerastune_optuna._data import datasets
 from kerastune_optuna._data.checks import is_loader, makes_batches
-from kerastune_optuna._data.digest import digest
 from kerastune_optuna._data.pick import pick
+from kerastune_optuna._digest import PLAIN, digest
 
 _LARGEST = 1 << 22  # the most bytes that are read from an array, which takes a few milliseconds
 _MOST_LEAVES = 16
-_PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def describe(data: Any) -> str:
@@ -32,7 +31,7 @@ def describe(data: Any) -> str:
 
 
 def _of_leaf(leaf: Any) -> str:
-    if isinstance(leaf, _PLAIN):
+    if isinstance(leaf, PLAIN):
         return repr(leaf)[:60]
     kind = getattr(leaf, "dtype", type(leaf).__name__)  # a DataFrame has no single dtype
     shape = tuple(leaf.shape) if hasattr(leaf, "shape") else ""
@@ -94,7 +93,7 @@ def _read(dataset: Any) -> Iterator[NDArray[Any]]:
 def _measured(leaf: Any) -> list[Any] | None:
     rows = _sample(leaf)
     size = int(math.prod(leaf.shape))
-    if rows.dtype.hasobject and not all(isinstance(one, _PLAIN) for one in rows.flat):
+    if rows.dtype.hasobject and not all(isinstance(one, PLAIN) for one in rows.flat):
         return None  # only the addresses of these objects could be compared
     if rows.dtype.kind not in "biuf":
         return [size, digest(rows)]

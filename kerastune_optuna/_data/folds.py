@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data.checks import makes_batches
-from kerastune_optuna._data.digest import digest
 from kerastune_optuna._data.fit import FitArguments, Fold
 from kerastune_optuna._data.pick import pick
+from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INSTEAD = (

@@ -65,7 +65,7 @@ class Frame:
         """Draw the head, and a line for each running trial."""
         width = options.max_width
         plan = self.plan
-        aims = ", ".join(f"{one.direction} {one.name}" for one in (plan.objective, *plan.others))
+        aims = ", ".join(one.aim for one in (plan.objective, *plan.others))
         yield _line(f"Study {plan.study_name!r}: {aims}", "bold")
         head = self._head(width)
         yield head

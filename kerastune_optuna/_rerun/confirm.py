@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._data import FitArguments, digest
+from kerastune_optuna._data import FitArguments
+from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,

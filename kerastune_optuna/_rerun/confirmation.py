@@ -166,7 +166,7 @@ class Confirmation:
 
     def __str__(self) -> str:
         """Return the table and the conclusions from it, ready to print."""
-        title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
+        title = f" Study {self.study_name!r}: {self.objective.aim}"
         parts: list[Text | Table] = [Text(title), self._table(), *map(Text, self._lines())]
         return printable(drawn(*parts, force_terminal=False).rstrip())
 

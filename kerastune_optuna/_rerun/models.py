@@ -9,9 +9,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
-from kerastune_optuna._generators import given_back
+from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
@@ -91,7 +90,7 @@ def rebuilt(
 ) -> keras.Model:
     """Return the model of a trial; warn if it may differ from the model that was trained."""
     # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
-    with given_back(build_model, of_keras=False), policy_kept():
+    with borrowed(build_model, of_keras=False):
         model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
     card.warn_where_code_decides(study, trial, build_model, model)
     return model

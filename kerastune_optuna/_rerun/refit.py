@@ -12,9 +12,9 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import check_threads, policy_kept, seeds_kept
+from kerastune_optuna._backend import check_threads, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._generators import given_back
+from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
 from kerastune_optuna._trial import Recipe, Until, best_of, check_steps, train_again, user_callbacks
 from kerastune_optuna._workers import card, shown_once
@@ -67,8 +67,7 @@ def refit(
     recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
     values = TrialRecord(chosen).values or [0.0]  # one for each training if there were several
     functions = recipe.build_model, *recipe.fit.functions.values()
-    own = given_back(*functions, of_keras=False)
-    with shown_once(), seeds_kept(), own, policy_kept():
+    with shown_once(), seeds_kept(), borrowed(*functions, of_keras=False):
         recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
         recipe = replace(recipe, fit=recipe.opened_fit())
         return train_again(

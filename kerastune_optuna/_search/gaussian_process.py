@@ -12,7 +12,6 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
@@ -20,6 +19,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.process import Floats, Process
+from kerastune_optuna._study import sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
@@ -149,7 +149,7 @@ def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.G
     Several objectives become one: the cost of each has a random weight, and the largest of these
     weighted costs counts most.
     """
-    signs = [1.0 if one is StudyDirection.MAXIMIZE else -1.0 for one in study.directions]
+    signs = [-sign_of(one) for one in study.directions]
     values: Floats = np.array([_values(one, len(signs)) for one in trials]) * signs
     finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))

@@ -201,7 +201,7 @@ class _StudyOfAll(_optuna.ShownStudy):
     @property
     def direction(self) -> StudyDirection:
         """The direction of the reports, by which TPE ranks PRUNED trials of any study."""
-        return StudyDirection[self._by.objective.direction.upper()]
+        return self._by.objective.of_study
 
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
@@ -264,8 +264,7 @@ class _StudyOfAll(_optuna.ShownStudy):
     def _peak(self, trial: FrozenTrial, epochs: Iterable[int]) -> float | None:
         """Return the best finite report of a trial in some epochs; None where there is none."""
         reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
-        best = max if self.direction is StudyDirection.MAXIMIZE else min
-        return best(filter(math.isfinite, reports), default=None)
+        return min(filter(math.isfinite, reports), key=self._by.objective.cost, default=None)
 
     def _worst(self, learned: list[FrozenTrial]) -> list[float] | None:
         """Return the worst finite value of each objective; None where one has none."""

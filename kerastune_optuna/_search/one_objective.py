@@ -44,7 +44,7 @@ class _StorageOfOne:
         return getattr(self._trial.storage, name)
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return [StudyDirection[self._objectives.watched.direction.upper()]]
+        return [self._objectives.watched.of_study]
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

@@ -56,7 +56,7 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         own = trial.intermediate_values
         if not all(map(math.isfinite, [*own.values(), *best.values()])):
             return False
-        sign = sign_of(study.direction.name.lower())
+        sign = sign_of(study.direction)
         worse = [sign * (own[step] - best[step]) for step in sorted(own) if step in best]
         if len(worse) < 2 or _chance(worse) >= self._p_threshold or _leads(own, best, sign):
             return False

@@ -10,12 +10,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check
+from kerastune_optuna._choice import STORABLE
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, space
 from kerastune_optuna._search.together import together
 from kerastune_optuna._study import TrialRecord, retry
-
-_PLAIN = (str, int, float, bool, type(None))  # types that a database returns unchanged
 
 
 def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def _middles(build_model: space.Builder) -> dict[str, Any]:
 def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     """Lay out a trial with these parameters, unless the study has such a trial that is not FAIL."""
     for name, value in params.items():
-        if not isinstance(value, _PLAIN):
+        if not isinstance(value, STORABLE):
             raise ArgumentError(
                 f"{name}={value!r} is of type {type(value).__name__}, which a study cannot store. "
                 "Let suggest_categorical choose among names, and look the object up by its name."

@@ -106,7 +106,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     last = max(trial.intermediate_values)
     begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]
-    sign = sign_of(study.direction.name.lower())
+    sign = sign_of(study.direction)
     own = _best_until(last, trial, sign)
     rank = 1 + sum(_best_until(last, one, sign) < own for one in begun)
     return math.isinf(own) or rank > len(begun) / _BEST

@@ -93,7 +93,7 @@ class GoodEnough:
 
     def why(self, study: optuna.Study) -> str | None:
         """Return a line about the trial that reached the value; None if none did."""
-        sign = sign_of(study.direction.name.lower())
+        sign = sign_of(study.direction)
         for best in ranking.front(study):
             (value,) = best.values
             if sign * value <= sign * self.value:

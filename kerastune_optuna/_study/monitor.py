@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 from optuna import Study
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna._check import nearest, one_of
@@ -38,9 +39,14 @@ _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_ac
 _NUMBER = re.compile(r"_\d+$")
 
 
-def sign_of(direction: str) -> int:
+def sign_of(direction: str | StudyDirection) -> int:
     """Return the factor that turns values with this direction into costs."""
-    return -1 if direction == "maximize" else 1
+    return -1 if direction in ("maximize", StudyDirection.MAXIMIZE) else 1
+
+
+def directions_of(study: Study) -> list[Direction]:
+    """Return the directions of a study's objectives, as users name them."""
+    return [cast(Direction, one.name.lower()) for one in study.directions]
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,16 @@ class Objective:
         study = getattr(trial, "study", None)
         direction = direction if study is None else _direction_of(study, direction)
         return parse_objective(monitor, direction, "monitor")
+
+    @property
+    def aim(self) -> str:
+        """What the search is to do, like `maximize val_accuracy`."""
+        return f"{self.direction} {self.name}"
+
+    @property
+    def of_study(self) -> StudyDirection:
+        """The direction as a storage has it."""
+        return StudyDirection[self.direction.upper()]
 
     @property
     def looks_for_the_worst(self) -> bool:
@@ -194,7 +210,7 @@ def _direction_of(study: Study, direction: str) -> str:
             "PruningCallback cannot report to a study of several objectives: Optuna does not prune "
             "them. Pass a trial of a study with one direction."
         )
-    of_study = str(study.direction.name.lower())
+    (of_study,) = directions_of(study)
     if direction not in ("auto", of_study):
         raise ArgumentError(
             f"direction={direction!r} is not that of the study, which is to {of_study}. "

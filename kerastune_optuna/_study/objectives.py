@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study.monitor import Direction, Objective, parse_objective
+from kerastune_optuna._study.monitor import Objective, directions_of, parse_objective
 from kerastune_optuna._study.record import TrialRecord
 
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
@@ -28,7 +28,7 @@ class Objectives:
     @classmethod
     def of(cls, study: optuna.Study) -> Objectives:
         """Return the objectives of any study, which may have other names than a search allows."""
-        ways = [cast(Direction, direction.name.lower()) for direction in study.directions]
+        ways = directions_of(study)
         names = study.metric_names or ["value"] * len(ways)
         if len(set(names)) < len(names):
             names = [f"{name} {place}" for place, name in enumerate(names)]
@@ -70,7 +70,7 @@ class Objectives:
     @property
     def aim(self) -> str:
         """The aim of the search, like `maximize val_accuracy`."""
-        return ", ".join(f"{one.direction} {one.name}" for one in self.each)
+        return ", ".join(one.aim for one in self.each)
 
     @property
     def sizes(self) -> list[str]:

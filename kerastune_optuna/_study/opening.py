@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._storage import MARK, database
+from kerastune_optuna._study.monitor import directions_of
 from kerastune_optuna._study.objectives import Objectives
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
@@ -74,7 +75,7 @@ def _check(study: optuna.Study, objectives: Objectives) -> None:
     Raises:
         StudyMismatchError: The study has other objectives.
     """
-    found = [direction.name.lower() for direction in study.directions]
+    found = directions_of(study)
     names = study.metric_names or objectives.names
     if found != objectives.directions or names != objectives.names:
         raise StudyMismatchError(

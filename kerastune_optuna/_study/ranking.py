@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._study.ending import Ending
-from kerastune_optuna._study.monitor import Objective, sign_of
+from kerastune_optuna._study.monitor import Objective, directions_of, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
 
@@ -98,7 +98,7 @@ def _excess(trial: FrozenTrial) -> float:
 def front(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that no other trial dominates, ordered by number."""
     trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
-    known = ranks(trials, [direction.name.lower() for direction in study.directions])
+    known = ranks(trials, directions_of(study))
     return [trial for trial in trials if known.get(trial.number) == 1]
 
 

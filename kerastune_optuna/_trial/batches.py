@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna._backend import are_arrays, epochs_of, pipeline_of, split_as_fit, strategy_of
+from kerastune_optuna._digest import digest
 from kerastune_optuna._trial.steps import is_usual
 
 _MOST = 16e6  # numbers in the arrays, since the batches are a second copy in memory
@@ -86,7 +86,7 @@ def _with_batches(given: dict[str, Any]) -> dict[str, Any]:
 
 def _same_batches(arrays: Mapping[str, Any]) -> Any:
     """Return the batches of arrays that are not shuffled; reuse those of small arrays."""
-    if (key := _digest(arrays)) is None:
+    if (key := _key(arrays)) is None:
         return _batches(arrays)
     found = _kept.pop(key, None)
     _kept[key] = found = _batches(arrays) if found is None else found
@@ -95,20 +95,17 @@ def _same_batches(arrays: Mapping[str, Any]) -> Any:
     return found
 
 
-def _digest(arrays: Mapping[str, Any]) -> str | None:
+def _key(arrays: Mapping[str, Any]) -> str | None:
     """Return a digest of small NumPy arrays of numbers; None for other data."""
-    leaves = keras.tree.flatten([arrays[name] for name in _DATA])
+    data = [arrays[name] for name in _DATA]
+    leaves = keras.tree.flatten(data)
     known = [one for one in leaves if isinstance(one, np.ndarray) and one.dtype.kind in "biuf"]
     if len(known) < sum(one is not None for one in leaves):
         return None
     if sum(one.size for one in known) > _MOST_KEPT:
         return None
-    form = [arrays["batch_size"], keras.config.floatx(), *((one.shape, one.dtype) for one in known)]
-    structure = keras.tree.map_structure(lambda one: one is None, [arrays[name] for name in _DATA])
-    digest = hashlib.sha256(f"{form} {structure}".encode())
-    for one in known:
-        digest.update(one.tobytes())
-    return digest.hexdigest()
+    structure = keras.tree.map_structure(lambda one: one is None, data)
+    return digest(leaves, str(structure), arrays["batch_size"], keras.config.floatx())
 
 
 def _batches(arrays: Mapping[str, Any]) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import traceback
 
 import optuna
 
+from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import TunerError, is_fatal, is_of_one_trial
 
 _LONGEST = 300  # characters
@@ -81,7 +81,7 @@ def sameness(error: BaseException) -> str | None:
     # Raised in a library: the numbers come from Keras's names, such as dense_1, or from the data.
     if "-packages" in file:
         line = _NUMBERS.sub("", line)
-    return hashlib.sha256(f"{file}:{number} {line}".encode()).hexdigest()[:16]
+    return digest(f"{file}:{number} {line}")
 
 
 def _line(error: BaseException) -> str:

@@ -72,19 +72,8 @@ class Recipe:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Digests of the builder's code and of what it reads, computed on first access."""
-        return _source.digests(self.build_model)
-
-    @cached_property
-    def digests_with_data(self) -> dict[str, str]:
-        """The `digests`, together with those of the functions of the trial that make the data.
-
-        Lambdas are left out: only whole source lines can be read, which may contain other code.
-        """
-        found = dict(self.digests)
-        for function in self.fit.functions.values():
-            found |= {k: v for k, v in _source.digests(function).items() if "<lambda>" not in k}
-        return found
+        """Digests of the code, and of what it reads, of the builder and of the data's functions."""
+        return _source.digests(self.build_model, *self.fit.functions.values())
 
     def with_data_of(self, trial: BaseTrial) -> Recipe:
         """Return a copy with the data of a trial if functions of the trial make the data.
@@ -234,7 +223,8 @@ def build(
     """
     if seed is not None:
         set_all(seed)
-    before, own = shared.there_before(build_model), _generators.restore_read(build_model)
+    read = _source.values(build_model)
+    before, own = shared.variables_of(read), _generators.restore_read(read)
     model, arguments = _as_pair(_called(build_model, trial))
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
@@ -279,7 +269,7 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     The functions start from a fixed seed, so that their random draws do not depend on the trial.
     """
     set_all(_SEED_OF_DATA)
-    _generators.restore_read(*fit.functions.values())
+    _generators.restore_read(_source.values(*fit.functions.values()))
     try:
         return data_of_trial(fit, trial)
     except (TypeError, ValueError) as error:

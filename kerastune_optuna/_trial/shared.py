@@ -7,13 +7,12 @@ trial would start from what earlier trials learnt, and models already returned w
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import keras
 
-from kerastune_optuna import _source
 from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._trial.variables import checksum_of
@@ -24,9 +23,9 @@ _optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of earlier model
 _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
 
 
-def there_before(build_model: Callable[..., Any]) -> set[int]:
-    """Return the ids of the variables that a builder can reach before it is called."""
-    layers = (one for one in _source.values(build_model) if isinstance(one, keras.Layer))
+def variables_of(read: Iterable[Any]) -> set[int]:
+    """Return the ids of the variables of layers among the values that a builder reads."""
+    layers = (one for one in read if isinstance(one, keras.Layer))
     return {id(variable) for layer in layers for variable in layer.variables}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from kerastune_optuna import _check
 from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
+from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import BuilderError, WeightsError
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own
 
@@ -96,10 +96,8 @@ def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
 
 def checksum(model: keras.Model) -> str:
     """Return a checksum of the weights of a model, including their dtypes and shapes."""
-    total = hashlib.sha256()
-    for weight in model.weights:
-        total.update(f"{weight.dtype}{tuple(weight.shape)}{checksum_of(weight)}".encode())
-    return total.hexdigest()
+    each = (f"{one.dtype}{tuple(one.shape)}{checksum_of(one)}" for one in model.weights)
+    return digest(*each)
 
 
 def checksum_of(variable: keras.Variable) -> int:

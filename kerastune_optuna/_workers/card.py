@@ -17,8 +17,8 @@ import optuna
 from kerastune_optuna import _check
 from kerastune_optuna._backend import accelerators, cores, keras_settings
 from kerastune_optuna._data import describe, key_of_folds
-from kerastune_optuna._data import digest as digest_of
-from kerastune_optuna._source import digest, digests, fingerprint
+from kerastune_optuna._digest import digest
+from kerastune_optuna._source import fingerprint
 from kerastune_optuna._study import StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe, has_own_code
 
@@ -43,7 +43,7 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
         The key of the card, which the trials record.
     """
     card = describe_search(study, recipe, known)
-    key = digest(json.dumps(card, sort_keys=True).encode())
+    key = digest(json.dumps(card, sort_keys=True))
     if (name := f"{StudyRecord.CARD}{key}") not in study.user_attrs:
         study.set_user_attr(name, card)
     return key
@@ -93,8 +93,10 @@ def is_of_other_builder(
     study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
 ) -> bool:
     """Whether a trial certainly came from other code than this builder's; False if unknown."""
-    then, now = (read(study, trial) or {}).get("builder"), fingerprint(digests(build_model))
-    return None not in (then, now) and then != now
+    card = read(study, trial) or {}
+    # Each version of Python compiles the same code to other instructions.
+    is_known = card.get("versions", {}).get("python") == platform.python_version()
+    return bool(is_known and card["builder"] != fingerprint(build_model))
 
 
 def warn_where_code_decides(
@@ -161,7 +163,7 @@ def _stored(name: str, value: Any) -> tuple[Any, str | None]:
         plain = json.loads(json.dumps(_by_class(name, value), default=np.generic.item))
         if _by_class(name, plain) == value and len(str(plain)) < _LONGEST:
             return plain, None
-    return _shortened(value), digest_of(value)
+    return _shortened(value), digest(value)
 
 
 def _by_class(name: str, value: Any) -> Any:

@@ -21,8 +21,8 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn if the latest trials of a study came from other code than this builder's."""
-    now, latest = recipe.digests_with_data, (StudyRecord(study).given or {}).get("code")
-    if now and latest and (changed := _source.changed(latest, now)):
+    latest = (StudyRecord(study).given or {}).get("code")
+    if latest and (changed := _source.changed(latest, recipe.digests)):
         also = " or of the data's functions" * bool(recipe.fit.functions)
         _check.warn(
             f"The code of build_model{also} has changed since the latest search of study "
@@ -95,7 +95,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
         "epochs": fit.epochs_per_training,
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
         "dtype_policy": keras.config.dtype_policy().name,
-        "code": recipe.digests_with_data or None,
+        "code": recipe.digests,
         "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),
         "validation": _validation(recipe),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from kerastune_optuna import _check, _signals, _source
-from kerastune_optuna._backend import Memory, check_threads, keras_settings, policy_kept, seeds_kept
+from kerastune_optuna._backend import Memory, check_threads, keras_settings, seeds_kept
 from kerastune_optuna._data import (
     FitArguments,
     check_kinds,
@@ -19,7 +19,7 @@ from kerastune_optuna._data import (
     cross_validated,
     key_of_folds,
 )
-from kerastune_optuna._generators import given_back, looking
+from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
@@ -94,7 +94,7 @@ class Run:
             budget,
             keras_settings(),
             {
-                "builder": _source.fingerprint(recipe.digests),
+                "builder": _source.fingerprint(recipe.build_model),
                 "sampler_seed": recipe.sampler_seed,
                 "n_workers": self.crew.n_workers,
             },
@@ -184,7 +184,7 @@ def prepared(
     check_training(
         recipe.fit, home.objectives, may_add=user_callbacks.may_add_metrics(recipe.callbacks)
     )
-    with seeds_kept(), looking(recipe.build_model, *recipe.fit.functions.values()):
+    with seeds_kept(), borrowed(recipe.build_model, *recipe.fit.functions.values()):
         ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
         if not ready.is_free:  # the builder's own fit may take any data
             check_kinds(ready)
@@ -203,8 +203,8 @@ def guarded(run: Run, call: str) -> Iterator[None]:
         "finished trials are kept, and unfinished ones are resumed."
     )
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
-    own = given_back(recipe.build_model, *recipe.fit.functions.values())
-    with opening.quiet_optuna(), shown_once(), seeds_kept(), own, policy_kept(), listening, telling:
+    own = borrowed(recipe.build_model, *recipe.fit.functions.values())
+    with opening.quiet_optuna(), shown_once(), seeds_kept(), own, listening, telling:
         yield
 
 

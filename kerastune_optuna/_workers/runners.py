@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 import optuna
 
-from kerastune_optuna import _check, _generators, _signals
+from kerastune_optuna import _check, _generators, _signals, _source
 from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
@@ -111,7 +111,8 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
         ArgumentError: Names the argument that cannot be pickled.
     """
     # What the builder drew here before would travel with it.
-    _generators.restore_read(job.recipe.build_model, *job.recipe.fit.functions.values())
+    functions = job.recipe.fit.functions.values()
+    _generators.restore_read(_source.values(job.recipe.build_model, *functions))
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
     job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
     try:

@@ -174,7 +174,10 @@ def test_other_choices_than_the_study_has_are_told(tune):
     """As they are of a builder."""
     tune(build_unbuilt, n_trials=1)
     chosen = {"x": lambda trial: trial.suggest_categorical("window", ["a"])}
-    with pytest.raises(StudyMismatchError, match="a function of the data asks for 'window' as one"):
+    with (
+        pytest.warns(UserWarning, match="has changed .*the code of <lambda>"),
+        pytest.raises(StudyMismatchError, match="a function of the data asks for 'window' as one"),
+    ):
         tune(build_unbuilt, chosen, n_trials=2)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kerastune_optuna import BuilderError
 from kerastune_optuna._source import values
-from kerastune_optuna._trial.shared import there_before
+from kerastune_optuna._trial.shared import variables_of
 from tests.support import falling
 from tests.support.faults import states
 from tests.support.untrained import Untrained, run
@@ -189,5 +189,6 @@ def test_long_containers_are_not_looked_into():
     def build(trial):
         return base, words
 
-    assert there_before(build) == {id(one) for one in base.variables}
-    assert len(list(values(build))) < len(words)
+    read = values(build)
+    assert variables_of(read) == {id(one) for one in base.variables}
+    assert len(read) < len(words)

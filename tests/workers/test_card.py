@@ -13,7 +13,7 @@ import pytest
 
 import kerastune_optuna
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._data import digest
+from kerastune_optuna._digest import digest
 from tests.support.untrained import build, run
 
 
