@@ -10,7 +10,7 @@ import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study.monitor import Objective, directions_of, parse_objective
+from kerastune_optuna._study.monitor import Direction, Objective, directions_of, parse_objective
 from kerastune_optuna._study.record import TrialRecord
 
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
