@@ -14,10 +14,15 @@ from kerastune_optuna import _optuna
 
 
 def make_safe(storage: BaseStorage) -> None:
-    """Let a journal file survive kills, a full disk and a power cut; leave other storages alone."""
+    """Let a journal file survive kills, a full disk and a power cut; leave other storages alone.
+
+    Raises:
+        FileNotFoundError: The file is gone, which nobody waits for here.
+    """
     backend = _optuna.backend_of(storage)
     if isinstance(storage, JournalStorage) and isinstance(backend, JournalFileBackend):
         _optuna.wrap_lock(backend, _Lock)
+        next(backend.read_logs(0), None)
 
 
 @dataclass
