@@ -12,7 +12,7 @@ import pytest
 
 from kerastune_optuna import OptunaTuner, open_study
 
-WRITTEN = Path(__file__).parent / "data" / "0.1"  # never made anew by a later version
+WRITTEN = Path(__file__).parent / "data" / "0.1"  # once 0.1 is released, never made anew
 N_TRIALS, EPOCHS = 3, 2
 X = np.linspace(-1, 1, 96).reshape(32, 3) ** 2
 TRAIN, VALIDATION = (X[:24], X[:24].sum(axis=1)), (X[24:], X[24:].sum(axis=1))
