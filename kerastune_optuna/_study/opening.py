@@ -62,14 +62,11 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
 
 
 def name_metrics(study: optuna.Study, objectives: Objectives) -> None:
-    """Name the metrics of a study that is about to be searched, and has these names or none.
-
-    Raises:
-        StorageError: The study may only be read, which this first write shows.
-    """
-    # Optuna marks set_metric_names as experimental since 3.2, but has not changed it.
-    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        study.set_metric_names(objectives.names)
+    """Name the metrics of a study that is about to be written to, unless they have names."""
+    if study.metric_names is None:
+        # Optuna marks set_metric_names as experimental since 3.2, but has not changed it.
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(objectives.names)
 
 
 def _check(study: optuna.Study, objectives: Objectives) -> None:

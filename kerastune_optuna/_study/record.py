@@ -186,6 +186,7 @@ class StudyRecord:
 
     CARD = "card:"  # of the cards of its searches; the rest of a name is the key in its trials
     keep_best = _SystemAttr(int, "kerastune_optuna:keep_best")  # how many models it keeps
+    written = _SystemAttr(int, "kerastune_optuna:written")  # when the latest process began to write
     epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # their first trial
     asked_to_stop = _SystemAttr(int, "kerastune_optuna:asked_to_stop")  # how often, from outside
     ended = _SystemAttr(list, "kerastune_optuna:ended")  # after how many trials, and why

@@ -14,7 +14,15 @@ from sqlalchemy.exc import SAWarning
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import Home, TrialRecord, Watch, liveness, opening, parts_of
+from kerastune_optuna._study import (
+    Home,
+    StudyRecord,
+    TrialRecord,
+    Watch,
+    liveness,
+    opening,
+    parts_of,
+)
 from kerastune_optuna._trial import files
 
 _POLL = 0.5  # seconds between two looks at trials that may or may not be running
@@ -45,6 +53,9 @@ def opened(home: Home) -> optuna.Study:
             with opening.quiet_optuna():
                 clear(home)
         _replace_if_in_vain(home)
+        # A storage that may only be read refuses this before anything else happens. Optuna writes
+        # no value that is there already, so it is the time.
+        StudyRecord(home.study).written = time.time_ns()
         opening.name_metrics(home.study, home.objectives)
         if home.study.get_trials(deepcopy=False):
             home.study.sampler.reseed_rng()
