@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +43,10 @@ class _Lock:
     def acquire(self) -> bool:
         """Take the lock, and cut off half a line."""
         self.chosen.acquire()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.release)
             _cut_half_line(self.path)
-        except BaseException:
-            self.release()
-            raise
+            undo.pop_all()
         return True
 
     def release(self) -> None:
