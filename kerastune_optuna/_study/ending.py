@@ -13,10 +13,10 @@ _OPEN = TrialState.RUNNING, TrialState.WAITING
 class Lesson(Enum):
     """What a sampler learns from a trial."""
 
-    VALUE = "its value, or if it is PRUNED, what it may have come to"
-    BEST = "its best value so far"
-    WORST = "that its parameters are bad"
-    RUNNING = "that it is running, until it is run again"
+    VALUE = "value"  # its value, or what a PRUNED one may have come to
+    BEST = "best value"  # its best value so far
+    WORST = "bad"  # its parameters are bad
+    RUNNING = "running"  # it is running, until it is run again
     NOTHING = "nothing"
 
 
