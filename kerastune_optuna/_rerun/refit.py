@@ -16,7 +16,7 @@ from kerastune_optuna._backend import check_threads, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
-from kerastune_optuna._trial import Recipe, Until, best_of, check_steps, train_again, user_callbacks
+from kerastune_optuna._trial import Recipe, best_of, check_steps, train_again, user_callbacks
 from kerastune_optuna._workers import card, shown_once
 
 
@@ -61,7 +61,7 @@ def refit(
     if epochs is not None:
         told.pop("initial_epoch", None)  # it counts for the epochs of the search alone
     recipe = replace(recipe, fit=recipe.fit.completed(told))
-    n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen, recipe)
+    n, ends = (epochs, []) if epochs is not None else _up_to_the_best(home, chosen, recipe)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
@@ -78,12 +78,12 @@ def refit(
             training=best_of(values, home.objectives.watched),
             epochs=n,
             verbose=verbose,
-            until=until,
+            ends=ends,
         )
 
 
-def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int, Until]:
-    """Return the number of epochs to pass, and a callback that stops after the best epoch.
+def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int, list[int]]:
+    """Return the number of epochs to pass, and those after which the trial's fits are to end.
 
     Raises:
         ArgumentError: The trial has no record of its best epoch.
@@ -96,8 +96,8 @@ def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int
         )
     fits, known = TrialRecord(trial).fits, card.read(home.existing, trial)
     ends = [end for end in accumulate(fits or []) if end <= best]
-    until = Until([*ends, best + 1])
+    ends.append(best + 1)
     if fits is None or known is None:
-        return recipe.fit.first_epoch + best + 1, until
+        return recipe.fit.first_epoch + best + 1, ends
     # The builder's fit may derive the epochs of its phases from the epochs= of the search.
-    return known["arguments"]["epochs"], until
+    return known["arguments"]["epochs"], ends

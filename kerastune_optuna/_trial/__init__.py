@@ -2,21 +2,20 @@
 
 from kerastune_optuna._trial import failure as failure
 from kerastune_optuna._trial import user_callbacks as user_callbacks
-from kerastune_optuna._trial.again import Until as Until
 from kerastune_optuna._trial.again import train_again as train_again
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
-from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
-from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
 from kerastune_optuna._trial.history import history_of as history_of
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
 from kerastune_optuna._trial.kept import tidy as tidy
+from kerastune_optuna._trial.ledger import best_of as best_of
 from kerastune_optuna._trial.overwrite import opened as opened
+from kerastune_optuna._trial.own_fit import trains_itself as trains_itself
+from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningCallback
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe
-from kerastune_optuna._trial.run import run_trial as run_trial
 from kerastune_optuna._trial.steps import check_steps as check_steps
-from kerastune_optuna._trial.trainings import best_of as best_of
+from kerastune_optuna._trial.tell import run_trial as run_trial
 from kerastune_optuna._trial.weights import FromFiles as FromFiles
 from kerastune_optuna._trial.weights import MissingWeightsError as MissingWeightsError

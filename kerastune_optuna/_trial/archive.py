@@ -29,10 +29,10 @@ from kerastune_optuna._storage import (
 )
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import state as _state
-from kerastune_optuna._trial.state import State
-from kerastune_optuna._trial.trainings import Series
+from kerastune_optuna._trial.ledger import Ledger
 
-_STATE, _SERIES = "state.json", "series.npz"
+# The files of a backup: what JSON represents, and the weights of the best training that ended.
+_STATE, _OF_BEST = "state.json", "best_training.npz"
 
 
 def _new_name() -> str:
@@ -60,32 +60,37 @@ class Archive:
     folder: Path
     epochs: int
     error: WeightsError | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)  # of the backup that was unpacked
     # The file name of the next backup. After a failure it stays the same, so that the next attempt
     # overwrites an incomplete file.
     _name: str = field(default_factory=_new_name)
     _record: Mapping[str, Any] | None = None
     _has_told: bool = False  # whether the user was told that the store is away
 
-    def open(self, series: Series) -> None:
-        """Unpack the last intact backup, and resume the series from the trainings in it."""
+    def open(self, ledger: Ledger) -> None:
+        """Unpack the last intact backup, and resume the ledger from it."""
         self._record = TrialRecord(self.trial).backup
-        is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
-        state = state_in(self.folder) if is_there else None
-        if state is not None and state["epochs"] == self.epochs:
-            series.resume(state["series"], self._weights())
-        elif self._record is not None:
-            why = "the number of epochs has changed" if state else "its backup is lost or damaged"
-            tell(f"Trial {self.trial.number} starts over: {why}")
-            self._clear()
+        if self._record is None:
+            return
+        why = "its backup is lost or damaged"
+        if any(unpack(self.store, one, self.folder) for one in chain(self._record)):
+            self.state = json.loads((self.folder / _STATE).read_text())
+            if self.state["epochs"] == self.epochs:
+                path = self.folder / _OF_BEST
+                ledger.resume(self.state["ledger"], _state.read(path) if path.exists() else None)
+                return
+            why = "the number of epochs has changed"
+        tell(f"Trial {self.trial.number} starts over: {why}")
+        self._clear()
 
-    def _weights(self) -> State | None:
-        path = self.folder / _SERIES
-        return _state.read(path) if path.exists() else None
-
-    def back_up(self, write: Callable[[], Mapping[str, Any]]) -> None:
-        """Put the files that `write` writes, and the state that it returns, into the store.
+    def back_up(self, ledger: Ledger, write: Callable[[], Mapping[str, Any]]) -> None:
+        """Put the ledger, and the files that `write` writes into the folder, into the store.
 
         After an error, no further backups are made; the error is kept until the trial has a result.
+
+        Args:
+            ledger: The ledger.
+            write: Writes the files, and returns what else a resumed training needs.
 
         Raises:
             ScratchError: The temporary folder cannot be used, so the trial is to be run again.
@@ -94,7 +99,10 @@ class Archive:
             return
         try:
             with finishing():
-                state = {**write(), "epochs": self.epochs}
+                of_model, of_best = write(), ledger.state_of_best
+                if of_best is not None and not (self.folder / _OF_BEST).exists():
+                    _state.write(self.folder / _OF_BEST, of_best)
+                state = {"epochs": self.epochs, "ledger": ledger.state(), "model": of_model}
                 (self.folder / _STATE).write_text(json.dumps(state))
                 self._put_folder()
         except ScratchError:
@@ -106,21 +114,14 @@ class Archive:
                 "pass backup_every=None."
             )
 
-    def back_up_between(self, series: Series, last: Mapping[str, Any]) -> None:
-        """Back up between two trainings, so that a retry does not repeat those that ended.
-
-        Args:
-            series: The trainings that ended.
-            last: The state of the last one's PruningCallback.
-        """
+    def back_up_between(self, ledger: Ledger) -> None:
+        """Back up between two trainings, so that a retry does not repeat those that ended."""
 
         def write() -> Mapping[str, Any]:
-            self._clear()  # removes the backup that was made during the last training
-            if (state := series.state_of_best) is not None:
-                _state.write(self.folder / _SERIES, state)
-            return {"reports": last["reports"], "series": series.state()}
+            self._clear()  # removes the files of the training that ended
+            return {}
 
-        self.back_up(write)
+        self.back_up(ledger, write)
 
     def _clear(self) -> None:
         for path in list(self.folder.iterdir()):
@@ -184,12 +185,6 @@ def unpack(store: PatientStore, record: Mapping[str, Any], folder: Path) -> bool
             shutil.unpack_archive(packed, folder, "zip")  # writes nothing outside of the folder
             return True
     return False
-
-
-def state_in(folder: Path) -> dict[str, Any] | None:
-    """Return the state in an unpacked backup, or None if there is no backup."""
-    path = folder / _STATE
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

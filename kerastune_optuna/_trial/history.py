@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-import keras
-import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
@@ -19,28 +17,10 @@ from kerastune_optuna._signals import tell
 from kerastune_optuna._storage import PatientStore, digest
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import files
+from kerastune_optuna._trial.ledger import Row
 
 if TYPE_CHECKING:
     import pandas
-
-Row: TypeAlias = dict[str, Any]
-
-
-class EpochLogs(keras.callbacks.Callback):
-    """Collect the logs of each epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[Row] = []
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Drop the logs of an earlier training."""
-        self.rows = []
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Add a row with the logs, including what earlier callbacks in the list added."""
-        row = {name: plain(value) for name, value in (logs or {}).items()}
-        self.rows.append({"epoch": epoch, **row})
 
 
 def save(
@@ -61,7 +41,12 @@ def save(
         return None  # a builder's own fit may call no callback
     path = folder / files.HISTORY
     try:
-        _write(rows, path)
+        # A column for each name, in the order in which the names first appear.
+        names = dict.fromkeys(name for row in rows for name in row)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, names, lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
         TrialRecord(trial).history = digest(path)
         store.upload(trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
@@ -93,19 +78,3 @@ def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
             )
     reports = sorted(trial.intermediate_values.items())
     return pandas.DataFrame(reports, columns=["epoch", home.objectives.watched.name])
-
-
-def plain(value: Any) -> Any:
-    """Return a value as one that JSON and CSV can represent."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return value if isinstance(value, int | float | str) else str(value)
-
-
-def _write(rows: Sequence[Row], path: Path) -> None:
-    """Write a table with a column for each name, in the order in which the names first appear."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, names, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)

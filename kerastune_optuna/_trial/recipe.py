@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -14,24 +14,15 @@ from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import (
     FitArguments,
-    check_builders_arguments,
-    check_training,
     data_of_trial,
-    of_fold,
 )
 from kerastune_optuna._data import not_finite as _not_finite
-from kerastune_optuna._exceptions import BuilderError, StudyMismatchError, is_fatal
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import Constraints, Objectives, TrialRecord
+from kerastune_optuna._study import Constraints, Objectives
 from kerastune_optuna._trial import shared
-from kerastune_optuna._trial.batches import batched
-from kerastune_optuna._trial.custom_fit import trains_itself
-from kerastune_optuna._trial.fits import TrainingOver
-from kerastune_optuna._trial.rehearsal import rehearse
-from kerastune_optuna._trial.steps import set_steps
-from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
+from kerastune_optuna._trial.own_fit import trains_itself
 
 _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
@@ -61,6 +52,11 @@ class Recipe:
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process rebuilt
 
     @property
+    def has_own_fit(self) -> bool:
+        """Whether the builder's own fit trains."""
+        return trains_itself(self.build_model)
+
+    @property
     def n_trainings(self) -> int:
         """How many trainings a trial has: one for each execution of each fold."""
         return self.executions * max(1, len(self.fit.folds))
@@ -75,17 +71,16 @@ class Recipe:
         """Digests of the code, and of what it reads, of the builder and of the data's functions."""
         return _source.digests(self.build_model, *self.fit.functions.values())
 
-    def with_data_of(self, trial: BaseTrial) -> Recipe:
-        """Return a copy with the data of a trial if functions of the trial make the data.
+    def fit_of(self, trial: BaseTrial) -> FitArguments:
+        """Return what a trial passes to Model.fit, with the data that functions make for it.
 
         Raises:
             ArgumentError: A function returned data that cannot be trained on.
             StudyMismatchError: A function asks for a parameter that earlier trials did not have.
         """
         if not self.fit.functions:
-            return self
-        fit = _asked_again(self.build_model, trial, partial(_data_of, self.fit, trial))
-        return replace(self, fit=fit)
+            return self.fit
+        return _asked_again(self.build_model, trial, partial(_data_of, self.fit, trial))
 
     def opened_fit(self) -> FitArguments:
         """Return what all trials pass to Model.fit, with the data opened under the search's seed.
@@ -103,105 +98,6 @@ class Recipe:
     def not_finite(self) -> str | None:
         """Where the data of the search contains NaN or infinity; each process looks once."""
         return _not_finite.find(self.fit)
-
-    def of_trial(
-        self,
-        trial: BaseTrial,
-        arguments: Mapping[str, Any],
-        folder: str,
-        training: int = 0,
-    ) -> TrainingInputs:
-        """Return the inputs of one training of a trial.
-
-        Args:
-            trial: The trial.
-            arguments: The arguments of Model.fit that its builder returned with the model.
-            folder: The subfolder of the user's folders in which its callbacks write.
-            training: The number of the training, which determines its fold and its seed.
-
-        Raises:
-            ArgumentError: The builder's arguments are invalid.
-        """
-        check_builders_arguments(arguments)
-        others = dict(arguments)
-        callbacks = for_trial(self.callbacks, others.pop("callbacks", None), trial, folder)
-        fit = of_fold(self.fit.with_builders(others), training)
-        check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        fit = fit.of_training(TrialRecord(trial).seed_of(training, self.seed))
-        return TrainingInputs(self, fit, callbacks)
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """Hold the inputs of one training: the recipe, and what its trial and its builder add.
-
-    Args:
-        recipe: What all trainings share.
-        fit: The data and arguments of this training.
-        callbacks: The callbacks of the user and of the builder for this training.
-    """
-
-    recipe: Recipe
-    fit: FitArguments
-    callbacks: Sequence[keras.callbacks.Callback]
-
-    def let_train_fast(self, model: keras.Model) -> None:
-        """Let a model train with fewer traces and calls if that changes only the time."""
-        if trains_itself(self.recipe.build_model):
-            # The builder's fit may change the data and the model, and add callbacks that act on
-            # batches. So nothing is rehearsed, and StopOnRequest, which acts on batches, makes
-            # set_steps() keep one step per call unless the user asks for more.
-            set_steps(model, self.fit, [StopOnRequest()])
-            return
-        rehearse(model, self.fit.specification())
-        set_steps(model, self.fit, self.callbacks)
-
-    def train(
-        self,
-        trial: BaseTrial,
-        model: keras.Model,
-        callbacks: Sequence[keras.callbacks.Callback],
-        is_over: Callable[[], bool] = lambda: False,
-        verbose: str | int = 0,
-    ) -> Any:
-        """Train the model, with the builder's own fit if it has one.
-
-        Args:
-            trial: The trial that is trained.
-            model: Its model.
-            callbacks: All callbacks, including the tuner's own.
-            is_over: Returns whether the training has been stopped, as by pruning.
-            verbose: As for Model.fit.
-
-        Returns:
-            What the fit returned; None if it raised an exception after the training was over.
-        """
-        with self.fit.beginning.of_training():
-            return self._train(trial, model, callbacks, is_over, verbose)
-
-    def _train(
-        self,
-        trial: BaseTrial,
-        model: keras.Model,
-        callbacks: Sequence[keras.callbacks.Callback],
-        is_over: Callable[[], bool],
-        verbose: str | int,
-    ) -> Any:
-        build_model = self.recipe.build_model
-        keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
-        if not trains_itself(build_model):
-            return model.fit(**batched(model, keywords))
-        # Callbacks need the model in on_epoch_end. The builder's own loop may call on_epoch_end
-        # without setting the model first, so this CallbackList sets it.
-        keras.callbacks.CallbackList(callbacks, model=model, epochs=self.fit.epochs)
-        try:
-            return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has
-        except TrainingOver:
-            return None
-        except Exception as error:  # the user's code may raise anything after half of a training
-            if is_fatal(error) or not is_over():
-                raise
-            return None
 
 
 def build(

@@ -11,8 +11,9 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from kerastune_optuna._study import MEASURED, Objective, TrialRecord
-from kerastune_optuna._trial.training import Training
+from kerastune_optuna._study import MEASURED, Objective
+from kerastune_optuna._trial.inputs import TrainingInputs
+from kerastune_optuna._trial.ledger import Ledger
 
 _N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function
@@ -20,33 +21,35 @@ _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds in total, after which no further calls are measured
 
 
-def score(training: Training, model: keras.Model, record: TrialRecord) -> list[float]:
+def score(ledger: Ledger, inputs: TrainingInputs, model: keras.Model, flops: int) -> list[float]:
     """Return the value of each objective.
 
     Args:
-        training: A completed training.
+        ledger: The ledger, whose training has come to its end.
+        inputs: The inputs of the training.
         model: Its model, after training.
-        record: The record of its trial, which has the FLOPs if they are an objective.
+        flops: The FLOPs of the model; 0 if they are no objective.
 
     Raises:
         MetricNotFoundError: The logs lack a metric.
         ValueError: A metric is NaN, which Optuna does not accept as a value.
     """
+    objectives, now = inputs.recipe.objectives, ledger.now
 
     def value(objective: Objective) -> float:
-        if objective == training.inputs.recipe.objectives.watched:
-            return cast(float, training.pruning.best_value)  # every completed training has one
+        if objective == objectives.watched:
+            return cast(float, now.best_value)  # every completed training has one
         if objective.name == _N_PARAMS:
             return float(model.count_params())
         if objective.name == _FLOPS:
-            return float(cast(int, record.flops))
+            return float(flops)
         if objective.name == _SECONDS:
-            return training.watch.seconds
+            return now.seconds
         if objective.name == _INFERENCE_MS:
-            return _inference_ms(model, training.inputs.fit.inputs_of_a_batch())
-        return _logged(objective, training.logs_of_best_epoch)
+            return _inference_ms(model, inputs.fit.inputs_of_a_batch())
+        return _logged(objective, now.logs)
 
-    return [value(one) for one in training.inputs.recipe.objectives.each]
+    return [value(one) for one in objectives.each]
 
 
 def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:

@@ -8,7 +8,7 @@ from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
 from tests.support.models import build_eager, build_model
-from tests.trial.test_trainings import trained
+from tests.trial.test_ledger import trained
 
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
 Y = (ROWS[:, 0] > 1).astype("int64")

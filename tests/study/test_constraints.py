@@ -1,15 +1,18 @@
 """Constraints: what breaks one is not trained, counts, never ranks, and the sampler learns it."""
 
+import json
+
 import keras
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
-from kerastune_optuna._study import Ending
-from kerastune_optuna._trial import stop
-from kerastune_optuna._trial.stop import Stopwatch
+from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError
+from kerastune_optuna._study import Ending, Objective
+from kerastune_optuna._trial import ledger
+from kerastune_optuna._trial.ledger import Ledger
+from kerastune_optuna._trial.stop import Limit
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
 
@@ -122,7 +125,7 @@ def test_what_a_constraint_must_not_return(returned, text, quick):
 
 def test_a_training_that_takes_too_long_ends(search, monkeypatch):
     """It ends with a batch, its trial is PRUNED and infeasible, and says how long it took."""
-    monkeypatch.setattr(stop, "time", clock := Clock())
+    monkeypatch.setattr(ledger, "time", clock := Clock())
     slow = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: clock.sleep(1))
     fit = {"callbacks": [lambda trial: slow], "epochs": 50, "batch_size": 8}
     (trial,) = search(n_trials=1, max_seconds_per_trial=8, fit=fit).study.trials
@@ -133,33 +136,37 @@ def test_a_training_that_takes_too_long_ends(search, monkeypatch):
     assert trial.constraints["max_seconds_per_trial"] > 0
 
 
-def test_time_counts_over_all_processes_of_a_training():
+def watched():
+    """Return the ledger of a training that minimizes val_loss."""
+    return Ledger(Objective("val_loss", "minimize"))
+
+
+def test_time_counts_over_all_processes_of_a_training(monkeypatch):
     """A resumed training goes on from the time that its backup knows."""
-    pruning = PruningCallback(optuna.trial.FixedTrial({}), "val_loss")
-    pruning.set_model(keras.Sequential())
-    watch = Stopwatch(pruning, limit=100.0)
-    watch.on_train_begin()
-    watch.resume(99.0)
-    watch.on_epoch_end(0)
-    assert 99 <= watch.seconds < 100
-    assert not pruning.pruned
-    watch.resume(2.0)
-    watch.on_epoch_end(1)
-    assert pruning.pruned
-    assert pruning.model.stop_training
+    monkeypatch.setattr(ledger, "time", clock := Clock())
+    earlier, resumed, limit = watched(), watched(), Limit(100.0)
+    earlier.begin(9)
+    clock.sleep(99)
+    earlier.take(0, {"val_loss": 1.0})
+    resumed.resume(json.loads(json.dumps(earlier.state())), None)
+    resumed.begin(9)
+    limit.batch(resumed)
+    assert (resumed.seconds, resumed.is_open) == (99, True)
+    clock.sleep(2)
+    limit.batch(resumed)
+    assert (resumed.ending, resumed.reason) == (
+        Ending.OVER_LIMIT,
+        "max_seconds_per_trial: 101 > 100",
+    )
 
 
 def test_a_training_may_end_before_its_first_value():
     """Where time is over before the first validation, the metric is not taken for missing."""
-    pruning = PruningCallback(optuna.trial.FixedTrial({}), "val_loss")
-    pruning.set_model(keras.Sequential())
-    pruning.on_train_begin()
-    pruning.on_epoch_end(0, {"loss": 1.0})
-    pruning.end(Ending.OVER_LIMIT, "time is over")
-    pruning.on_train_end()
-    assert pruning.stop_reason == "time is over"
-    with pytest.raises(optuna.TrialPruned, match="time is over"):
-        pruning.result()
+    training = watched()
+    training.take(0, {"loss": 1.0})
+    training.stop(Ending.OVER_LIMIT, "time is over")
+    training.end(is_stopped=True)
+    assert (training.ending, training.reason) == (Ending.OVER_LIMIT, "time is over")
 
 
 def test_constraints_are_asked_again_of_what_was_trained(quick):

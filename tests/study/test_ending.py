@@ -14,7 +14,7 @@ from kerastune_optuna import GaussianProcessSampler, NoTrialsError, TooManyFailu
 from kerastune_optuna._search.failures import InARow, OfOneCause
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import Ending, Lesson, Objective, TrialRecord, opening, retry
-from kerastune_optuna._trial import stop
+from kerastune_optuna._trial import ledger
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -38,7 +38,7 @@ CALLBACKS = {
     Ending.PRUNED: raised(optuna.TrialPruned("by a callback")),
     Ending.FAILED: raised(ValueError("of a callback")),
     Ending.CUT_OFF: raised(KeyboardInterrupt()),
-    Ending.OVER_LIMIT: keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: stop.time.sleep(9)),
+    Ending.OVER_LIMIT: keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ledger.time.sleep(9)),
 }
 OPTIONS = {
     Ending.OVER_LIMIT: {"max_seconds_per_trial": 8},
@@ -80,7 +80,7 @@ def row(request, tmp_path_factory):
     """Give an ending, a tuner whose search brought it about, and the number of its trial."""
     ending = request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stop, "time", Clock())
+        patch.setattr(ledger, "time", Clock())
         tuner = searched(ending, tmp_path_factory.mktemp(ending.name.lower()))
     return ending, tuner, tuner.study.trials[ending is Ending.REPEAT]
 

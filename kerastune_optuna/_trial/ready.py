@@ -1,4 +1,4 @@
-"""One training of a trial: its callbacks in their order, and how it ended."""
+"""Make a model ready to train: check what it lacks, and let it train fast."""
 
 from __future__ import annotations
 
@@ -6,127 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import optuna
 
 from kerastune_optuna._backend import symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import Ending
-from kerastune_optuna._trial import custom_fit, failure
-from kerastune_optuna._trial.archive import Archive
-from kerastune_optuna._trial.backup import Backup, BackupOfFits
-from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
-from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
-from kerastune_optuna._trial.fits import Fits, gate
-from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.recipe import TrainingInputs
+from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
-from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
-from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
-from kerastune_optuna._trial.variables import check_are_there, checksum
-
-
-class Training:
-    """Hold the callbacks of one training, in the order in which they are called.
-
-    Args:
-        trial: The trial.
-        inputs: The inputs of the training.
-        series: The trainings of the trial.
-        archive: The archive of the trial's backups.
-    """
-
-    left_untrained = False  # whether the builder's own fit left the model as it got it
-
-    def __init__(
-        self, trial: optuna.Trial, inputs: TrainingInputs, series: Series, archive: Archive
-    ) -> None:
-        self.inputs, self._trial, recipe = inputs, trial, inputs.recipe
-        self._is_first = series.number == 0
-        kinds = PruningCallback, BestWeights, Backup
-        if custom_fit.trains_itself(recipe.build_model):
-            kinds = OwnPruning, BestOfFits, BackupOfFits
-        pruning_kind, best_kind, backup_kind = kinds
-        shown = watched_alone(trial, recipe.objectives)
-        self.pruning = pruning_kind(shown, recipe.objectives.watched.name)
-        self.pruning.join(series)
-        self.pruning.set_params({"epochs": inputs.fit.epochs})  # a model's own fit may not call it
-        limit, before = recipe.constraints.max_seconds, series.so_far.seconds
-        self.watch = Stopwatch(self.pruning, limit, before)
-        self.best = best_kind(self.pruning)
-        self.logs = EpochLogs()
-        validated = keras.callbacks.LambdaCallback(on_test_end=self.best.take_validated)
-        ends = [StopOnRequest(self.pruning.break_off), self.watch, validated, *inputs.callbacks]
-        held, backups = (self.pruning, self.best, self.logs), []
-        if (every := recipe.backup_every) is not None:
-            others = self.watch, every, inputs.fit
-            backups = [backup_kind(archive, series, *held, *others)]
-        self.callbacks = [*ends, *held, *backups]
-        if isinstance(self.pruning, OwnPruning):
-            self.pruning.fits = Fits(self.logs, held, of_first=backups)
-            self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
-
-    def fit(self, model: keras.Model) -> None:
-        """Train the model; if the user's code raises optuna.TrialPruned, prune the trial."""
-        try:
-            self._fit(model)
-        except optuna.TrialPruned as error:
-            own = self.pruning
-            own.end(Ending.PRUNED, failure.of_pruned(error))
-            (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
-
-    def _fit(self, model: keras.Model) -> None:
-        """Train the model; if the builder has its own fit, take its return value as the result."""
-        own, before = self.pruning, model.weights
-        if not isinstance(own, OwnPruning):
-            self.inputs.train(self._trial, model, self.callbacks)
-            return
-        untrained = checksum(model)
-        came = self.inputs.train(self._trial, model, self.callbacks, lambda: own.is_over)
-        check_are_there(before, model)
-        self.left_untrained = checksum(model) == untrained
-        if not own.is_over:
-            own.take(came)
-        own.fits.end()
-
-    @property
-    def came_to_its_end(self) -> bool:
-        """Whether the training has a value and was not pruned."""
-        return self.ending is Ending.COMPLETE
-
-    @property
-    def ending(self) -> Ending:
-        """How the trial ends if this training is its last."""
-        own = self.pruning
-        if own.ended_as is not None:
-            return Ending.FORBIDDEN if self._is_first and not own.epochs_run else own.ended_as
-        if own.diverged is not None:
-            is_late = own.best_value is not None and not (self._is_first and own.epochs_run == 1)
-            return Ending.DIVERGED if is_late else Ending.DIVERGED_AT_ONCE
-        if own.best_value is None:
-            return Ending.FAILED
-        return Ending.PRUNED if own.pruned else Ending.COMPLETE
-
-    @property
-    def logs_of_best_epoch(self) -> Mapping[str, Any]:
-        """The logs of the best epoch, and other metrics that the builder's own fit returned."""
-        rows = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
-        logs = next(rows, {})
-        return self.pruning.complete(logs) if isinstance(self.pruning, OwnPruning) else logs
 
 
 def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> None:
     """Check the model's loss and set the model up to train fast; if asked, check its metrics."""
-    trains_itself = custom_fit.trains_itself(inputs.recipe.build_model)
-    if not trains_itself:
+    if not inputs.recipe.has_own_fit:
         _check_targets(model, inputs.fit)
         _check_inputs(model, inputs.fit)
         _check_names(model, inputs.fit)
     inputs.let_train_fast(model)
-    if check and not trains_itself:
+    if check and not inputs.recipe.has_own_fit:
         _check_objectives(model, inputs)
         if inputs.recipe.keep_best != 0:
             make_ready_to_keep(model, inputs.fit)

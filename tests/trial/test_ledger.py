@@ -23,7 +23,7 @@ from kerastune_optuna._report.progress import line_of
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
-from kerastune_optuna._trial import stop
+from kerastune_optuna._trial import ledger
 from tests.support import falling
 from tests.support.faults import Clock, EpochLog, logged
 from tests.support.marks import mostly_nightly
@@ -260,7 +260,7 @@ def test_each_objective_is_a_mean(search):
 
 def test_the_time_of_a_trial_is_that_of_all_its_trainings(search, monkeypatch):
     """A limit of seconds ends a trial whose trainings together take longer, and prunes it."""
-    monkeypatch.setattr(stop, "time", clock := Clock())
+    monkeypatch.setattr(ledger, "time", clock := Clock())
     slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: clock.sleep(2))
     limits = {"executions_per_trial": 5, "max_seconds_per_trial": 5}
     fit = {"callbacks": [slow], "epochs": 1}

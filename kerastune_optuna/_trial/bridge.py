@@ -1,0 +1,196 @@
+"""The bridge from Keras to a trial: one callback that keeps the ledger and calls the hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import keras
+
+from kerastune_optuna._backend import begin_at
+from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._signals import requested
+from kerastune_optuna._study import Ending
+from kerastune_optuna._trial.ledger import Ledger
+
+Logs: TypeAlias = Mapping[str, Any] | None
+
+
+class TrainingOver(BaseException):
+    """Leave a builder's own fit when its training has ended before its last phase.
+
+    Like asyncio's CancelledError, it does not inherit from Exception, so that an `except Exception`
+    around a phase does not catch it.
+    """
+
+
+class Hook:
+    """Act on a training at the moments that the bridge tells; by default, do nothing.
+
+    A hook ends the training by `ledger.stop()`, `fail()` or `diverge()`; it raises nothing.
+    """
+
+    def begin(self, ledger: Ledger, model: keras.Model) -> None:
+        """Act before the first epoch of the training in this process."""
+
+    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
+        """Act after an epoch, which is the last row of the ledger's training."""
+
+    def end(self, ledger: Ledger, model: keras.Model) -> None:
+        """Act at the end of a fit; if a builder's own fit trains, another one may follow."""
+
+    def batch(self, ledger: Ledger) -> None:
+        """Act after a batch of training or validation."""
+
+    def before_validation(self) -> None:
+        """Act before an epoch is validated."""
+
+    def validated(self, ledger: Ledger, logs: Mapping[str, Any]) -> None:
+        """Act after a validation, before the user's callbacks, which may change the weights."""
+
+
+class Bridge(keras.callbacks.Callback):
+    """Number the epochs of a training, take their logs into its ledger, and call its hooks.
+
+    All fits of a builder's own training are one training here: their epochs are numbered
+    consecutively, however Keras or `initial_epoch=` numbers them.
+
+    Args:
+        ledger: The ledger of the trial.
+        hooks: What acts on the training, in this order.
+        model: The model of the trial; None if any model may be trained.
+        epochs: The number of the epoch before which the training ends, if no fit tells it.
+    """
+
+    # Otherwise Keras waits for each batch to read its logs from the device.
+    async_safe = True
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        hooks: Sequence[Hook],
+        model: keras.Model | None = None,
+        epochs: float = float("inf"),
+    ) -> None:
+        super().__init__()
+        self._ledger, self._hooks, self._own, self._epochs = ledger, hooks, model, epochs
+        self._n_fits = 0  # that began in this process
+        self._shift = 0  # what is added to the number of an epoch in its fit
+        self._is_new = False  # whether the fit has had no epoch yet
+        self._is_resumed = False  # whether an earlier process trained some of the epochs
+        self.history: keras.callbacks.History | None = None  # that of the last fit that ended
+
+    def around(
+        self, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> list[keras.callbacks.Callback]:
+        """Return a fit's callbacks: a first one, those of the user, and the bridge."""
+        first = keras.callbacks.LambdaCallback(
+            on_train_begin=self._let_begin, on_test_end=self._validated
+        )
+        return [first, *callbacks, self]
+
+    def _let_begin(self, logs: Logs = None) -> None:
+        """Prevent a fit from beginning if the training is over or a signal asked for its end.
+
+        Keras reads `stop_training` only after a batch, and resets it when a fit begins.
+
+        Raises:
+            TrainingOver: The training is over.
+        """
+        if self._ledger.is_open and requested():
+            self._ledger.stop(Ending.CUT_OFF, "a signal")
+        if not self._ledger.is_open:
+            raise TrainingOver
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Begin the training with its first fit."""
+        self._is_new = True
+        self._n_fits += 1
+        now = self._ledger.now
+        if self._n_fits == 1:
+            self._is_resumed, now.starts = bool(now.rows), [0]
+            self._ledger.until = self._epochs_of_fit
+            for hook in self._hooks:
+                hook.begin(self._ledger, self.model)
+        else:
+            now.starts.append(len(now.rows))
+            # If a backup resumed the first fit, Keras would begin this fit at the same epoch too.
+            begin_at(self.model, None)
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Tell the hooks that an epoch is validated."""
+        for hook in self._hooks:
+            hook.before_validation()
+
+    def _validated(self, logs: Logs = None) -> None:
+        for hook in self._hooks:
+            hook.validated(self._ledger, logs or {})
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Call the hooks, which may leave the epoch."""
+        for hook in self._hooks:
+            hook.batch(self._ledger)
+        if not self._ledger.is_open:
+            self.model.stop_training = True
+
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Leave the validation too, which Keras starts even after an epoch that was left."""
+        self.on_train_batch_end(batch)
+        if self._ledger.ending is Ending.CUT_OFF:
+            self.model.stop_evaluating = True
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Take the logs of the epoch and call the hooks, of which any may end the training."""
+        ledger, rows = self._ledger, self._ledger.now.rows
+        if ledger.ending is Ending.CUT_OFF:
+            return  # Keras calls this even for an epoch that was left after one of its batches
+        if rows and (self._is_new or epoch + self._shift <= rows[-1]["epoch"]):
+            self._shift = rows[-1]["epoch"] + 1 - epoch
+        self._is_new = False
+        ledger.until = self._epochs_of_fit + self._shift
+        is_stopped = bool(getattr(self.model, "stop_training", False))  # a user's model may lack it
+        ledger.is_last = is_stopped or epoch + 1 >= self._epochs_of_fit
+        if self._is_other and ledger.objective is not None and ledger.objective.find(logs or {}):
+            ledger.fail(self._other(ledger.objective.name))
+        else:
+            ledger.take(epoch + self._shift, logs or {})
+            for hook in self._hooks:
+                hook.epoch(ledger, self.model)
+        if not ledger.is_open:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """End a fit."""
+        self._ledger.look_at_watch()
+        for hook in self._hooks:
+            hook.end(self._ledger, self.model)
+        self.history = getattr(self.model, "history", None)
+        if self._n_fits == 1 and self._is_resumed and self.history is not None:
+            self._tell_all(self.history)
+
+    def _tell_all(self, history: keras.callbacks.History) -> None:
+        """Write all epochs to a History, including those that an earlier process trained."""
+        history.epoch, history.history = [], {}
+        for row in self._ledger.now.rows:
+            logs = dict(row)
+            history.on_epoch_end(logs.pop("epoch"), logs)
+
+    @property
+    def _epochs_of_fit(self) -> float:
+        """The epoch before which the fit ends, in its own numbering; a user's fit may not tell."""
+        return float((self.params or {}).get("epochs", self._epochs))
+
+    @property
+    def _is_other(self) -> bool:
+        """Whether the model being trained lacks weights of the trial's model, or that has none."""
+        if self._own is None or self.model is self._own:
+            return False
+        own, trained = ({id(weight) for weight in one.weights} for one in (self._own, self.model))
+        return not (own and own <= trained)
+
+    def _other(self, name: str) -> BuilderError:
+        return BuilderError(
+            f"The builder's fit trained {self.model.name!r} with callbacks=, which logs "
+            f"{name} and is another model than its trial's: best_model() could not "
+            "return its weights. Train the model that fit gets, or leave out callbacks= there."
+        )

@@ -1,0 +1,371 @@
+"""The ledger of a trial: what its trainings have come to, and why the one that runs has ended."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from kerastune_optuna._study import Ending, Objective, TrialRecord, derive
+from kerastune_optuna._trial.state import State
+
+Row: TypeAlias = dict[str, Any]
+
+# The column of a history that holds the number of the training if there are several.
+_TRAINING = "training"
+
+
+@dataclass
+class Training:
+    """Hold what one training has come to, as values that JSON can represent."""
+
+    rows: list[Row] = field(default_factory=list)  # the logs of its epochs
+    best_value: float | None = None
+    best_epoch: int | None = None  # 0 is the first that was trained
+    first_step: int = 0  # at which its first epoch is reported
+    seconds: float = 0.0  # in all processes that ran it
+    starts: list[int] = field(default_factory=list)  # how many epochs there were before each fit
+    longer: int | None = None  # its epochs, if a builder's own fit has more than it was given
+    scores: list[float] = field(default_factory=list)  # the values of all objectives, in the end
+    returned: dict[str, float] = field(default_factory=dict)  # metrics that a fit of its own gave
+    is_of_end: bool = False  # whether its value is that of the final weights, not of an epoch
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the latest epoch, in Keras's numbering."""
+        return int(self.rows[-1]["epoch"])
+
+    @property
+    def place(self) -> int:
+        """The place of the latest epoch in the training; 0 is the first that was trained."""
+        return self.last_epoch - int(self.rows[0]["epoch"])
+
+    @property
+    def fits(self) -> list[int]:
+        """How many epochs each fit had."""
+        return [end - start for start, end in pairwise([*self.starts, len(self.rows)])]
+
+    @property
+    def logs(self) -> Row:
+        """The logs of the best epoch, with the other metrics that a builder's own fit returned."""
+        first = self.rows[0]["epoch"] if self.rows else 0
+        best = (row for row in self.rows if row["epoch"] - first == self.best_epoch)
+        logs = next(best, {})
+        return {**logs, **self.returned} if self.is_of_end else {**self.returned, **logs}
+
+
+class Ledger:
+    """Hold the trainings of a trial: those that ended, and the one that runs.
+
+    Most trials have one training. Several differ in their seeds, and in their data if they are
+    folds: the trial reports and returns the mean of their values.
+
+    Args:
+        objective: The watched objective; None for a training that nothing watches.
+        length: How many trainings there are. Default 1.
+        seed: The seed of the trial, which the first training uses.
+        begins_at: The step of the first report.
+        is_open_ended: Whether the builder's own fit trains: another fit may follow each one, and
+            the value may come at the end.
+    """
+
+    def __init__(
+        self,
+        objective: Objective | None,
+        length: int = 1,
+        seed: int = 0,
+        *,
+        begins_at: int = 0,
+        is_open_ended: bool = False,
+    ) -> None:
+        self.objective, self.length, self.is_open_ended = objective, length, is_open_ended
+        # confirm() derives its seeds from one number; deriving from two numbers here ensures that
+        # no training shares a seed with confirm().
+        self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
+        self._begins_at = begins_at
+        self.past: list[Training] = []  # those that came to their end
+        self.now = Training()
+        self.reports: list[tuple[int, float]] = []  # each a step and the mean up to it
+        self.epochs = 0  # the most that a training may have, to which steps leave room
+        self.state_of_best: State | None = None  # the weights of the best training that ended
+        # Of the training that runs, and not part of a backup:
+        self.given = math.inf  # the epochs that it was given
+        self.until = math.inf  # the epoch before which its fit ends, in the fit's numbering
+        self.is_last = False  # whether its latest epoch is the last of its fit
+        self.latest: float | None = None  # the value of its latest epoch, if that has one
+        self.ending = Ending.OPEN  # of the trial, as far as its trainings know
+        self.reason: str | None = None  # why the training ended, for people
+        self._error: Exception | None = None
+        self._began = time.monotonic()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the trial goes on: nothing ended it, and a training is left."""
+        return self.ending is Ending.OPEN
+
+    @property
+    def number(self) -> int:
+        """The number of the training that runs, counted from 0."""
+        return len(self.past)
+
+    @property
+    def seconds(self) -> float:
+        """How long all trainings took."""
+        return sum(one.seconds for one in [*self.past, self.now])
+
+    @property
+    def rows(self) -> list[Row]:
+        """The logs of all epochs, with the number of the training if there are several."""
+        each = enumerate([*self.past, self.now])
+        if self.length == 1:
+            return [row for _, one in each for row in one.rows]
+        return [{_TRAINING: number, **row} for number, one in each for row in one.rows]
+
+    @property
+    def values(self) -> list[float]:
+        """The values of the trainings that ended."""
+        return [one.best_value for one in self.past if one.best_value is not None]
+
+    @property
+    def means(self) -> list[float]:
+        """The mean of each objective over all trainings that ended."""
+        scores = (one.scores for one in self.past)
+        return [statistics.fmean(values) for values in zip(*scores, strict=True)]
+
+    def begin(self, given: float, epochs: int = 0) -> None:
+        """Begin a training, or resume it after what an earlier process did of it.
+
+        Args:
+            given: How many epochs it is given.
+            epochs: How many epochs each training of a trial may have.
+        """
+        self.given, self.epochs = given, max(self.epochs, epochs)
+        if not self.now.rows:
+            self.now.first_step = self.number * self.epochs if self.past else self._begins_at
+        self._began = time.monotonic() - self.now.seconds
+
+    def look_at_watch(self) -> None:
+        """Measure the seconds of the training that runs."""
+        self.now.seconds = time.monotonic() - self._began
+
+    def take(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """Add the logs of an epoch, and note whether it is the best so far.
+
+        Args:
+            epoch: Its number, which grows over all fits of a training.
+            logs: Its logs, with what the user's callbacks have added.
+        """
+        now, self.latest = self.now, None
+        now.rows.append({"epoch": epoch, **{name: plain(one) for name, one in logs.items()}})
+        if self.given < (epochs := self.until - now.rows[0]["epoch"]) < math.inf:
+            now.longer = int(epochs)
+            self.epochs = max(self.epochs, now.longer)
+        self.look_at_watch()
+        if self.objective is None:
+            return
+        if not math.isfinite(loss := float(logs.get("loss", 0.0))):
+            self.diverge(f"the loss is {loss}")
+        if (name := self.objective.find(logs)) is None:
+            validated = any(one.startswith("val_") for one in logs)
+            # A fit of the builder's own may log the objective later, or return it.
+            if not self.is_open_ended and (validated or not self.objective.needs_validation):
+                self.fail(self.objective.missing(logs))
+        elif shape := np.shape(logs[name]):
+            self.fail(self.objective.without_number(shape))
+        else:
+            self.latest = now.rows[-1][name] = float(logs[name])
+            if self.leads(self.latest):
+                now.best_value, now.best_epoch = self.latest, now.place
+
+    def leads(self, value: float) -> bool:
+        """Whether a value is at least as good as that of every epoch of the training so far."""
+        # Of equal epochs, the last one wins: with few validation rows, accuracies soon tie while
+        # the loss on other rows still falls, by half on iris (tests/benchmarks/README.md).
+        best, objective = self.now.best_value, self.objective
+        return objective is not None and (value == best or objective.is_better(value, than=best))
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the latest epoch is the best of its training so far."""
+        return self.latest is not None and self.now.best_epoch == self.now.place
+
+    @property
+    def has_values(self) -> bool:
+        """Whether an epoch of the training has logged the objective."""
+        objective = self.objective
+        return objective is not None and any(map(objective.find, self.now.rows))
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the trial may have more epochs, in this fit or in a later one."""
+        return not self.is_last or self.is_open_ended or self.number + 1 < self.length
+
+    def step_of(self, place: int) -> int:
+        """Return the step at which an epoch of the training that runs is reported.
+
+        If a training ended early, its remaining steps stay unused. So a step denotes the same epoch
+        of the same training in all trials, which pruners need in order to compare trials.
+        """
+        return self.now.first_step + place
+
+    def report(self, value: float, place: int) -> None:
+        """Note a value of the training that runs as a report: the mean with those that ended."""
+        self.reports.append((self.step_of(place), statistics.fmean([*self.values, value])))
+
+    def take_end(self, value: float) -> None:
+        """Make a value, and the final weights, count for the training."""
+        now = self.now
+        if not self.has_values:
+            self.report(value, 0)
+        now.is_of_end = True
+        now.best_value = value if math.isfinite(value) else None
+        now.best_epoch = now.place if now.rows else None
+
+    def stop(self, ending: Ending, reason: str) -> None:
+        """End the trial with the training that runs, unless something else has ended it before.
+
+        What a signal cuts off has no other ending: a retry resumes it.
+        """
+        if self.ending is Ending.OPEN or ending is Ending.CUT_OFF:
+            self.ending, self.reason = ending, reason
+
+    def fail(self, error: Exception) -> None:
+        """End the training with an error, which `end` raises."""
+        self._error = self._error or error
+        self.stop(Ending.FAILED, str(error))
+
+    def find_no_value(self) -> None:
+        """End a training none of whose values is finite."""
+        name = "" if self.objective is None else self.objective.name
+        of_end = f"the builder's fit returned a {name} that is not finite"
+        reason = of_end if self.now.is_of_end else f"{name} was never a finite number"
+        self.stop(Ending.FAILED, reason)
+
+    def diverge(self, how: str) -> None:
+        """End a training that has diverged."""
+        self.stop(Ending.DIVERGED, f"diverged at {self.told}: {how}")
+
+    @property
+    def told(self) -> str:
+        """The latest epoch as people count it, like `epoch 3/10`."""
+        if not self.now.rows:
+            return "epoch 0"
+        epochs = float(self.until - self.now.rows[0]["epoch"])
+        return f"epoch {self.now.place + 1}" + f"/{epochs:.0f}" * (epochs < math.inf)
+
+    def end(self, *, is_stopped: bool) -> None:
+        """Note how the training that runs has ended.
+
+        Args:
+            is_stopped: Whether the model was told to stop, as callbacks of the user do.
+
+        Raises:
+            MetricNotFoundError: No epoch had the objective.
+            Exception: Another error that ended the training.
+        """
+        now, objective = self.now, self.objective
+        is_first = not self.past
+        if self._error is not None:
+            raise self._error
+        if self.ending is Ending.DIVERGED:
+            if now.best_value is None or (is_first and len(now.rows) == 1):
+                self.ending = Ending.DIVERGED_AT_ONCE
+        elif self.ending is not Ending.OPEN:
+            if is_first and not now.rows:
+                self.ending = Ending.FORBIDDEN
+        elif now.best_value is not None or objective is None:
+            self.reason = self._how_it_ended(is_stopped)
+        elif not (now.is_of_end or self.has_values):
+            raise objective.missing({name for row in now.rows for name in row if name != "epoch"})
+        else:
+            self.find_no_value()
+
+    def _how_it_ended(self, is_stopped: bool) -> str:
+        """Return how a training ended that nothing of ours ended."""
+        if not self.now.rows:
+            return "all of the builder's own training"
+        if self.now.last_epoch + 1 >= self.until:
+            return "ran all epochs"
+        # A loop of the user's may end the training without a word.
+        return f"stopped at {self.told} by a callback" if is_stopped else f"ended at {self.told}"
+
+    def close(self, scores: Sequence[float], state: State) -> None:
+        """Put the training that has ended to the others; the trial is COMPLETE after its last one.
+
+        Args:
+            scores: The values of all objectives.
+            state: The weights of its best epoch.
+        """
+        assert self.objective is not None
+        assert self.now.best_value is not None
+        best = min(self.values, key=self.objective.cost, default=None)
+        if self.objective.is_better(self.now.best_value, than=best):
+            self.state_of_best = state
+        self.now.scores = list(scores)
+        self.past, self.now = [*self.past, self.now], Training()
+        if self.number == self.length:
+            self.ending = Ending.COMPLETE
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the trial's user attributes, once the training that runs has ended."""
+        now = self.now
+        common = {TrialRecord.epochs_run: sum(len(one.rows) for one in [*self.past, now])}
+        if self.length == 1:
+            fits = now.fits if len(now.starts) > 1 else None
+            best = {TrialRecord.best_value: now.best_value, TrialRecord.best_epoch: now.best_epoch}
+            own = {**best, TrialRecord.fits: fits, TrialRecord.epochs: now.longer}
+            reason = self.reason
+        else:
+            own = self._attributes_of_several()
+            reason = f"training {self.number + 1} of {self.length}: {self.reason}"
+        known = {name: value for name, value in own.items() if value is not None}
+        return {**known, **common, TrialRecord.stop_reason: reason}
+
+    def _attributes_of_several(self) -> dict[str, Any]:
+        """Return the mean, the spread and the best of the trainings that have a value."""
+        assert self.objective is not None
+        each = [one for one in [*self.past, self.now] if one.best_value is not None]
+        if not each:
+            return {}
+        values = [one.best_value for one in each if one.best_value is not None]
+        best = each[best_of(values, self.objective)]
+        return {
+            TrialRecord.best_value: statistics.fmean(values),
+            TrialRecord.values: values,
+            TrialRecord.std: statistics.stdev(values) if len(values) > 1 else None,
+            TrialRecord.best_epochs: [one.best_epoch for one in each],
+            # A builder's own fit may return a value without calling the callbacks at any epoch.
+            TrialRecord.best_epoch: best.best_epoch,
+            TrialRecord.fits: best.fits if len(best.starts) > 1 else None,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return all but the weights, as values that JSON can represent."""
+        past = [vars(one) for one in self.past]
+        own = {"reports": self.reports, "epochs": self.epochs}
+        return {"past": past, "now": vars(self.now), **own}
+
+    def resume(self, state: Mapping[str, Any], of_best: State | None) -> None:
+        """Continue with what an earlier process saved."""
+        self.past = [Training(**one) for one in state["past"]]
+        self.now, self.epochs = Training(**state["now"]), state["epochs"]
+        self.reports = [(step, value) for step, value in state["reports"]]
+        self.state_of_best = of_best
+
+
+def best_of(values: Sequence[float], objective: Objective) -> int:
+    """Return the number of the training with the best value."""
+    return values.index(min(values, key=objective.cost))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as one that JSON and CSV can represent."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value if isinstance(value, int | float | str) else str(value)

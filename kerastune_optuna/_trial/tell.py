@@ -1,0 +1,102 @@
+"""Run a trial, and tell the study how it ended, whatever happens."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from functools import partial
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna import _optuna
+from kerastune_optuna._backend import Memory
+from kerastune_optuna._exceptions import StorageError
+from kerastune_optuna._signals import requested
+from kerastune_optuna._storage import StoreAwayError
+from kerastune_optuna._study import Ending, TrialRecord, liveness
+from kerastune_optuna._trial import failure, files
+from kerastune_optuna._trial.backup import UnfitBackupError
+from kerastune_optuna._trial.kept import discard_outranked, keepers
+from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.run import Outcome, TrialRun, ended_early
+
+
+def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
+    """Train one configuration and tell the study how it ended.
+
+    Args:
+        trial: The running trial.
+        recipe: What all trials share.
+        memory: Frees what a training left in memory before the trial's next training.
+        check: Whether to check before training that the model logs the objective.
+
+    Returns:
+        The finished trial.
+
+    Raises:
+        KeyboardInterrupt: A signal asked the search to end; the trial stays RUNNING.
+        StorageError: The storage, or a temporary folder, is gone; the trial stays RUNNING.
+        TunerError: The weights cannot be saved or loaded again; the trial has its result anyway.
+    """
+    began = time.perf_counter()
+    try:
+        outcome = _outcome(trial, recipe, memory, check=check)
+        TrialRecord(trial).seconds = round(time.perf_counter() - began, 3)
+        TrialRecord(trial).code = outcome.ending.name
+        state = outcome.ending.states[0 if outcome.values is not None else -1]
+        finished = _optuna.tell(trial.study, trial, outcome.values, state)
+    except (KeyboardInterrupt, StorageError):
+        raise
+    except UpdateFinishedTrialError:
+        # Another process runs the trial: it considers this one dead, say after the machine slept,
+        # or the server gave the trial to both.
+        return _optuna.as_stored(trial.study, trial)
+    except BaseException as error:  # whatever the error, the trial must not stay RUNNING
+        if requested():  # the signal may have killed a process that loads the data
+            raise KeyboardInterrupt from error
+        with suppress(UpdateFinishedTrialError):
+            _fail(trial, recipe, error)
+        raise
+    wrong = outcome.error
+    try:
+        _remove_leftovers(trial.study, finished, recipe)
+    except StoreAwayError as away:
+        wrong = wrong or away  # missing weights matter more than leftover files
+    if wrong is not None:
+        raise wrong
+    return finished
+
+
+def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> Outcome:
+    """Train a configuration; if its backup does not fit the model, start over."""
+    try:
+        return TrialRun(trial, recipe, memory, check=check).outcome()
+    except UnfitBackupError:
+        TrialRecord(trial).backup = None
+        return TrialRun(trial, recipe, memory, check=check).outcome()
+    except optuna.TrialPruned as error:  # raised by the builder, before any training
+        return ended_early(trial, failure.of_pruned(error))
+
+
+def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
+    """Delete the backup of a finished trial, and the weights of trials that it now outranks."""
+    storage = _optuna.storage_of(study)
+    files.discard(recipe.store, storage, finished, files.BACKUP)
+    if files.ids(storage, finished, files.WEIGHTS):
+        discard_outranked(study, recipe.store, partial(keepers, study, recipe))
+
+
+def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
+    """Set a trial to FAIL; record the reason, and a key that is the same for equal errors.
+
+    Raises:
+        UpdateFinishedTrialError: The trial is another's by now, which its run here does not end.
+    """
+    liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
+    TrialRecord(trial).code = Ending.FAILED.name
+    TrialRecord(trial).stop_reason = failure.told(error)
+    TrialRecord(trial).sameness = failure.sameness(error)
+    failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
+    files.discard(recipe.store, _optuna.storage_of(trial.study), failed, files.BACKUP)
