@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,17 +57,16 @@ class Beginning:
         finally:
             self._restore()
 
-    def skip(self, epochs: int, is_evaluated: Callable[[int], bool]) -> None:
+    def skip(self, epochs: Iterable[bool]) -> None:
         """Let the datasets change as in some epochs, which an earlier process has trained.
 
         Args:
-            epochs: How many epochs.
-            is_evaluated: Whether Keras evaluates the validation data after such an epoch.
+            epochs: For each of them, whether Keras evaluates the validation data after it.
         """
-        for epoch in range(epochs):
+        for is_evaluated in epochs:
             for name, one in self._datasets.items():
                 if name == "validation_data":
-                    if not is_evaluated(epoch):
+                    if not is_evaluated:
                         continue
                     one.on_epoch_end()  # Keras ends an epoch before each evaluation
                 one.on_epoch_begin()

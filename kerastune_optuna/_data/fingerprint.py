@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.checks import is_loader, makes_batches
 from kerastune_optuna._data.pick import pick
+from kerastune_optuna._data.sizes import bytes_of
+from kerastune_optuna._data.sources import is_loader, is_tf_dataset, makes_batches
 from kerastune_optuna._digest import PLAIN, digest
 
 _LARGEST = 1 << 22  # the most bytes that are read from an array, which takes a few milliseconds
@@ -73,7 +74,7 @@ def _tail(data: tuple[Any, ...], split: float) -> Any:
 def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
     """Yield the arrays in data; of a small, deterministic pipeline, join the batches first."""
     for part in keras.tree.flatten(data):
-        if datasets.is_tf_dataset(part):
+        if is_tf_dataset(part):
             yield from _read(part)
         elif makes_batches(part):
             raise TypeError(f"a {type(part).__name__} is not read")
@@ -82,8 +83,9 @@ def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _read(dataset: Any) -> Iterator[NDArray[Any]]:
-    is_small = datasets.bytes_of(dataset, unknown=8) <= _LARGEST
-    if not (is_small and datasets.is_fixed(datasets.parse(datasets.serialize(dataset)))):
+    is_small = bytes_of(dataset, unknown=8) <= _LARGEST
+    definition = datasets.definition_of(dataset) if is_small else None
+    if definition is None or any(map(datasets.may_differ, datasets.nodes_of(definition))):
         raise TypeError("this pipeline is not read")
     batches = (keras.tree.flatten(batch) for batch in dataset)
     for leaves in zip(*batches, strict=True):

@@ -1,4 +1,4 @@
-"""Cross-validation: split the rows of a search's data into folds, and cut the data to one fold."""
+"""Cross-validation: split the rows of a search's data into folds, as scikit-learn does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna import _check
-from kerastune_optuna._data.checks import makes_batches
-from kerastune_optuna._data.fit import FitArguments, Fold
-from kerastune_optuna._data.pick import pick
+from kerastune_optuna._data.fit import Fold, Given
+from kerastune_optuna._data.sources import makes_batches
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -26,8 +25,8 @@ _LARGEST_SEED = 2**32  # exclusive: random_state= takes smaller numbers only
 
 
 def cross_validated(
-    fit: FitArguments, cv: Any, groups: Any, seed: int | None, metrics: Sequence[str]
-) -> FitArguments:
+    fit: Given, cv: Any, groups: Any, seed: int | None, metrics: Sequence[str]
+) -> Given:
     """Return the arguments of a search with its data loaded and split into folds.
 
     Args:
@@ -82,7 +81,7 @@ def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
     return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
 
 
-def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:
+def _check_validation(fit: Given, metrics: Sequence[str]) -> None:
     """Reject validation data in addition to folds, and objectives that are not validated."""
     if fit.validation_data is not None or fit.validation_split:
         name = "validation_data" if fit.validation_data is not None else "validation_split"
@@ -98,7 +97,7 @@ def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:
             )
 
 
-def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> FitArguments:
+def _split(fit: Given, splitter: Callable[[Any], Any], groups: Any) -> Given:
     """Return the arguments with the training and validation rows of each fold."""
     _check_arrays(fit)
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
@@ -124,7 +123,7 @@ def _are_rows(part: NDArray[Any], rows: int) -> bool:
     return is_whole and bool(part.min() >= 0 and part.max() < rows)
 
 
-def _check_arrays(fit: FitArguments) -> None:
+def _check_arrays(fit: Given) -> None:
     """Reject data from which rows cannot be picked."""
     parts = [("x", fit.x)] if makes_batches(fit.x) else []
     parts += [(name, leaf) for name in "xy" for leaf in keras.tree.flatten(getattr(fit, name))]
@@ -162,30 +161,3 @@ def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
 def key_of_folds(folds: Sequence[Fold]) -> str | None:
     """Return a short text that identifies folds, or None if there are none."""
     return f"{len(folds)} folds ({digest(folds)})" if folds else None
-
-
-def of_fold(fit: FitArguments, number: int) -> FitArguments:
-    """Return the arguments of a training, with the data of its fold; unchanged without folds.
-
-    Raises:
-        ArgumentError: A builder returned validation_split= in addition to the folds.
-    """
-    if not fit.folds:
-        return fit
-    if fit.validation_split:
-        raise ArgumentError(
-            f"build_model returned validation_split={fit.validation_split} with its model, but "
-            "cv= validates each fold on the rows that it leaves out. Leave validation_split out."
-        )
-    train, valid = fit.folds[number % len(fit.folds)]
-    weights = fit.others.get("sample_weight")
-    weighted = {} if weights is None else {"sample_weight": weights}
-    return replace(
-        fit,
-        x=pick(fit.x, train),
-        y=pick(fit.y, train),
-        validation_data=pick((fit.x, fit.y, *weighted.values()), valid),
-        others={**fit.others, **pick(weighted, train)},
-        pipelines={},
-        folds=(),
-    )

@@ -13,8 +13,8 @@ import numpy as np
 
 from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.checks import Parcel, open_parcel
-from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.fit import Given
+from kerastune_optuna._data.sources import Parcel, is_tf_dataset, open_parcel
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
 
@@ -23,7 +23,7 @@ _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _LARGEST_GRAPH = 2**31 - 1  # the most bytes that a protocol buffer may have
 
 
-def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
+def pack_fit(fit: Given, folder: Path | None) -> Given:
     """Return the arguments with their data packed for other processes.
 
     Args:
@@ -41,7 +41,7 @@ def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
 
 def pack(name: str, data: Any, folder: Path | None) -> Any:
     """Return one piece of data packed, as `pack_fit` does."""
-    if datasets.is_tf_dataset(data):
+    if is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):
         packed = keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data)

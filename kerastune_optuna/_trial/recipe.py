@@ -14,10 +14,9 @@ from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import (
     FitArguments,
+    Given,
     check_builders_arguments,
     check_training,
-    data_of_trial,
-    of_fold,
 )
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError, is_fatal
@@ -46,7 +45,7 @@ class Recipe:
 
     build_model: Builder
     objectives: Objectives
-    fit: FitArguments
+    fit: Given
     callbacks: Sequence[Any]
     seed: int | None
     keep_best: int | str  # "auto": the number that the study has on record, or the default
@@ -87,7 +86,7 @@ class Recipe:
         fit = _asked_again(self.build_model, trial, partial(_data_of, self.fit, trial))
         return replace(self, fit=fit)
 
-    def opened_fit(self) -> FitArguments:
+    def opened_fit(self) -> Given:
         """Return what all trials pass to Model.fit, with the data opened under the search's seed.
 
         TensorFlow seeds the random operations of a pipeline when the pipeline is created.
@@ -125,9 +124,9 @@ class Recipe:
         check_builders_arguments(arguments)
         others = dict(arguments)
         callbacks = for_trial(self.callbacks, others.pop("callbacks", None), trial, folder)
-        fit = of_fold(self.fit.with_builders(others), training)
+        seed = TrialRecord(trial).seed_of(training, self.seed)
+        fit = self.fit.of_training(others, training, seed)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        fit = fit.of_training(TrialRecord(trial).seed_of(training, self.seed))
         return TrainingInputs(self, fit, callbacks)
 
 
@@ -263,7 +262,7 @@ def build_again(
     )
 
 
-def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
+def _data_of(fit: Given, trial: BaseTrial) -> Given:
     """Return the arguments of Model.fit with the data that functions make for a trial.
 
     The functions start from a fixed seed, so that their random draws do not depend on the trial.
@@ -271,7 +270,7 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     set_all(_SEED_OF_DATA)
     _generators.restore_read(_source.values(*fit.functions.values()))
     try:
-        return data_of_trial(fit, trial)
+        return fit.opened(trial)
     except (TypeError, ValueError) as error:
         for function in fit.functions.values():
             explain(error, function, trial, "a function of the data")

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from kerastune_optuna._data import FitArguments
+from kerastune_optuna._data import Given
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
@@ -146,7 +146,7 @@ def test_a_function_may_load_inputs_and_targets(quick, weights):
     """And weights of the rows; beside targets, two arrays are two inputs."""
     loaded = (X, X + 1, *weights)
     run(quick(n_trials=1), x=lambda: loaded, y=None)
-    fit = FitArguments(lambda: loaded, None, 1, None, 0.0).opened()
+    fit = Given(lambda: loaded, None, 1, None, 0.0).opened()
     given = fit.x, fit.y, *fit.others.values()
     assert all(one is part for one, part in zip(given, loaded, strict=True))
-    assert FitArguments(lambda: loaded, X, 1, None, 0.0).opened().x is loaded
+    assert Given(lambda: loaded, X, 1, None, 0.0).opened().x is loaded
