@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -11,14 +10,9 @@ import keras
 from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
-from kerastune_optuna import _check
 from kerastune_optuna._data.anew import Beginning
 from kerastune_optuna._data.cache import from_memory
-from kerastune_optuna._data.checks import (
-    check_training_data,
-    check_validation_data,
-    weights_within,
-)
+from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
 from kerastune_optuna._data.datasets import Shuffling, for_trainings
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._data.pick import pick
@@ -34,17 +28,13 @@ from kerastune_optuna._data.sources import (
     takes_trial,
 )
 from kerastune_optuna._data.specs import specify, specify_read
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._study import Objective, Objectives
+from kerastune_optuna._exceptions import ArgumentError
 
 _DATA = ("x", "y", "validation_data")
-# Arguments that only search() sets.
-_OWNED = {*_DATA, "verbose"}
-_SAME_FOR_ALL = {*_OWNED, "initial_epoch"}
+OWNED = {*_DATA, "verbose"}  # arguments that only search() sets
 # Named parameters of search(), which passes them to Model.fit in its own way.
-_OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
-_OF_SEARCH = {"cv", "groups"}
-_SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
+OURS = {*OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
+SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}  # and what they are of
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 
 
@@ -74,9 +64,8 @@ class FitArguments:
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """The data and the weights of its rows, by name, which may also make batches."""
-        weights = self.others.get("sample_weight")
-        return {"x": self.x, "y": self.y, "sample_weight": weights, _DATA[-1]: self.validation_data}
+        """The data and the weights of its rows, which may be arrays, by name."""
+        return {**self.data, "sample_weight": self.others.get("sample_weight")}
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -133,14 +122,13 @@ class FitArguments:
             **self.pipelines,
         }
 
-    def read_in_place(self) -> dict[str, Any]:
+    def _pipelines(self) -> dict[str, Any]:
         """Return the datasets or Shufflings that trainings read in place of the user's datasets."""
-        is_read_whole = not self.counted_steps
-        return {
-            name: for_trainings(from_memory(data) if is_read_whole else data)
-            for name, data in self.data.items()
-            if name != "y" and is_tf_dataset(data)
-        }
+        data = {"x": self.x, "validation_data": self.validation_data}
+        datasets = {name: one for name, one in data.items() if is_tf_dataset(one)}
+        if not self.counted_steps:  # each epoch reads the whole dataset
+            datasets = {name: from_memory(one) for name, one in datasets.items()}
+        return {name: for_trainings(one) for name, one in datasets.items()}
 
     def check_kinds(self) -> None:
         """Reject arrays whose type Keras does not take, except those that functions will load.
@@ -227,7 +215,7 @@ class Given(FitArguments):
 
     def completed(self, others: Mapping[str, Any]) -> Given:
         """Return a copy with others that were not passed, as far as the data fits them."""
-        taken = others.keys() - self.others.keys() - _OURS
+        taken = others.keys() - self.others.keys() - OURS
         mine = {**{name: others[name] for name in taken}, **self.others}
         return replace(self, others=mine, taken=frozenset(taken))._fitting()
 
@@ -235,7 +223,7 @@ class Given(FitArguments):
         """Return a copy without those taken arguments that do not fit the data, once it is open."""
         if not self.taken:
             return self
-        unfit = {name for name, of in _SIZES.items() if makes_batches(getattr(self, of))}
+        unfit = {name for name, of in SIZES.items() if makes_batches(getattr(self, of))}
         unfit.update(weights_within(self.x))
         if self.others.get("sample_weight") is not None:
             unfit.add("class_weight")  # Keras takes only one of them
@@ -280,7 +268,7 @@ class Given(FitArguments):
             opened.check_kinds()
         given = {**opened.data, **opened.others}
         datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
-        return replace(opened, pipelines=opened.read_in_place(), beginning=Beginning(datasets))
+        return replace(opened, pipelines=opened._pipelines(), beginning=Beginning(datasets))
 
     def of_training(self, arguments: Mapping[str, Any], number: int, seed: int) -> FitArguments:
         """Return what one training passes to Model.fit; the data must be open.
@@ -307,7 +295,8 @@ class Given(FitArguments):
         )
         if self.folds:
             return _of_fold(fit, *self.folds[number % len(self.folds)])
-        pipelines = fit.read_in_place() if fit.counted_steps else self.pipelines
+        is_newly_counted = fit.counted_steps and not self.counted_steps
+        pipelines = fit._pipelines() if is_newly_counted else self.pipelines
         begun = {
             name: data.begin(seed) if isinstance(data, Shuffling) else data
             for name, data in pipelines.items()
@@ -366,106 +355,3 @@ def _of_fold(fit: FitArguments, train: NDArray[Any], valid: NDArray[Any]) -> Fit
         validation_data=pick((fit.x, fit.y, *weighted.values()), valid),
         others={**fit.others, **pick(weighted, train)},
     )
-
-
-def check_fit_arguments(
-    names: Iterable[str], caller: str = "search()", *, is_free: bool = False
-) -> None:
-    """Reject names of arguments that neither the installed Keras's Model.fit nor the caller takes.
-
-    Args:
-        names: The names that were passed.
-        caller: The method to which they were passed.
-        is_free: Whether the arguments go to the builder's own fit, which may take any others.
-
-    Raises:
-        ArgumentTypeError: An argument is unknown; the message suggests the nearest known one.
-    """
-    known = _arguments_of_fit() - _OURS
-    for name in names:
-        if name in _OF_SEARCH:
-            raise ArgumentTypeError(
-                f"{caller} got {name!r}, which only search() takes. Leave it out: {caller} trains "
-                "on all rows that it gets."
-            )
-        if name not in known and not is_free:
-            ours = known | _OURS | {"n_trials", "timeout", "n_workers"}
-            raise ArgumentTypeError(
-                f"{caller} got {name!r}, which Model.fit does not take."
-                f"{_check.nearest(name, ours)} It takes {', '.join(sorted(known))}."
-            )
-
-
-def check_builders_arguments(names: Iterable[str]) -> None:
-    """Reject arguments of Model.fit that a builder must not return.
-
-    Raises:
-        ArgumentTypeError: An argument must be passed to search(), or is unknown; the message then
-            suggests the nearest known one.
-    """
-    known = _arguments_of_fit()
-    own = sorted(known - _SAME_FOR_ALL)
-    for name in names:
-        if name in _SAME_FOR_ALL:
-            raise ArgumentTypeError(
-                f"build_model returned {name!r} with its model, which must be the same for all "
-                f"trials. Pass {name}= to search(); data may be a function of the trial."
-            )
-        if name not in known:
-            raise ArgumentTypeError(
-                f"build_model returned {name!r} with its model, which Model.fit does not take."
-                f"{_check.nearest(str(name), known)} It takes {', '.join(own)}."
-            )
-
-
-def _arguments_of_fit() -> set[str]:
-    """Return the names of the arguments that the installed Keras's Model.fit takes."""
-    return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
-
-
-def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: bool) -> None:
-    """Reject epochs, batches or a validation with which the objective could never be logged.
-
-    Args:
-        arguments: The arguments of search(), possibly with those that a builder returned.
-        objectives: The tuner's objectives.
-        may_add: Whether the user's callbacks may add metrics to the logs. The builder's own fit may
-            do so in any case.
-
-    Raises:
-        ArgumentError: An argument is invalid; the message says what to pass instead.
-    """
-    _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
-    for name, of in _SIZES.items():
-        if (size := arguments.others.get(name)) is not None:
-            _check.integer(name, size, least=1, instead="Pass how many rows a batch has.")
-            data = getattr(arguments, of)
-            if makes_batches(data) and not arguments.is_free:
-                raise ArgumentError(
-                    f"{name} was passed with {of} of type {type(data).__name__}, which already has "
-                    f"batches, so Keras would ignore it. Leave {name} out; to tune it, pass a "
-                    "function of the trial that makes the batches."
-                )
-    if (initial := arguments.first_epoch) >= arguments.epochs:
-        raise ArgumentError(
-            f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "
-            "epochs= greater than initial_epoch=."
-        )
-    for objective in objectives.metrics:
-        if objective.needs_validation and not (may_add or arguments.is_free):
-            _check_validation(arguments, objective)
-
-
-def _check_validation(arguments: FitArguments, objective: Objective) -> None:
-    """Reject arguments without validation, or with a validation that would never run."""
-    if not arguments.has_validation:
-        raise ArgumentError(
-            f"objective={objective.name!r} needs validation data, but there is none. Pass "
-            f"validation_data= or validation_split=, or objective={objective.name[4:]!r}."
-        )
-    frequency = arguments.others.get("validation_freq", 1)
-    if isinstance(frequency, int) and frequency > arguments.epochs:
-        raise ArgumentError(
-            f"validation_freq={frequency} is more than epochs={arguments.epochs}: the objective "
-            f"{objective.name!r} would never be logged. Pass validation_freq=1, or more epochs."
-        )

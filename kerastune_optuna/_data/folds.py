@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import keras
@@ -53,31 +52,39 @@ def cross_validated(
             f"cv= splits arrays that all trials share, but {names} is a function of the "
             "trial. Pass arrays, or cv=None and validation_data= as a function of the trial too."
         )
-    return _split(fit.opened(), _splitter(cv, seed), groups)
+    cv = int(cv) if isinstance(cv, int | np.integer) else _as_splitter(cv)
+    opened = fit.opened()
+    return replace(opened, folds=_folds(opened, cv, groups, seed))
 
 
-def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
-    """Return a function that takes the targets, or None, and returns a splitter.
+def _as_splitter(cv: Any) -> Any:
+    """Return a splitter, or a list of splits as one.
 
     Raises:
-        ArgumentTypeError: `cv` is not a splitter.
+        ArgumentTypeError: `cv` is neither.
     """
     from sklearn.model_selection import check_cv  # an optional package
 
-    if isinstance(cv, int | np.integer):
-        return partial(_shuffled, int(cv), seed)
     try:
-        made = check_cv(cv)
+        return check_cv(cv)
     except ValueError as error:
         raise ArgumentTypeError(f"cv={cv!r} is not a splitter. {_INSTEAD}") from error
-    return lambda labels: made
 
 
-def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
-    """Return scikit-learn's splitter for `n` folds, stratified if each class has enough rows."""
+def _shuffled(n: int, seed: int | None, labels: NDArray[Any] | None) -> Any:
+    """Return scikit-learn's splitter for `n` folds.
+
+    It is stratified if the targets are classes: whole numbers or strings, each of which occurs at
+    least `n` times.
+    """
     from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
 
-    kind = StratifiedKFold if _are_classes(labels, n) else KFold
+    kind = KFold
+    if labels is not None and labels.ndim == 1:
+        is_float = np.issubdtype(labels.dtype, np.floating)
+        is_whole = not is_float or (labels == np.round(labels)).all()
+        if is_whole and np.unique(labels, return_counts=True)[1].min(initial=n) >= n:
+            kind = StratifiedKFold
     return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
 
 
@@ -97,14 +104,15 @@ def _check_validation(fit: Given, metrics: Sequence[str]) -> None:
             )
 
 
-def _split(fit: Given, splitter: Callable[[Any], Any], groups: Any) -> Given:
-    """Return the arguments with the training and validation rows of each fold."""
+def _folds(fit: Given, cv: Any, groups: Any, seed: int | None) -> list[Fold]:
+    """Return the training and validation rows of each fold."""
     _check_arrays(fit)
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
     rows = leaves[0].shape[0]
     x = leaves[0] if len(leaves) == 1 else np.zeros((rows, 1))
     try:
-        split = splitter(labels).split(x, labels, groups)
+        splitter = _shuffled(cv, seed, labels) if isinstance(cv, int) else cv
+        split = splitter.split(x, labels, groups)
         folds = [(np.asarray(train), np.asarray(valid)) for train, valid in split]
     except (ValueError, TypeError) as error:  # raised by splitters for data that they cannot split
         reason = str(error).splitlines()[0].removesuffix(".")
@@ -115,7 +123,7 @@ def _split(fit: Given, splitter: Callable[[Any], Any], groups: Any) -> Given:
             "cv= gave no folds, or a fold that does not consist of row numbers from 0 to "
             f"{rows - 1}. {_INSTEAD}"
         )
-    return replace(fit, folds=folds)
+    return folds
 
 
 def _are_rows(part: NDArray[Any], rows: int) -> bool:
@@ -147,15 +155,6 @@ def _labels(y: Any) -> Any:
         return labels[:, 0]
     is_one_hot = labels.ndim == 2 and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()
     return labels.argmax(1) if is_one_hot else labels
-
-
-def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
-    """Whether targets are whole numbers or strings, each of which occurs at least `n` times."""
-    if labels is None or labels.ndim != 1:
-        return False
-    if np.issubdtype(labels.dtype, np.floating) and not (labels == np.round(labels)).all():
-        return False
-    return bool(np.unique(labels, return_counts=True)[1].min(initial=n) >= n)
 
 
 def key_of_folds(folds: Sequence[Fold]) -> str | None:

@@ -31,18 +31,14 @@ def _fault(leaf: Any) -> str | None:
             if (found := _first(leaf.iloc[:, place])) is not None:
                 return f"{found} in column {name!r}"
         return None
-    stored = _stored(leaf)
+    if hasattr(leaf, "flat_values"):  # a ragged tensor, of which only the values are stored
+        stored = leaf.flat_values
+    elif hasattr(leaf, "dense_shape"):  # a sparse tensor
+        stored = leaf.values
+    else:
+        stored = leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
     found = _first(stored)
     return found if found is None or stored is leaf else found.partition(" (")[0]
-
-
-def _stored(leaf: Any) -> Any:
-    """Return the stored values of a ragged or sparse array; any other array unchanged."""
-    if hasattr(leaf, "flat_values"):
-        return leaf.flat_values
-    if hasattr(leaf, "dense_shape"):
-        return leaf.values
-    return leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
 
 
 def _first(array: Any) -> str | None:

@@ -50,7 +50,10 @@ def pack(name: str, data: Any, folder: Path | None) -> Any:
 
 
 def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
-    if _is_numbers(leaf):
+    """Return an array in a file if it is large, and anything else as it can be pickled."""
+    is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
+    # NumPy would represent strings and ragged rows as objects, which Keras does not accept.
+    if is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string":
         leaf = leaf.numpy()
     is_large = isinstance(leaf, np.ndarray) and leaf.nbytes >= _SMALL and not leaf.dtype.hasobject
     if folder is None or not is_large:
@@ -59,15 +62,6 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     with open_private(path) as file:
         np.save(file, leaf)
     return Parcel(np.load, (str(path), "r"))  # memory-mapped by all workers on this machine
-
-
-def _is_numbers(leaf: Any) -> bool:
-    """Whether a leaf is a TensorFlow tensor that NumPy can represent as an array of numbers.
-
-    Strings and ragged rows would become arrays of objects, which Keras does not accept.
-    """
-    is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
-    return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"
 
 
 def _as_graph(name: str, dataset: Any) -> Parcel:
