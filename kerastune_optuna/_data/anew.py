@@ -33,7 +33,7 @@ class Beginning:
     def __init__(self, datasets: Mapping[str, Any]) -> None:
         self._datasets = datasets
         self._states: dict[str, dict[str, Any]] = {}
-        self._ends: dict[str, dict[int, tuple[np.ndarray, bytes]]] = {}  # of shared arrays
+        self._ends: dict[str, list[tuple[np.ndarray, bytes]]] = {}  # of shared arrays
         # What draws, and copies share: what the classes read, and generators of Keras.
         self._drawing = [part for one in datasets.values() for part in _source.values(type(one))]
         self._first: _generators.First = {}
@@ -44,7 +44,7 @@ class Beginning:
                 self._warn(name, f"cannot be copied ({type(error).__name__}: {error}). If it")
             else:
                 arrays = [part for part in shared if isinstance(part, np.ndarray)]
-                self._ends[name] = {id(part): (part, _ends(part)) for part in arrays}
+                self._ends[name] = [(array, _ends(array)) for array in arrays]
                 self._drawing += [part for part in shared if isinstance(part, _OF_KERAS)]
         _generators.restore(self._drawing, self._first)  # which notes their states
 
@@ -76,8 +76,8 @@ class Beginning:
         _generators.restore(self._drawing, self._first)
         for name, state in self._states.items():
             self._datasets[name].__dict__, _ = _copied(state)
-            if any(_ends(part) != ends for part, ends in self._ends[name].values()):
-                self._ends[name] = {}  # told once
+            if any(_ends(array) != ends for array, ends in self._ends[name]):
+                self._ends[name] = []  # told once
                 self._warn(name, "holds a large array, which is not copied. If this")
 
     def _warn(self, name: str, why: str) -> None:

@@ -19,11 +19,11 @@ _ENDLESS = 1 << 40  # rows or batches; an endless repeat() of Grain has a length
 
 
 def size_of(data: Any) -> int | None:
-    """Return the number of rows or batches; INFINITE if it is endless, -2 or None if unknown."""
+    """Return the number of rows or batches; INFINITE if the data is endless, None if unknown."""
+    if may_end(data):
+        return 0 if next(iter(data), None) is None else None
     if hasattr(data, "cardinality"):
-        size = _cardinality(data)
-        is_empty = size == _UNKNOWN and next(iter(data), None) is None
-        return 0 if is_empty else size
+        return _cardinality(data)
     rows = count_rows(_source_of_grain(data) if is_of_grain(data) else data)
     return INFINITE if rows is not None and rows >= _ENDLESS else rows
 

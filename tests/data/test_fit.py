@@ -5,6 +5,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
@@ -139,6 +140,15 @@ def test_what_is_wrong_in_a_later_trial_fails_that_trial(search, own, callbacks,
     table = search(build, "val_loss", train_repeats=True, fit=fit).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert reason in table["stop_reason"][1]
+
+
+def test_a_pipeline_is_kept_in_memory_unless_steps_are_counted():
+    """Also where only the builder counts them, since an epoch may then read a part alone."""
+    pipeline = tf.data.Dataset.from_tensor_slices((X, X)).map(lambda x, y: (x, y)).batch(2)
+    opened = Given(pipeline, None, 1, None, 0.0).opened()
+    assert opened.of_training({}, 0, 1).pipelines["x"] is not pipeline
+    assert opened.of_training({"steps_per_epoch": 1}, 0, 1).pipelines["x"] is pipeline
+    assert opened.of_training({}, 0, 1).x is pipeline
 
 
 @pytest.mark.parametrize("weights", [(), (np.ones(4),)], ids=["pair", "with weights"])
