@@ -34,7 +34,7 @@ _DATA = ("x", "y", "validation_data")
 OWNED = {*_DATA, "verbose"}  # arguments that only search() sets
 # Named parameters of search(), which passes them to Model.fit in its own way.
 OURS = {*OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
-SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}  # and what they are of
+SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}  # of which data
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 
 
@@ -42,8 +42,9 @@ Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to 
 class FitArguments:
     """Hold what a training passes to Model.fit, except callbacks.
 
-    If `is_free`, the arguments go to the builder's own fit, which may take any data, or none.
-    Pipelines are read in place of the user's datasets; the beginning holds the states of others.
+    If `is_free`, the arguments go to the builder's own fit, which may take any data, or none. Keras
+    reads the pipelines in place of the user's tf.data.Datasets, and `beginning` holds the states of
+    the user's PyDatasets.
     """
 
     x: Any
@@ -123,7 +124,7 @@ class FitArguments:
         }
 
     def _pipelines(self) -> dict[str, Any]:
-        """Return the datasets or Shufflings that trainings read in place of the user's datasets."""
+        """Return the datasets or Shufflings that stand in for the user's tf.data.Datasets."""
         data = {"x": self.x, "validation_data": self.validation_data}
         datasets = {name: one for name, one in data.items() if is_tf_dataset(one)}
         if not self.counted_steps:  # each epoch reads the whole dataset
@@ -184,11 +185,17 @@ class FitArguments:
 
 @dataclass(frozen=True)
 class Given(FitArguments):
-    """Hold what all trainings of a search share: first as given, then `opened`.
+    """Hold what all trainings of a search share, and give each training its own.
 
-    As given, data may be a function, or a parcel from another process. Each training then gets what
-    `of_training` returns. Arguments that are `taken` from an earlier search give way to data that
-    does not fit them.
+    First come the arguments as the user passed them, which travel to workers; data may be functions
+    there, or parcels. `completed` adds those of an earlier search. `opened` then loads the data in
+    each process, and once more for each trial if functions of the trial make it. Last,
+    `of_training` adds what the builder returned, and picks a fold and the seed of the shuffles.
+
+    Args:
+        folds: The rows of each fold; empty without cross-validation.
+        taken: The names of arguments from an earlier search, which give way to data that does not
+            fit them.
     """
 
     folds: Sequence[Fold] = ()
@@ -315,16 +322,16 @@ def _unpack_x(data: dict[str, Any], others: dict[str, Any], *, is_strict: bool) 
     Raises:
         ArgumentError: The tuple has other parts, or y or sample_weight was passed too.
     """
-    came = data["x"]
-    if data["y"] is not None or len(came) not in (2, 3):
+    loaded = data["x"]
+    if data["y"] is not None or len(loaded) not in (2, 3):
         if not is_strict:
             return
         beside = ", but y was passed too" if data["y"] is not None else ""
         raise ArgumentError(
-            f"The function that was passed as x returned a tuple of {len(came)}{beside}. Return "
+            f"The function that was passed as x returned a tuple of {len(loaded)}{beside}. Return "
             "(x, y) or (x, y, sample_weight), and pass no y; return several inputs as a list."
         )
-    data["x"], data["y"], weights = keras.utils.unpack_x_y_sample_weight(came)
+    data["x"], data["y"], weights = keras.utils.unpack_x_y_sample_weight(loaded)
     if weights is None:
         return
     if others.get("sample_weight") is not None:
