@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
-from kerastune_optuna._data import FitArguments, check_fit_arguments
+from kerastune_optuna._data import Given, check_fit_arguments
 from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._rerun import Confirmation, Ensemble
@@ -874,6 +874,6 @@ class OptunaTuner:
     def _recipe(self, call: str, given: tuple[Any, ...], callbacks: Any, **folds: Any) -> Recipe:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
         self._check_has_builder()
-        fit = replace(FitArguments(*given), is_free=_trial.trains_itself(self.build_model))
+        fit = replace(Given(*given), is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         return _workers.recipe_of(self, self._home, fit, callbacks, **folds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ class Beginning:
     def __init__(self, datasets: Mapping[str, Any]) -> None:
         self._datasets = datasets
         self._states: dict[str, dict[str, Any]] = {}
-        self._ends: dict[str, dict[int, tuple[np.ndarray, bytes]]] = {}  # of shared arrays
+        self._ends: dict[str, list[tuple[np.ndarray, bytes]]] = {}  # of shared arrays
         # What draws, and copies share: what the classes read, and generators of Keras.
         self._drawing = [part for one in datasets.values() for part in _source.values(type(one))]
         self._first: _generators.First = {}
@@ -44,7 +44,7 @@ class Beginning:
                 self._warn(name, f"cannot be copied ({type(error).__name__}: {error}). If it")
             else:
                 arrays = [part for part in shared if isinstance(part, np.ndarray)]
-                self._ends[name] = {id(part): (part, _ends(part)) for part in arrays}
+                self._ends[name] = [(array, _ends(array)) for array in arrays]
                 self._drawing += [part for part in shared if isinstance(part, _OF_KERAS)]
         _generators.restore(self._drawing, self._first)  # which notes their states
 
@@ -57,17 +57,16 @@ class Beginning:
         finally:
             self._restore()
 
-    def skip(self, epochs: int, is_evaluated: Callable[[int], bool]) -> None:
+    def skip(self, epochs: Iterable[bool]) -> None:
         """Let the datasets change as in some epochs, which an earlier process has trained.
 
         Args:
-            epochs: How many epochs.
-            is_evaluated: Whether Keras evaluates the validation data after such an epoch.
+            epochs: For each of them, whether Keras evaluates the validation data after it.
         """
-        for epoch in range(epochs):
+        for is_evaluated in epochs:
             for name, one in self._datasets.items():
                 if name == "validation_data":
-                    if not is_evaluated(epoch):
+                    if not is_evaluated:
                         continue
                     one.on_epoch_end()  # Keras ends an epoch before each evaluation
                 one.on_epoch_begin()
@@ -77,8 +76,8 @@ class Beginning:
         _generators.restore(self._drawing, self._first)
         for name, state in self._states.items():
             self._datasets[name].__dict__, _ = _copied(state)
-            if any(_ends(part) != ends for part, ends in self._ends[name].values()):
-                self._ends[name] = {}  # told once
+            if any(_ends(array) != ends for array, ends in self._ends[name]):
+                self._ends[name] = []  # told once
                 self._warn(name, "holds a large array, which is not copied. If this")
 
     def _warn(self, name: str, why: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._data import datasets
+from kerastune_optuna._data.sizes import bytes_of
 
 # The beginnings of the names of ops that pass on all rows and call no function.
 _PLAIN = ("_Retval", "Batch", "Options", "Prefetch", "Shuffle")
@@ -26,7 +27,7 @@ def from_memory(data: Any) -> Any:
     import tensorflow as tf
 
     definition = datasets.definition_of(data)
-    if definition is None or not 0 < datasets.bytes_of(data, unknown=math.inf) <= _LARGEST:
+    if definition is None or not 0 < bytes_of(data, unknown=math.inf) <= _LARGEST:
         return data
     plain = [next(node for node in definition.node if node.op == "_Retval")]
     while (source := datasets.inputs_of(definition, plain[-1])[0]).op.startswith(_PLAIN):

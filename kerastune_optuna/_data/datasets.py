@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from kerastune_optuna._backend import batch_size_of, held_by, note_batch_size
+from kerastune_optuna._backend import held_by, note_batch_size
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
 _LARGEST = 64e6  # bytes of data in a graph; a larger one would take long to copy for each training
-
-
-def is_tf_dataset(data: Any) -> bool:
-    """Whether the data is a tf.data.Dataset."""
-    return any(kind.__name__ == "DatasetV2" for kind in type(data).__mro__)
 
 
 def serialize(dataset: Any) -> bytes:
@@ -50,21 +43,6 @@ def rebuild(graph: bytes, element_spec: Any, batch_size: int | None = None) -> A
     if batch_size is not None:
         note_batch_size(dataset, batch_size)
     return dataset
-
-
-def bytes_of(dataset: Any, unknown: float) -> float:
-    """Return how many bytes the rows of a dataset take, with `unknown` for each unknown size."""
-    import tensorflow as tf
-
-    if (batches := int(dataset.cardinality())) < 0:
-        return math.inf
-    rows, taken = batch_size_of(dataset) or unknown, 0.0
-    for spec in tf.nest.flatten(dataset.element_spec):
-        sizes = [unknown] if spec.shape.rank is None else [*spec.shape]
-        first = [rows if size is None else size for size in sizes[:1]]
-        others = [unknown if size is None else size for size in sizes[1:]]
-        taken += math.prod(first + others) * (spec.dtype.size or unknown)
-    return batches * taken
 
 
 def definition_of(dataset: Any) -> Any:
@@ -103,11 +81,6 @@ def shuffles_of(definition: Any) -> list[Any]:
     return [node for node in definition.node if node.op.startswith("Shuffle")]
 
 
-def is_fixed(definition: Any) -> bool:
-    """Whether a pipeline certainly gives the same elements each time."""
-    return not any(map(may_differ, nodes_of(definition)))
-
-
 def may_differ(node: Any) -> bool:
     """Whether a node may give different results each time."""
     from tensorflow.python.framework import op_def_registry
@@ -128,28 +101,19 @@ class Shuffling:
 
     Args:
         dataset: The pipeline, which owns the memory of its caches.
-        graph: Its serialized graph.
+        definition: The definition of its graph.
+        unseeded: The constants in it that a training sets to its own seed.
     """
 
     dataset: Any
-    graph: bytes
-
-    @cached_property
-    def _is_seeded(self) -> bool:
-        return not any(True for _ in _unseeded(parse(self.graph)))
+    definition: Any
+    unseeded: Sequence[Any]
 
     def begin(self, seed: int) -> Any:
         """Return the dataset for one training; a shuffle() without its own seed uses `seed`."""
-        graph = self.graph if self._is_seeded else self._with_seed(seed)
-        return rebuild(graph, self.dataset.element_spec)
-
-    def _with_seed(self, seed: int) -> bytes:
-        """Return the graph in which each shuffle() without its own seed uses this one."""
-        definition = parse(self.graph)
-        for node in _unseeded(definition):
-            node.attr["value"].tensor.int64_val[:] = [seed]
-        graph: bytes = definition.SerializeToString()
-        return graph
+        for constant in self.unseeded:
+            constant.attr["value"].tensor.int64_val[:] = [seed]
+        return rebuild(self.definition.SerializeToString(), self.dataset.element_spec)
 
 
 def for_trainings(data: Any) -> Any:
@@ -159,12 +123,18 @@ def for_trainings(data: Any) -> Any:
     its own orders.
     """
     definition = definition_of(data)
-    if definition is None or not _from_seeds(definition):
+    if definition is None or not from_seeds(definition):
         return data
-    return Shuffling(data, definition.SerializeToString())
+    unseeded = []
+    for node in shuffles_of(definition):
+        seeds = inputs_of(definition, node)[2:4]
+        # For a pair of zeros, TensorFlow would draw seeds.
+        if not any(seed.attr["value"].tensor.int64_val[0] for seed in seeds):
+            unseeded.append(seeds[0])
+    return Shuffling(data, definition, unseeded)
 
 
-def _from_seeds(definition: Any) -> bool:
+def from_seeds(definition: Any) -> bool:
     """Let all shuffles of a graph begin with their seeds; return whether there are any.
 
     A graph refers to the generator from which its dataset draws orders. Without this change, a
@@ -184,11 +154,3 @@ def _from_seeds(definition: Any) -> bool:
         node.Clear()
         node.name, node.op = name, "DummySeedGenerator"  # makes tf.data create a new generator
     return bool(generators)
-
-
-def _unseeded(definition: Any) -> Iterator[Any]:
-    """Yield one constant of each pair of zero seeds, for which TensorFlow would draw seeds."""
-    for node in shuffles_of(definition):
-        seeds = inputs_of(definition, node)[2:4]
-        if not any(seed.attr["value"].tensor.int64_val[0] for seed in seeds):
-            yield seeds[0]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.checks import is_loader, makes_batches
 from kerastune_optuna._data.pick import pick
+from kerastune_optuna._data.sizes import bytes_of
+from kerastune_optuna._data.sources import is_loader, is_tf_dataset, makes_batches
 from kerastune_optuna._digest import PLAIN, digest
 
 _LARGEST = 1 << 22  # the most bytes that are read from an array, which takes a few milliseconds
@@ -55,44 +56,43 @@ def measure(*data: Any, split: float | None = None) -> list[Any] | None:
     if any(map(is_loader, data)):
         return None
     try:
-        kept = data if split is None else _tail(data, split)
+        kept = data
+        if split is not None:
+            kept = keras.tree.map_structure(partial(_validated_rows, split), data)
         return [_measured(leaf) for leaf in _arrays(kept)]
     except Exception:  # the user's data may raise anything; then it is not compared
         return None
 
 
-def _tail(data: tuple[Any, ...], split: float) -> Any:
+def _validated_rows(split: float, leaf: Any) -> Any:
     """Return the rows that Keras keeps for validation, which are the last ones."""
-
-    def rows(leaf: Any) -> Any:
-        return None if leaf is None else pick(leaf, slice(int(leaf.shape[0] * (1 - split)), None))
-
-    return keras.tree.map_structure(rows, data)
+    return None if leaf is None else pick(leaf, slice(int(leaf.shape[0] * (1 - split)), None))
 
 
 def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
     """Yield the arrays in data; of a small, deterministic pipeline, join the batches first."""
     for part in keras.tree.flatten(data):
-        if datasets.is_tf_dataset(part):
-            yield from _read(part)
+        if is_tf_dataset(part):
+            is_small = bytes_of(part, unknown=8) <= _LARGEST
+            definition = datasets.definition_of(part) if is_small else None
+            if definition is None or any(map(datasets.may_differ, datasets.nodes_of(definition))):
+                raise TypeError("this pipeline is not read")
+            batches = (keras.tree.flatten(batch) for batch in part)
+            for leaves in zip(*batches, strict=True):
+                yield np.concatenate([keras.ops.convert_to_numpy(leaf).ravel() for leaf in leaves])
         elif makes_batches(part):
             raise TypeError(f"a {type(part).__name__} is not read")
         elif part is not None:
             yield part
 
 
-def _read(dataset: Any) -> Iterator[NDArray[Any]]:
-    is_small = datasets.bytes_of(dataset, unknown=8) <= _LARGEST
-    if not (is_small and datasets.is_fixed(datasets.parse(datasets.serialize(dataset)))):
-        raise TypeError("this pipeline is not read")
-    batches = (keras.tree.flatten(batch) for batch in dataset)
-    for leaves in zip(*batches, strict=True):
-        yield np.concatenate([keras.ops.convert_to_numpy(leaf).ravel() for leaf in leaves])
-
-
-def _measured(leaf: Any) -> list[Any] | None:
-    rows = _sample(leaf)
-    size = int(math.prod(leaf.shape))
+def _measured(array: Any) -> list[Any] | None:
+    """Return the measure of evenly spaced rows of an array, or of all rows if these are few."""
+    row = 8 * math.prod(map(int, array.shape[1:]))
+    n_bytes = getattr(array, "nbytes", int(array.shape[0]) * row)
+    rows = pick(array, slice(None, None, max(1, math.ceil(n_bytes / _LARGEST))))
+    rows = np.asarray(rows if hasattr(rows, "iloc") else keras.ops.convert_to_numpy(rows))
+    size = int(math.prod(array.shape))
     if rows.dtype.hasobject and not all(isinstance(one, PLAIN) for one in rows.flat):
         return None  # only the addresses of these objects could be compared
     if rows.dtype.kind not in "biuf":
@@ -101,12 +101,3 @@ def _measured(leaf: Any) -> list[Any] | None:
     length = float(np.linalg.norm(values))
     weights = np.random.default_rng(0).standard_normal(values.size)
     return [size, length, float(weights @ values) / (length or 1.0)]
-
-
-def _sample(array: Any) -> NDArray[Any]:
-    """Return evenly spaced rows of an array, or all rows if the array is small enough."""
-    row = 8 * math.prod(map(int, array.shape[1:]))
-    size = getattr(array, "nbytes", int(array.shape[0]) * row)
-    step = max(1, math.ceil(size / _LARGEST))
-    rows = pick(array, slice(None, None, step))
-    return np.asarray(rows if hasattr(rows, "iloc") else keras.ops.convert_to_numpy(rows))

@@ -1,10 +1,9 @@
-"""Cross-validation: split the rows of a search's data into folds, and cut the data to one fold."""
+"""Cross-validation: split the rows of a search's data into folds, as scikit-learn does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import keras
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna import _check
-from kerastune_optuna._data.checks import makes_batches
-from kerastune_optuna._data.fit import FitArguments, Fold
-from kerastune_optuna._data.pick import pick
+from kerastune_optuna._data.fit import Fold, Given
+from kerastune_optuna._data.sources import makes_batches
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -26,8 +24,8 @@ _LARGEST_SEED = 2**32  # exclusive: random_state= takes smaller numbers only
 
 
 def cross_validated(
-    fit: FitArguments, cv: Any, groups: Any, seed: int | None, metrics: Sequence[str]
-) -> FitArguments:
+    fit: Given, cv: Any, groups: Any, seed: int | None, metrics: Sequence[str]
+) -> Given:
     """Return the arguments of a search with its data loaded and split into folds.
 
     Args:
@@ -54,35 +52,43 @@ def cross_validated(
             f"cv= splits arrays that all trials share, but {names} is a function of the "
             "trial. Pass arrays, or cv=None and validation_data= as a function of the trial too."
         )
-    return _split(fit.opened(), _splitter(cv, seed), groups)
+    cv = int(cv) if isinstance(cv, int | np.integer) else _as_splitter(cv)
+    opened = fit.opened()
+    return replace(opened, folds=_folds(opened, cv, groups, seed))
 
 
-def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
-    """Return a function that takes the targets, or None, and returns a splitter.
+def _as_splitter(cv: Any) -> Any:
+    """Return a splitter, or a list of splits as one.
 
     Raises:
-        ArgumentTypeError: `cv` is not a splitter.
+        ArgumentTypeError: `cv` is neither.
     """
     from sklearn.model_selection import check_cv  # an optional package
 
-    if isinstance(cv, int | np.integer):
-        return partial(_shuffled, int(cv), seed)
     try:
-        made = check_cv(cv)
+        return check_cv(cv)
     except ValueError as error:
         raise ArgumentTypeError(f"cv={cv!r} is not a splitter. {_INSTEAD}") from error
-    return lambda labels: made
 
 
-def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
-    """Return scikit-learn's splitter for `n` folds, stratified if each class has enough rows."""
+def _shuffled(n: int, seed: int | None, labels: NDArray[Any] | None) -> Any:
+    """Return scikit-learn's splitter for `n` folds.
+
+    It is stratified if the targets are classes: whole numbers or strings, each of which occurs at
+    least `n` times.
+    """
     from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
 
-    kind = StratifiedKFold if _are_classes(labels, n) else KFold
+    kind = KFold
+    if labels is not None and labels.ndim == 1:
+        is_float = np.issubdtype(labels.dtype, np.floating)
+        is_whole = not is_float or (labels == np.round(labels)).all()
+        if is_whole and np.unique(labels, return_counts=True)[1].min(initial=n) >= n:
+            kind = StratifiedKFold
     return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
 
 
-def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:
+def _check_validation(fit: Given, metrics: Sequence[str]) -> None:
     """Reject validation data in addition to folds, and objectives that are not validated."""
     if fit.validation_data is not None or fit.validation_split:
         name = "validation_data" if fit.validation_data is not None else "validation_split"
@@ -98,14 +104,15 @@ def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:
             )
 
 
-def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> FitArguments:
-    """Return the arguments with the training and validation rows of each fold."""
+def _folds(fit: Given, cv: Any, groups: Any, seed: int | None) -> list[Fold]:
+    """Return the training and validation rows of each fold."""
     _check_arrays(fit)
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
     rows = leaves[0].shape[0]
     x = leaves[0] if len(leaves) == 1 else np.zeros((rows, 1))
     try:
-        split = splitter(labels).split(x, labels, groups)
+        splitter = _shuffled(cv, seed, labels) if isinstance(cv, int) else cv
+        split = splitter.split(x, labels, groups)
         folds = [(np.asarray(train), np.asarray(valid)) for train, valid in split]
     except (ValueError, TypeError) as error:  # raised by splitters for data that they cannot split
         reason = str(error).splitlines()[0].removesuffix(".")
@@ -116,7 +123,7 @@ def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> Fi
             "cv= gave no folds, or a fold that does not consist of row numbers from 0 to "
             f"{rows - 1}. {_INSTEAD}"
         )
-    return replace(fit, folds=folds)
+    return folds
 
 
 def _are_rows(part: NDArray[Any], rows: int) -> bool:
@@ -124,7 +131,7 @@ def _are_rows(part: NDArray[Any], rows: int) -> bool:
     return is_whole and bool(part.min() >= 0 and part.max() < rows)
 
 
-def _check_arrays(fit: FitArguments) -> None:
+def _check_arrays(fit: Given) -> None:
     """Reject data from which rows cannot be picked."""
     parts = [("x", fit.x)] if makes_batches(fit.x) else []
     parts += [(name, leaf) for name in "xy" for leaf in keras.tree.flatten(getattr(fit, name))]
@@ -150,42 +157,6 @@ def _labels(y: Any) -> Any:
     return labels.argmax(1) if is_one_hot else labels
 
 
-def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
-    """Whether targets are whole numbers or strings, each of which occurs at least `n` times."""
-    if labels is None or labels.ndim != 1:
-        return False
-    if np.issubdtype(labels.dtype, np.floating) and not (labels == np.round(labels)).all():
-        return False
-    return bool(np.unique(labels, return_counts=True)[1].min(initial=n) >= n)
-
-
 def key_of_folds(folds: Sequence[Fold]) -> str | None:
     """Return a short text that identifies folds, or None if there are none."""
     return f"{len(folds)} folds ({digest(folds)})" if folds else None
-
-
-def of_fold(fit: FitArguments, number: int) -> FitArguments:
-    """Return the arguments of a training, with the data of its fold; unchanged without folds.
-
-    Raises:
-        ArgumentError: A builder returned validation_split= in addition to the folds.
-    """
-    if not fit.folds:
-        return fit
-    if fit.validation_split:
-        raise ArgumentError(
-            f"build_model returned validation_split={fit.validation_split} with its model, but "
-            "cv= validates each fold on the rows that it leaves out. Leave validation_split out."
-        )
-    train, valid = fit.folds[number % len(fit.folds)]
-    weights = fit.others.get("sample_weight")
-    weighted = {} if weights is None else {"sample_weight": weights}
-    return replace(
-        fit,
-        x=pick(fit.x, train),
-        y=pick(fit.y, train),
-        validation_data=pick((fit.x, fit.y, *weighted.values()), valid),
-        others={**fit.others, **pick(weighted, train)},
-        pipelines={},
-        folds=(),
-    )

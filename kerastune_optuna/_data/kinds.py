@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastune_optuna._data.checks import is_loader, makes_batches
-from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.sources import is_loader, makes_batches
 from kerastune_optuna._exceptions import ArgumentTypeError
 
 _NO_ARRAY = "Pass arrays, or data that makes batches, like a tf.data.Dataset or a DataLoader"
@@ -20,24 +19,26 @@ _OR_TEXTS = (
 )
 
 
-def check_kinds(fit: FitArguments) -> None:
+def check_kinds(data: Mapping[str, Any]) -> None:
     """Reject arrays whose type Keras does not take; data that functions will load is not checked.
+
+    Args:
+        data: The data by its name in Model.fit.
 
     Raises:
         ArgumentTypeError: An array or column has such a type; the message says what to pass.
     """
-    for name, leaf in named_arrays(fit):
+    for name, leaf in named_arrays(data):
         if (fault := _fault(leaf)) is not None:
             raise ArgumentTypeError(f"{name} holds {fault}.")
 
 
-def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
+def named_arrays(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the arrays of the data, also nested, with names like validation_data[0]['age']."""
-    parts = {"x": fit.x, "y": fit.y, "sample_weight": fit.others.get("sample_weight")}
-    for name, data in {**parts, "validation_data": fit.validation_data}.items():
-        if data is None or is_loader(data) or makes_batches(data):
+    for name, part in data.items():
+        if part is None or is_loader(part) or makes_batches(part):
             continue
-        for path, leaf in keras.tree.flatten_with_path(data):
+        for path, leaf in keras.tree.flatten_with_path(part):
             if leaf is not None:
                 yield name + "".join(f"[{step!r}]" for step in path), leaf
 

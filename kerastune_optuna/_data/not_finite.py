@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -19,15 +18,10 @@ _PIECE = 1 << 20  # values of an array that are checked at a time
 def find(fit: FitArguments) -> str | None:
     """Return where the data is not finite, like "x holds NaN in column 'age'", or None."""
     try:
-        return next(_faults(fit), None)
+        faults = ((name, _fault(leaf)) for name, leaf in named_arrays(fit.arrays))
+        return next((f"{name} holds {fault}" for name, fault in faults if fault), None)
     except Exception:  # the user's data may raise anything, and a trial must not fail for a hint
         return None
-
-
-def _faults(fit: FitArguments) -> Iterator[str]:
-    for name, leaf in named_arrays(fit):
-        if (fault := _fault(leaf)) is not None:
-            yield f"{name} holds {fault}"
 
 
 def _fault(leaf: Any) -> str | None:
@@ -37,18 +31,14 @@ def _fault(leaf: Any) -> str | None:
             if (found := _first(leaf.iloc[:, place])) is not None:
                 return f"{found} in column {name!r}"
         return None
-    stored = _stored(leaf)
+    if hasattr(leaf, "flat_values"):  # a ragged tensor, of which only the values are stored
+        stored = leaf.flat_values
+    elif hasattr(leaf, "dense_shape"):  # a sparse tensor
+        stored = leaf.values
+    else:
+        stored = leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
     found = _first(stored)
     return found if found is None or stored is leaf else found.partition(" (")[0]
-
-
-def _stored(leaf: Any) -> Any:
-    """Return the stored values of a ragged or sparse array; any other array unchanged."""
-    if hasattr(leaf, "flat_values"):
-        return leaf.flat_values
-    if hasattr(leaf, "dense_shape"):
-        return leaf.values
-    return leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
 
 
 def _first(array: Any) -> str | None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna._backend import undisturbed
-from kerastune_optuna._data.checks import a_batch
+from kerastune_optuna._data.sizes import a_batch
 
 _NEST, _LEAF = "nest", "leaf"  # the first items of lists in the JSON-serializable form
 

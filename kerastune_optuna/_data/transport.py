@@ -13,8 +13,8 @@ import numpy as np
 
 from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.checks import Parcel, open_parcel
-from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.fit import Given
+from kerastune_optuna._data.sources import Parcel, is_tf_dataset, open_parcel
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
 
@@ -23,7 +23,7 @@ _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _LARGEST_GRAPH = 2**31 - 1  # the most bytes that a protocol buffer may have
 
 
-def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
+def pack_fit(fit: Given, folder: Path | None) -> Given:
     """Return the arguments with their data packed for other processes.
 
     Args:
@@ -41,7 +41,7 @@ def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
 
 def pack(name: str, data: Any, folder: Path | None) -> Any:
     """Return one piece of data packed, as `pack_fit` does."""
-    if datasets.is_tf_dataset(data):
+    if is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):
         packed = keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data)
@@ -50,7 +50,10 @@ def pack(name: str, data: Any, folder: Path | None) -> Any:
 
 
 def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
-    if _is_numbers(leaf):
+    """Return an array in a file if it is large, and anything else as it can be pickled."""
+    is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
+    # NumPy would represent strings and ragged rows as objects, which Keras does not accept.
+    if is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string":
         leaf = leaf.numpy()
     is_large = isinstance(leaf, np.ndarray) and leaf.nbytes >= _SMALL and not leaf.dtype.hasobject
     if folder is None or not is_large:
@@ -59,15 +62,6 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     with open_private(path) as file:
         np.save(file, leaf)
     return Parcel(np.load, (str(path), "r"))  # memory-mapped by all workers on this machine
-
-
-def _is_numbers(leaf: Any) -> bool:
-    """Whether a leaf is a TensorFlow tensor that NumPy can represent as an array of numbers.
-
-    Strings and ragged rows would become arrays of objects, which Keras does not accept.
-    """
-    is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
-    return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"
 
 
 def _as_graph(name: str, dataset: Any) -> Parcel:

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._data import FitArguments
+from kerastune_optuna._data import Given
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import (
     ArgumentError,
@@ -112,7 +112,7 @@ def _epochs_of_last(home: Home) -> int:
     return epochs
 
 
-def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count: int) -> None:
+def confirm(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:
     """Train configurations again until each has its executions.
 
     Args:
@@ -151,7 +151,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     tidy(study, recipe, partial(_winners, study, recipe))
 
 
-def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> optuna.Study:
+def _study_of_executions(home: Home, given: Given, recipe: Recipe) -> optuna.Study:
     """Open the study of executions for this data and these arguments, or create it."""
     parts = [given.x, given.y, given.epochs, given.validation_data, given.validation_split]
     others = sorted(given.others.items())

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna._backend import batches_of, compiled_metrics
-from kerastune_optuna._data import FitArguments, check_evaluated_data, check_kinds
+from kerastune_optuna._data import FitArguments, check_evaluated_data
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Objective
 
@@ -38,7 +38,7 @@ class Rows:
     def check(self) -> None:
         """Refuse data that Model.evaluate does not take, or not with targets."""
         check_evaluated_data(self.x, self.y, self.sample_weight)
-        check_kinds(self._fit)
+        self._fit.check_kinds()
 
     @property
     def _fit(self) -> FitArguments:

@@ -11,9 +11,9 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._data import (
     FitArguments,
+    Given,
     check_builders_arguments,
     check_training,
-    of_fold,
 )
 from kerastune_optuna._exceptions import is_fatal
 from kerastune_optuna._study import TrialRecord
@@ -44,7 +44,7 @@ class TrainingInputs:
     def of(
         cls,
         recipe: Recipe,
-        fit: FitArguments,
+        fit: Given,
         trial: BaseTrial,
         arguments: Mapping[str, Any],
         folder: str,
@@ -66,11 +66,10 @@ class TrainingInputs:
         check_builders_arguments(arguments)
         others = dict(arguments)
         callbacks = for_trial(recipe.callbacks, others.pop("callbacks", None), trial, folder)
-        fit = of_fold(fit.with_builders(others), training)
-        check_training(fit, recipe.objectives, may_add=may_add_metrics(callbacks))
-        return cls(
-            recipe, fit.of_training(TrialRecord(trial).seed_of(training, recipe.seed)), callbacks
-        )
+        seed = TrialRecord(trial).seed_of(training, recipe.seed)
+        of_training = fit.of_training(others, training, seed)
+        check_training(of_training, recipe.objectives, may_add=may_add_metrics(callbacks))
+        return cls(recipe, of_training, callbacks)
 
     def let_train_fast(self, model: keras.Model) -> None:
         """Let a model train with fewer traces and calls if that changes only the time."""

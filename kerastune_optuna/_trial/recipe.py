@@ -13,8 +13,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import (
-    FitArguments,
-    data_of_trial,
+    Given,
 )
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
@@ -37,7 +36,7 @@ class Recipe:
 
     build_model: Builder
     objectives: Objectives
-    fit: FitArguments
+    fit: Given
     callbacks: Sequence[Any]
     seed: int | None
     keep_best: int | str  # "auto": the number that the study has on record, or the default
@@ -71,7 +70,7 @@ class Recipe:
         """Digests of the code, and of what it reads, of the builder and of the data's functions."""
         return _source.digests(self.build_model, *self.fit.functions.values())
 
-    def fit_of(self, trial: BaseTrial) -> FitArguments:
+    def fit_of(self, trial: BaseTrial) -> Given:
         """Return what a trial passes to Model.fit, with the data that functions make for it.
 
         Raises:
@@ -82,7 +81,7 @@ class Recipe:
             return self.fit
         return _asked_again(self.build_model, trial, partial(_data_of, self.fit, trial))
 
-    def opened_fit(self) -> FitArguments:
+    def opened_fit(self) -> Given:
         """Return what all trials pass to Model.fit, with the data opened under the search's seed.
 
         TensorFlow seeds the random operations of a pipeline when the pipeline is created.
@@ -159,7 +158,7 @@ def build_again(
     )
 
 
-def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
+def _data_of(fit: Given, trial: BaseTrial) -> Given:
     """Return the arguments of Model.fit with the data that functions make for a trial.
 
     The functions start from a fixed seed, so that their random draws do not depend on the trial.
@@ -167,7 +166,7 @@ def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     set_all(_SEED_OF_DATA)
     _generators.restore_read(_source.values(*fit.functions.values()))
     try:
-        return data_of_trial(fit, trial)
+        return fit.opened(trial)
     except (TypeError, ValueError) as error:
         for function in fit.functions.values():
             explain(error, function, trial, "a function of the data")

@@ -103,7 +103,7 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
     most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
     # If there is more data, Keras makes all steps of the last call, even beyond steps_per_epoch= or
     # validation_steps=. So the number of steps per call must divide both.
-    if counted := fit.counted_steps():
+    if counted := fit.counted_steps:
         common = math.gcd(*counted)
         most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
     return most if most >= _LEAST_STEPS else 1

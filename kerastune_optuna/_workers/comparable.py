@@ -93,7 +93,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     return {
         "epochs": fit.epochs_per_training,
-        "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
+        "batch_size": int(fit.batch_size),
         "dtype_policy": keras.config.dtype_policy().name,
         "code": recipe.digests,
         "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),

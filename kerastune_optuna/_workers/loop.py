@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, take_over
-from kerastune_optuna._data import FitArguments
+from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import (
     ArgumentError,
     TooManyFailuresError,
@@ -62,7 +62,7 @@ class Job:
         """Tell the workers that this is their study, and whether they should stop."""
         _optuna.set_attr(study, self.stop_key, stop)
 
-    def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
+    def opened_recipe(self, study: optuna.Study, fit: Given) -> Recipe:
         """Return the recipe for trials in this process, after writing its card into the study.
 
         Args:

@@ -13,8 +13,7 @@ import optuna
 from kerastune_optuna import _check, _signals, _source
 from kerastune_optuna._backend import Memory, check_threads, keras_settings, seeds_kept
 from kerastune_optuna._data import (
-    FitArguments,
-    check_kinds,
+    Given,
     check_training,
     cross_validated,
     key_of_folds,
@@ -130,7 +129,7 @@ class Run:
 
 
 def recipe_of(
-    given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any = None, groups: Any = None
+    given: Any, home: Home, fit: Given, callbacks: Any, cv: Any = None, groups: Any = None
 ) -> Recipe:
     """Return what all trainings of one call of a tuner share.
 
@@ -186,8 +185,7 @@ def prepared(
     )
     with seeds_kept(), borrowed(recipe.build_model, *recipe.fit.functions.values()):
         ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
-        if not ready.is_free:  # the builder's own fit may take any data
-            check_kinds(ready)
+        ready.check_kinds()
         # If this process trains, run_trials() soon collects all garbage, which takes a while.
         with Memory().released(collects=not crew.is_this_process):
             learn_ranges(recipe.build_model)

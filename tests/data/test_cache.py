@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna._data.cache import from_memory
-from kerastune_optuna._data.checks import open_parcel
 from kerastune_optuna._data.datasets import Shuffling, for_trainings
+from kerastune_optuna._data.sources import open_parcel
 from kerastune_optuna._data.transport import pack
 from tests.data.test_datasets import SLICES, doubled, epochs
 

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna._data.checks import open_parcel
-from kerastune_optuna._data.datasets import _from_seeds as from_seeds
-from kerastune_optuna._data.datasets import for_trainings, parse, serialize
+from kerastune_optuna._data.datasets import for_trainings, from_seeds, parse, serialize
+from kerastune_optuna._data.sources import open_parcel
 from kerastune_optuna._data.transport import pack
 
 ROWS = np.arange(400.0).reshape(100, 4)

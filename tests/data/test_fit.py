@@ -5,10 +5,11 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from kerastune_optuna._data import FitArguments
+from kerastune_optuna._data import Given
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
@@ -141,12 +142,21 @@ def test_what_is_wrong_in_a_later_trial_fails_that_trial(search, own, callbacks,
     assert reason in table["stop_reason"][1]
 
 
+def test_a_pipeline_is_kept_in_memory_unless_steps_are_counted():
+    """Also where only the builder counts them, since an epoch may then read a part alone."""
+    pipeline = tf.data.Dataset.from_tensor_slices((X, X)).map(lambda x, y: (x, y)).batch(2)
+    opened = Given(pipeline, None, 1, None, 0.0).opened()
+    assert opened.of_training({}, 0, 1).pipelines["x"] is not pipeline
+    assert opened.of_training({"steps_per_epoch": 1}, 0, 1).pipelines["x"] is pipeline
+    assert opened.of_training({}, 0, 1).x is pipeline
+
+
 @pytest.mark.parametrize("weights", [(), (np.ones(4),)], ids=["pair", "with weights"])
 def test_a_function_may_load_inputs_and_targets(quick, weights):
     """And weights of the rows; beside targets, two arrays are two inputs."""
     loaded = (X, X + 1, *weights)
     run(quick(n_trials=1), x=lambda: loaded, y=None)
-    fit = FitArguments(lambda: loaded, None, 1, None, 0.0).opened()
+    fit = Given(lambda: loaded, None, 1, None, 0.0).opened()
     given = fit.x, fit.y, *fit.others.values()
     assert all(one is part for one, part in zip(given, loaded, strict=True))
-    assert FitArguments(lambda: loaded, X, 1, None, 0.0).opened().x is loaded
+    assert Given(lambda: loaded, X, 1, None, 0.0).opened().x is loaded

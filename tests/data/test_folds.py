@@ -10,12 +10,12 @@ import scipy.sparse
 import tensorflow as tf
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from kerastune_optuna._data.fit import FitArguments
-from kerastune_optuna._data.folds import cross_validated, key_of_folds, of_fold
+from kerastune_optuna._data.fit import Given
+from kerastune_optuna._data.folds import cross_validated, key_of_folds
 
 
 def fit_of(x, y):
-    return FitArguments(x, y, 1, None, 0.0)
+    return Given(x, y, 1, None, 0.0)
 
 
 X, CLASSES = np.arange(24.0).reshape(12, 2), np.repeat([0, 1, 2], 4)
@@ -83,7 +83,7 @@ def rows_of(data):
 def test_rows_are_picked_from_data_of_any_kind(make):
     """A fold has the rows that the splitter gave, whatever holds them."""
     fit = cross_validated(fit_of([make(X), make(X + 1)], X), KFold(3), None, None, ["val_loss"])
-    second = of_fold(fit, 1)
+    second = fit.of_training({}, 1, 0)
     rest = [0, 1, 2, 3, 8, 9, 10, 11]
     assert rows_of(second.x[1]) == rows_of(make(X[rest] + 1))
     assert rows_of(second.validation_data[0][0]) == rows_of(make(X[4:8]))
