@@ -16,8 +16,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._report.importances import counts
-from kerastune_optuna._study import StudyRecord, TrialRecord, opening, parts_of
+from kerastune_optuna._study import StudyRecord, TrialRecord, parts_of
 
 _FEWEST = 20  # trials: with fewer, nothing is said about the range of a parameter
 _EDGE = 0.1  # the share of a range that is its edge, at each end
@@ -39,7 +38,7 @@ def edges(facts: Facts) -> Iterator[str]:
     others by a rank test, since TPE samples where its first trials happened to be good. PRUNED
     trials count with their best value: the default pruner ends most of 30 trials.
     """
-    valued = sorted(filter(counts, facts.rows), key=lambda row: row.cost)
+    valued = sorted(facts.comparable, key=lambda row: row.cost)
     for name in facts.params:
         rows = [row for row in valued if name in row.trial.params]
         if len(rows) < _FEWEST or rows[0].rank != 1:
@@ -89,9 +88,7 @@ def _are_best(are_there: list[bool], rows: Sequence[Row]) -> bool:
 def ended(facts: Facts) -> Iterator[str]:
     """Say where and why the latest search stopped early."""
     match StudyRecord(facts.study).ended:  # another program may have written another list
-        case [int(trials), str(why)] if trials == sum(
-            facts.counts[state] for state in opening.DONE
-        ):
+        case [int(trials), str(why)] if trials == facts.done:
             yield f"The search ended after {trials} trials. {why}."
 
 
