@@ -16,8 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._storage import MARK, database
-from kerastune_optuna._study.monitor import directions_of
-from kerastune_optuna._study.objectives import Objectives
+from kerastune_optuna._study.objectives import Objectives, directions_of
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 _UNFIT = set('/\\:*?"<>|\0')  # characters that are not allowed in the name of a folder

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._report.live import Frame, Plan
-from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._study.objectives import parse_objective
 
 EPOCHS = 10
 SPACE = {

@@ -20,7 +20,7 @@ from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._report import summary
 from kerastune_optuna._report.live import Frame, Plan
 from kerastune_optuna._report.progress import line_of
-from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._study.objectives import parse_objective
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import stop
