@@ -7,8 +7,6 @@ from kerastune_optuna._study import retry as retry
 from kerastune_optuna._study.constraints import Constraints as Constraints
 from kerastune_optuna._study.ending import Ending as Ending
 from kerastune_optuna._study.ending import Lesson as Lesson
-from kerastune_optuna._study.finding import load as load
-from kerastune_optuna._study.finding import parts_of as parts_of
 from kerastune_optuna._study.home import Home as Home
 from kerastune_optuna._study.liveness import Watch as Watch
 from kerastune_optuna._study.objectives import MEASURED as MEASURED
@@ -16,6 +14,8 @@ from kerastune_optuna._study.objectives import Objective as Objective
 from kerastune_optuna._study.objectives import Objectives as Objectives
 from kerastune_optuna._study.objectives import parse_objectives as parse_objectives
 from kerastune_optuna._study.objectives import sign_of as sign_of
+from kerastune_optuna._study.opening import load as load
+from kerastune_optuna._study.opening import parts_of as parts_of
 from kerastune_optuna._study.record import StudyRecord as StudyRecord
 from kerastune_optuna._study.record import TrialRecord as TrialRecord
 from kerastune_optuna._study.seeds import derive as derive
