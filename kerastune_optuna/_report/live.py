@@ -16,16 +16,16 @@ from typing import Any, TypeAlias
 
 import optuna
 import rich.live
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import saved_epochs
-from kerastune_optuna._report.progress import Lines, Progress
+from kerastune_optuna._report.progress import Lines, Plan, Progress
 from kerastune_optuna._report.text import (
     Outlet,
     Shown,
@@ -36,36 +36,13 @@ from kerastune_optuna._report.text import (
 )
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import database, one_try
-from kerastune_optuna._study import Objective, TrialRecord, ranking
+from kerastune_optuna._study import TrialRecord, ranking
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _LEAST_WORK = 0.5  # trials: too little for an estimate, since the first epoch takes longest
 _TICK = 0.5  # seconds between two pictures
 _REST = 20  # after reading the study, the thread rests for this many times as long
 _terminal = threading.Lock()  # if two searches run in threads of one process, only one draws
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Hold the aim and the size of a search, and how many trials were done before it.
-
-    Args:
-        study_name: The name of the study.
-        objective: Its objective.
-        size: The number of trials that it should have; None for no limit.
-        epochs: How many epochs a trial runs that is not stopped early.
-        seconds: The time limit of the search in seconds; None for no limit.
-        done: How many trials were done when the search began.
-        others: Further objectives of the study, if there are several.
-    """
-
-    study_name: str
-    objective: Objective
-    size: int | None
-    epochs: int
-    seconds: float | None = None
-    done: int = 0
-    others: Sequence[Objective] = ()
 
 
 @dataclass(frozen=True)
@@ -204,32 +181,23 @@ Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
 
 
-def progress_for(
-    verbose: str | int,
-    study: optuna.Study,
-    storage: BaseStorage,
-    plan: Plan,
-    n_trials: int | None,
-) -> Progress:
+def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> Progress:
     """Return the object that shows the user how a search goes, and logs it if logging is set up.
 
     Args:
         verbose: 0, 1, 2 or "auto", as search() takes it.
         study: The study that is searched.
-        storage: Its storage.
         plan: The plan of the search.
-        n_trials: The size that the study should reach; None for no limit.
     """
-    may_draw = verbose not in (0, 2) and not database.is_of_one_thread(storage)
+    may_draw = verbose not in (0, 2) and not database.is_of_one_thread(_optuna.storage_of(study))
     shown = Progress()
     if may_draw and (place := _place()) is not None:
-        shown = Live(study, plan, n_trials, place)
+        shown = Live(study, plan, place)
     elif verbose != 0:
-        shown = Lines(study, plan.objective, n_trials)
+        shown = Lines(study, plan)
     if not LOG.isEnabledFor(logging.INFO):
         return shown
-    log = partial(LOG.info, "%s: %s", study.study_name)
-    return Progress(shown, Lines(study, plan.objective, n_trials, log))
+    return Progress(shown, Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name)))
 
 
 def _place() -> Place | None:
@@ -248,12 +216,11 @@ class Live(Lines):
     Args:
         study: The study that is searched.
         plan: The plan of the search.
-        n_trials: The size that the study should reach; None for no limit.
         place: Where to draw.
     """
 
-    def __init__(self, study: optuna.Study, plan: Plan, n_trials: int | None, place: Place) -> None:
-        super().__init__(study, plan.objective, n_trials)
+    def __init__(self, study: optuna.Study, plan: Plan, place: Place) -> None:
+        super().__init__(study, plan)
         self._place = place
         self._frame = Frame(plan, (), 0.0)
         self._over = threading.Event()

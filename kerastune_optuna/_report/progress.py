@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -13,6 +14,29 @@ from kerastune_optuna._report.text import say
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Objective, TrialRecord, opening
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hold the aim and the size of a search, and how many trials were done before it.
+
+    Args:
+        study_name: The name of the study.
+        objective: Its objective.
+        size: The number of trials that it should have; None for no limit.
+        epochs: How many epochs a trial runs that is not stopped early.
+        seconds: The time limit of the search in seconds; None for no limit.
+        done: How many trials were done when the search began.
+        others: Further objectives of the study, if there are several.
+    """
+
+    study_name: str
+    objective: Objective
+    size: int | None
+    epochs: int
+    seconds: float | None = None
+    done: int = 0
+    others: Sequence[Objective] = ()
 
 
 class Progress:
@@ -54,21 +78,15 @@ class Lines(Progress):
 
     Args:
         study: The study that is searched.
-        objective: Its objective.
-        n_trials: The size that the study should reach; None for no limit.
+        plan: The plan of the search.
         write: Takes a line. Default: print it.
     """
 
     def __init__(
-        self,
-        study: optuna.Study,
-        objective: Objective,
-        n_trials: int | None,
-        write: Callable[[str], object] = say,
+        self, study: optuna.Study, plan: Plan, write: Callable[[str], object] = say
     ) -> None:
         super().__init__()
-        self._study, self._objective, self._n_trials = study, objective, n_trials
-        self._write = write
+        self._study, self._plan, self._write = study, plan, write
         self._told = {trial.number for trial in self._ended()}
 
     @contextmanager
@@ -76,7 +94,7 @@ class Lines(Progress):
         """Write how much of an existing study is done, before the block runs."""
         if any(TrialRecord(one).has_begun for one in self._study.get_trials(deepcopy=False)):
             name, done = self._study.study_name, len(opening.finished(self._study))
-            line, size = f"Continuing study {name!r}: {count(done, 'trial')} done", self._n_trials
+            line, size = f"Continuing study {name!r}: {count(done, 'trial')} done", self._plan.size
             if size is not None:
                 of = f"{done} of {count(size, 'trial')} done"
                 line = f"Continuing study {name!r}: {of}"
@@ -88,7 +106,7 @@ class Lines(Progress):
     def trial(self, trial: FrozenTrial) -> None:
         """Write how a trial ended."""
         self._told.add(trial.number)
-        self.tell(line_of(trial, self._objective))
+        self.tell(line_of(trial, self._plan.objective))
 
     def catch_up(self) -> None:
         """Write how trials ended that other processes have run since the last call."""

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._report.facts import saved_epochs
-from kerastune_optuna._report.live import Frame, Plan
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan
 from kerastune_optuna._study.objectives import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
 from tests.support import falling

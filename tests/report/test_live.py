@@ -81,7 +81,7 @@ def terminal(monkeypatch):
 
 
 def progress(study):
-    return progress_for("auto", study, study._storage, frame(study).plan, 30)
+    return progress_for("auto", study, frame(study).plan)
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError
-from kerastune_optuna._report.live import Frame, Plan
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan
 from kerastune_optuna._study.liveness import worker_of
 from kerastune_optuna._study.objectives import Objective, parse_objective, parse_objectives
 from tests.search.test_stopping import that_learns_nothing

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from kerastune_optuna.__main__ import app
 from kerastune_optuna._report.facts import Facts
-from kerastune_optuna._report.live import Frame, Plan
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan
 from kerastune_optuna._study import ranking
 from kerastune_optuna._study.objectives import Objective
 from kerastune_optuna._study.record import TrialRecord
