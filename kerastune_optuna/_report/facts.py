@@ -81,20 +81,17 @@ class Facts:
     def __init__(self, study: optuna.Study) -> None:
         self.study = study
         self.name = study.study_name
-        objectives = Objectives.of(study)
-        self.aim, self.are_several = objectives.aim, objectives.are_several
-        self.metrics, self.directions = objectives.names, objectives.directions
-        first = objectives.watched  # curves and best values are about it
-        self.metric, self.direction, self.place = first.name, first.direction, first.place
-        self.cost = first.cost
-        self.other_metrics = [one.name for one in objectives.others]
+        self.objectives = Objectives.of(study)
+        self.first = self.objectives.watched  # curves and best values are about it
+        names = [one.name for one in (self.first, *self.objectives.others)]
+        self.headings = names if self.objectives.are_several else ["value"]  # of values in tables
         trials = study.get_trials(deepcopy=False)
         self.trials = [trial for trial in trials if TrialRecord(trial).has_begun]
 
     @cached_property
     def rows(self) -> list[Row]:
         """A row for each trial, the best first, and those without a value last."""
-        ranks = ranking.ranks(self.trials, self.directions)
+        ranks = ranking.ranks(self.trials, self.objectives.directions)
         rows = [self._row(trial, ranks.get(trial.number)) for trial in self.trials]
         return sorted(rows, key=lambda row: (row.rank or math.inf, row.cost, row.number))
 
@@ -187,7 +184,7 @@ class Facts:
     def study_of(self, rows: Sequence[Row]) -> optuna.Study:
         """Return a study for Optuna's analyses, in which these trials are all COMPLETE."""
         with opening.quiet_optuna():
-            study = optuna.create_study(direction=self.study.directions[self.place])
+            study = optuna.create_study(direction=self.study.directions[self.first.place])
         study.add_trials(
             create_trial(
                 value=row.value, params=row.trial.params, distributions=row.trial.distributions
@@ -211,23 +208,24 @@ class Facts:
         seen, record = curve(trial), TrialRecord(trial)
         best, run = record.best_epoch, record.epochs_run
         if best is None and run is None and seen:  # with `run` known, its fit called no callback
-            best = min(seen, key=lambda step: self.cost(seen[step]))
+            best = min(seen, key=lambda step: self.first.cost(seen[step]))
         if run is None:
             run = len(trial.intermediate_values) or None
-        values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
+        none = [None] * len(self.objectives.each)
+        values = trial.values if trial.state is TrialState.COMPLETE else none
         seconds = record.seconds
         # A trial whose worker died lasts, for Optuna, until another process notices it.
         if seconds is None and record.ending.is_final and trial.duration is not None:
             seconds = trial.duration.total_seconds()
-        value = values[self.place]
+        value = values[self.first.place]
         if value is None and seen:  # for a trial that is not COMPLETE, the value of its best epoch
-            value = min(seen.values(), key=self.cost)
+            value = min(seen.values(), key=self.first.cost)
         return Row(
             trial,
             rank,
             value,
-            math.inf if value is None else self.cost(value),
-            tuple(value for place, value in enumerate(values) if place != self.place),
+            math.inf if value is None else self.first.cost(value),
+            tuple(value for place, value in enumerate(values) if place != self.first.place),
             None if best is None else best + 1,
             run,
             seconds,

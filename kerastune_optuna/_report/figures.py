@@ -43,7 +43,7 @@ def history(facts: Facts) -> go.Figure:
         traces.append(
             go.Scatter(
                 x=[row.number for row in complete],
-                y=[facts.cost(cost) for cost in costs],
+                y=[facts.first.cost(cost) for cost in costs],
                 name="best so far",
                 mode="lines",
                 line={"color": _BEST, "width": 2.5, "shape": "hv"},
@@ -51,7 +51,7 @@ def history(facts: Facts) -> go.Figure:
             )
         )
     values = [row.value for row in valued]
-    return _figure(traces, "trial", facts.metric, yaxis=_span(values))
+    return _figure(traces, "trial", facts.first.name, yaxis=_span(values))
 
 
 def curves(facts: Facts) -> go.Figure:
@@ -67,7 +67,7 @@ def curves(facts: Facts) -> go.Figure:
         line = {"color": _BEST, "width": 2.5}
         traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
     values = [value for trial in facts.trials for value in curve(trial).values()]
-    return _figure(traces, "epoch", facts.metric, yaxis=_span(values))
+    return _figure(traces, "epoch", facts.first.name, yaxis=_span(values))
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
@@ -128,13 +128,13 @@ def front(facts: Facts) -> go.Figure:
     """
     # Optuna's figure decides by itself which trials are the best: repeats of others are among them,
     # and if all trials break a constraint, none.
-    several = facts.complete if facts.are_several else []
+    several = facts.complete if facts.objectives.are_several else []
     rows = [row for row in several if all(map(math.isfinite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
     others = [row for row in rows if row.rank != 1]
     # With more than two objectives, the front is a surface, and a line would mislead.
-    mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
-    shape = "hv" if facts.directions[0] == "minimize" else "vh"
+    mode = "lines+markers" if len(facts.objectives.names) == 2 else "markers"
+    shape = "hv" if facts.objectives.directions[0] == "minimize" else "vh"
     # No trial lies between two neighbors on the front. A straight line would suggest one. Steps do
     # not: they go first in the direction in which no point is better than all trials.
     looks = {"dominated": {}, "front": {"mode": mode, "line": {"shape": shape}}}
@@ -143,7 +143,7 @@ def front(facts: Facts) -> go.Figure:
         x, y = ([row.trial.values[place] for row in shown] for place in (0, 1))
         marker = {"color": color, "size": 8}
         traces.append(_points(shown, x, y, name=name, marker=marker, **looks[name]))
-    return _figure([trace for trace in traces if trace.x], *facts.metrics[:2])
+    return _figure([trace for trace in traces if trace.x], *facts.objectives.names[:2])
 
 
 def slices(facts: Facts, name: str) -> go.Figure:
@@ -167,7 +167,7 @@ def slices(facts: Facts, name: str) -> go.Figure:
     if kind == "log" and max(x) > _WIDE * min(x):
         ticks = {"dtick": 1}
     values = [row.value for row in rows]
-    return _figure(drawn, text.short(name), facts.metric, xaxis=ticks, yaxis=_span(values))
+    return _figure(drawn, text.short(name), facts.first.name, xaxis=ticks, yaxis=_span(values))
 
 
 def _figure(shown: go.Figure | Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go.Figure:

@@ -26,7 +26,7 @@ _BY_CHANCE = 0.005  # how often trials at an edge may seem better by chance
 
 def hints(facts: Facts) -> list[str]:
     """Return the sentences that hold for a study; none for one with several objectives."""
-    if facts.are_several or facts.best is None or not math.isfinite(facts.best.cost):
+    if facts.objectives.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
     return [sentence for say in (edges, ended, luck) for sentence in say(facts)]
 

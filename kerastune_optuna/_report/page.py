@@ -30,7 +30,7 @@ def plot(name: str, study: optuna.Study) -> go.Figure:
     from kerastune_optuna._report.figures import FIGURES
 
     facts = Facts(study)
-    if name == "front" and not facts.are_several:
+    if name == "front" and not facts.objectives.are_several:
         raise ArgumentError(
             f"Study {study.study_name!r} has one objective, so it has one best trial and no front. "
             "Call plot_history() to see its values."
@@ -68,7 +68,7 @@ def _page(facts: Facts) -> str:
     sections = {
         name: section
         for name, section in figures.FIGURES.items()
-        if name != "front" or facts.are_several
+        if name != "front" or facts.objectives.are_several
     }
     slices = {
         f"slice-{place}": figures.slices(facts, name)

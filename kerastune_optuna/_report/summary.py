@@ -40,7 +40,7 @@ def summary_html(study: optuna.Study, n: int) -> str:
 
 def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
     """Yield the title, the table, and the lines below it: states, epochs, time, and hints."""
-    yield Text(f" Study {facts.name!r}: {facts.aim}", style="bold")
+    yield Text(f" Study {facts.name!r}: {facts.objectives.aim}", style="bold")
     if not facts.rows:
         yield Text(" No trial has begun yet.")
         return
@@ -58,8 +58,7 @@ def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
 def _table(facts: Facts, n: int) -> Table:
     # Without lines between columns, so that parameters have room in 80 characters.
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-    values = [facts.metric, *facts.other_metrics] if facts.are_several else ["value"]
-    for heading in ("rank", "trial", *values, "epoch", "seconds"):
+    for heading in ("rank", "trial", *facts.headings, "epoch", "seconds"):
         table.add_column(heading.replace("_", "_\n"), justify="right", no_wrap=True)
     table.add_column("parameters", overflow="fold")
     table.add_column("state", no_wrap=True)
@@ -80,7 +79,7 @@ def _table(facts: Facts, n: int) -> Table:
 
 
 def _lines(facts: Facts) -> Iterator[str]:
-    if facts.are_several:
+    if facts.objectives.are_several:
         of_rank = "which has" if len(facts.front) == 1 else "which have"
         yield f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
     states = " ".join(f"{count} {state}" for state, count in facts.states.items())
@@ -106,22 +105,22 @@ def glance(home: Home, n_trials: int | None) -> str:
         trials = count(facts.done if n_trials is None else n_trials, "trial")
         of = "" if n_trials is None else f"{facts.done} of "
         found = f"best {_text.number(facts.best.value)}" if facts.best else "no value yet"
-        if facts.are_several:
+        if facts.objectives.are_several:
             found = f"{count(len(facts.front), 'trial')} on the front"
-        return readable(f"study {facts.name!r}: {facts.aim}, {of}{trials}, {found}")
+        return readable(f"study {facts.name!r}: {facts.objectives.aim}, {of}{trials}, {found}")
     return f"{begins}, does not answer"
 
 
 def status(study: optuna.Study) -> Iterator[str]:
     """Yield lines about the aim, the states of trials, the best ones, and the running ones."""
     facts = Facts(study)
-    yield f"Study {facts.name!r}: {facts.aim}"
+    yield f"Study {facts.name!r}: {facts.objectives.aim}"
     states = ", ".join(f"{count} {state}" for state, count in facts.states.items())
     trials = count(len(facts.trials), "trial")
     yield f"{trials}: {states}" if facts.trials else "No trial has begun"
     if facts.excluded:
         yield f"Excluded: {facts.excluded}"
-    what = "On the front" if facts.are_several else "Best"
+    what = "On the front" if facts.objectives.are_several else "Best"
     for trial in (row.trial for row in facts.front):
         values = ", ".join(f"{value:.6g}" for value in trial.values)
         yield f"{what}: {values} in trial {trial.number} ({_text.params_line(trial.params)})"
@@ -146,12 +145,12 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
             f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
         )
     trials = [row.trial for row in facts.front]
-    if not facts.are_several:
+    if not facts.objectives.are_several:
         return trials[0].params
     return [
         {
             "trial": trial.number,
-            "values": dict(zip(facts.metrics, trial.values, strict=True)),
+            "values": dict(zip(facts.objectives.names, trial.values, strict=True)),
             "params": trial.params,
         }
         for trial in trials

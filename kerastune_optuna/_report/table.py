@@ -47,7 +47,9 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     facts = Facts(study)
     trials = facts.trials
     names = sorted({name for trial in trials for name in trial.params})
-    values = [f"values_{name}" for name in facts.metrics] if facts.are_several else ["value"]
+    values = ["value"]
+    if facts.objectives.are_several:
+        values = [f"values_{name}" for name in facts.objectives.names]
     known = {attr for trial in trials for attr in trial.user_attrs}
     attrs = [*_ATTRS, *(attr for attr in _OF_SOME if attr in known)]
     rows = [
@@ -66,8 +68,8 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     table = pandas.DataFrame(rows, columns=columns)
     # warm_start= compares trials by this; pandas keeps it if columns are renamed or added.
     table.attrs[StudyRecord.given] = {
-        "objectives": facts.metrics,
-        "directions": facts.directions,
+        "objectives": facts.objectives.names,
+        "directions": facts.objectives.directions,
         **(StudyRecord(study).given or {}),
     }
     return table
