@@ -98,8 +98,12 @@ def luck(facts: Facts) -> Iterator[str]:
     if first is None or second is None or not math.isfinite(second.cost):
         return
     lead = second.cost - first.cost
-    values = TrialRecord(first.trial).values
-    where, values = ("its", values) if values else ("confirm()'s", _confirmed(facts, first))
+    where, values = "its", TrialRecord(first.trial).values or []
+    if not values:
+        where, link = "confirm()'s", StudyRecord(facts.study).confirmation
+        study = parts_of(facts.study).get(link["study"]) if link else None
+        trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
+        values = [one.values[0] for one in trials if TrialRecord(one).confirms == first.number]
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     # The mean of several trainings has a smaller error than the value of one.
     error = spread / math.sqrt(len(values)) if where == "its" else spread
@@ -108,11 +112,3 @@ def luck(facts: Facts) -> Iterator[str]:
             f"The best trial leads the second by {lead:.2g}, and chance moves its value by "
             f"{error:.2g} (standard error, from {where} {len(values)} trainings): that is no lead."
         )
-
-
-def _confirmed(facts: Facts, row: Row) -> list[float]:
-    """Return the values of the executions of a trial in the latest confirm()."""
-    link = StudyRecord(facts.study).confirmation
-    study = parts_of(facts.study).get(link["study"]) if link else None
-    trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
-    return [one.values[0] for one in trials if TrialRecord(one).confirms == row.number]

@@ -46,7 +46,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
 
     facts = Facts(study)
     trials = facts.trials
-    names = sorted({name for trial in trials for name in trial.params})
+    names = sorted(facts.params)
     values = ["value"]
     if facts.objectives.are_several:
         values = [f"values_{name}" for name in facts.objectives.names]

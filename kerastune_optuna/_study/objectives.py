@@ -34,7 +34,8 @@ _CERTAIN: dict[Direction, list[str]] = {
     "binary_io_u one_hot_io_u one_hot_mean_io_u iou miou dice_coef dice_coefficient".split(),
 }
 _MISSPELT = 0.87  # how similar, for difflib, a name and a known one must be for "Did you mean"
-_ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
+# What Keras may log for "accuracy".
+_ACCURACIES = "accuracy categorical_accuracy sparse_categorical_accuracy binary_accuracy".split()
 # Keras numbers unnamed metrics, like AUC() or Precision(), across the whole process: the second
 # trial of a search logs `auc_1`, and the first one `auc`.
 _NUMBER = re.compile(r"_\d+$")
@@ -126,7 +127,12 @@ class Objective:
         known = list(names)
         if self.name in known:
             return self.name
-        meant = (self.name, *_accuracies(self.name))  # Keras may log it under these names
+        meant = [self.name]
+        last = self.name.rpartition("_")[2]  # with several outputs, it is `output_accuracy`
+        prefix = self.name.removesuffix(last)
+        # `sparse_accuracy` is a metric itself, not the accuracy of an output.
+        if last in ("accuracy", "acc") and not prefix.endswith(("sparse_", "top_k_")):
+            meant += [prefix + accuracy for accuracy in _ACCURACIES]
         found = [name for name in known if _NUMBER.sub("", name) in meant]
         return found[0] if len(found) == 1 else None
 
@@ -249,16 +255,6 @@ def _certain(name: str) -> Direction | None:
         if any(f"_{plain}".endswith(f"_{metric}") for metric in known):
             return direction
     return None
-
-
-def _accuracies(name: str) -> tuple[str, ...]:
-    """Return the metrics that an objective may mean if its name is that of Keras's "accuracy"."""
-    last = name.rpartition("_")[2]  # with several outputs, it is `output_accuracy`
-    prefix = name.removesuffix(last)
-    # `sparse_accuracy` is a metric itself, not the accuracy of an output.
-    if last not in ("accuracy", "acc") or prefix.endswith(("sparse_", "top_k_")):
-        return ()
-    return tuple(prefix + accuracy for accuracy in ("accuracy", *_ACCURACIES))
 
 
 def parse_objectives(names: Any, directions: object) -> Objectives:

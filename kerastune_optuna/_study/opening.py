@@ -61,7 +61,14 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
                 f"the two names are equal. Pass study_name={found!r} to continue that study, or a "
                 "name that differs by more than capitals."
             )
-    _check(study, objectives)
+    ways, names = directions_of(study), study.metric_names or objectives.names
+    if ways != objectives.directions or names != objectives.names:
+        raise StudyMismatchError(
+            f"Study {name!r} exists with another objective: {' and '.join(ways)} "
+            f"{' and '.join(names)}, not {' and '.join(objectives.directions)} "
+            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
+            "start anew."
+        )
     if known is None:
         name_metrics(study, objectives)
     return study
@@ -73,23 +80,6 @@ def name_metrics(study: optuna.Study, objectives: Objectives) -> None:
         # Optuna marks set_metric_names as experimental since 3.2, but has not changed it.
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(objectives.names)
-
-
-def _check(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that a study has our objectives, or only the directions if its metrics are unnamed.
-
-    Raises:
-        StudyMismatchError: The study has other objectives.
-    """
-    found = directions_of(study)
-    names = study.metric_names or objectives.names
-    if found != objectives.directions or names != objectives.names:
-        raise StudyMismatchError(
-            f"Study {study.study_name!r} exists with another objective: {' and '.join(found)} "
-            f"{' and '.join(names)}, not {' and '.join(objectives.directions)} "
-            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
-            "start anew."
-        )
 
 
 def load(
@@ -119,16 +109,15 @@ def load(
             "search that has begun, or the URL of its storage."
         )
     storage = database.connect(place, patience, make=False)
-    parts_of = _wholes(storage)
-    names = sorted(parts_of)
-    searches = [one for one in names if parts_of[one] is None]
+    wholes = _wholes(storage)
+    if not wholes:
+        raise StorageError(f"{shown} holds no study: no search has begun there.")
+    searches = [study for study, whole in wholes.items() if whole is None]
     if name is None and len(searches) == 1:
         name = searches[0]
-    if not names:
-        raise StorageError(f"{shown} holds no study: no search has begun there.")
-    if name not in names:
+    if name not in wholes:
         came = "holds several studies" if name is None else f"holds no study {name!r}"
-        raise ArgumentError(f"{shown} {came}. Pass {how}: {', '.join(names)}.")
+        raise ArgumentError(f"{shown} {came}. Pass {how}: {', '.join(sorted(wholes))}.")
     return optuna.load_study(study_name=name, storage=storage)
 
 
