@@ -163,10 +163,10 @@ def impatient(monkeypatch):
 # Where the package has the seconds that workers wait: for heartbeats, for trials of other
 # machines, and for who is to lay out the next slot.
 _PACES = {
-    "beat": "_study.heartbeat._BEAT_SECONDS",
-    "look": "_study.heartbeat._LOOK_SECONDS",
-    "lease": "_study.heartbeat._LEASE_SECONDS",
-    "silence": "_study.heartbeat._SILENCE_SECONDS",
+    "beat": "_study.liveness._BEAT_SECONDS",
+    "look": "_study.liveness._LOOK_SECONDS",
+    "lease": "_study.liveness._LEASE_SECONDS",
+    "silence": "_study.liveness._SILENCE_SECONDS",
     "poll": "_search.budget._POLL_OTHERS",
     "patience": "_search.budget._PATIENCE",
 }

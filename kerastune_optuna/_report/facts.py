@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kerastune_optuna._study import (
     Ending,
@@ -18,8 +19,11 @@ from kerastune_optuna._study import (
     StudyRecord,
     TrialRecord,
     liveness,
+    opening,
     ranking,
 )
+
+_FEWEST = 4  # trials with a value from which importance is computed
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,17 @@ class Facts:
     def __init__(self, study: optuna.Study) -> None:
         self.study = study
         self.name = study.study_name
-        objectives = Objectives.of(study)
-        self.aim, self.are_several = objectives.aim, objectives.are_several
-        self.metrics, self.directions = objectives.names, objectives.directions
-        first = objectives.watched  # curves and best values are about it
-        self.metric, self.direction, self.place = first.name, first.direction, first.place
-        self.cost = first.cost
-        self.other_metrics = [one.name for one in objectives.others]
+        self.objectives = Objectives.of(study)
+        self.first = self.objectives.watched  # curves and best values are about it
+        names = [one.name for one in (self.first, *self.objectives.others)]
+        self.headings = names if self.objectives.are_several else ["value"]  # of values in tables
         trials = study.get_trials(deepcopy=False)
         self.trials = [trial for trial in trials if TrialRecord(trial).has_begun]
 
     @cached_property
     def rows(self) -> list[Row]:
         """A row for each trial, the best first, and those without a value last."""
-        ranks = ranking.ranks(self.trials, self.directions)
+        ranks = ranking.ranks(self.trials, self.objectives.directions)
         rows = [self._row(trial, ranks.get(trial.number)) for trial in self.trials]
         return sorted(rows, key=lambda row: (row.rank or math.inf, row.cost, row.number))
 
@@ -112,10 +113,16 @@ class Facts:
         """The row of the best trial."""
         return next(iter(self.complete), None)
 
-    @cached_property
-    def counts(self) -> Counter[TrialState]:
-        """How many trials are in each state, the most frequent first."""
-        return Counter(dict(Counter(trial.state for trial in self.trials).most_common()))
+    @property
+    def comparable(self) -> list[Row]:
+        """The rows of trials that ended with a value of their own, PRUNED ones with their best."""
+        valued = [row for row in self.rows if math.isfinite(row.cost)]
+        return [row for row in valued if TrialRecord(row.trial).ending.is_own_result]
+
+    @property
+    def done(self) -> int:
+        """How many trials count towards the size of the study."""
+        return sum(TrialRecord(trial).ending.counts for trial in self.trials)
 
     @property
     def states(self) -> dict[str, int]:
@@ -160,6 +167,33 @@ class Facts:
         return math.fsum(row.seconds or 0.0 for row in self.rows)
 
     @cached_property
+    def importances(self) -> dict[str, float]:
+        """How much each parameter mattered for the first metric, the most important first.
+
+        PRUNED trials count with their best value: if most trials are pruned, the others are similar
+        and tell little. The dict is empty if too few trials have a value, or if they do not differ.
+        """
+        rows = self.comparable
+        if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not self.params:
+            return {}
+        # If all trials have the same value of a parameter, PED-ANOVA divides by zero.
+        with warnings.catch_warnings(action="ignore"):
+            found = optuna.importance.get_param_importances(self.study_of(rows))
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def study_of(self, rows: Sequence[Row]) -> optuna.Study:
+        """Return a study for Optuna's analyses, in which these trials are all COMPLETE."""
+        with opening.quiet_optuna():
+            study = optuna.create_study(direction=self.study.directions[self.first.place])
+        study.add_trials(
+            create_trial(
+                value=row.value, params=row.trial.params, distributions=row.trial.distributions
+            )
+            for row in rows
+        )
+        return study
+
+    @cached_property
     def cards(self) -> list[tuple[dict[str, Any], list[int]]]:
         """The cards of the searches, each with the numbers of its trials."""
         numbers: dict[str | None, list[int]] = {}
@@ -174,22 +208,27 @@ class Facts:
         seen, record = curve(trial), TrialRecord(trial)
         best, run = record.best_epoch, record.epochs_run
         if best is None and run is None and seen:  # with `run` known, its fit called no callback
-            best = min(seen, key=lambda step: self.cost(seen[step]))
+            best = min(seen, key=lambda step: self.first.cost(seen[step]))
         if run is None:
             run = len(trial.intermediate_values) or None
-        values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
-        value = values[self.place]
+        none = [None] * len(self.objectives.each)
+        values = trial.values if trial.state is TrialState.COMPLETE else none
+        seconds = record.seconds
+        # A trial whose worker died lasts, for Optuna, until another process notices it.
+        if seconds is None and record.ending.is_final and trial.duration is not None:
+            seconds = trial.duration.total_seconds()
+        value = values[self.first.place]
         if value is None and seen:  # for a trial that is not COMPLETE, the value of its best epoch
-            value = min(seen.values(), key=self.cost)
+            value = min(seen.values(), key=self.first.cost)
         return Row(
             trial,
             rank,
             value,
-            math.inf if value is None else self.cost(value),
-            tuple(value for place, value in enumerate(values) if place != self.place),
+            math.inf if value is None else self.first.cost(value),
+            tuple(value for place, value in enumerate(values) if place != self.first.place),
             None if best is None else best + 1,
             run,
-            _seconds(trial),
+            seconds,
             record.std,
         )
 
@@ -211,11 +250,3 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     left = ((one.epochs or epochs) - one.epochs_run for one in pruned if one.epochs_run)
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, number) for number in left)
-
-
-def _seconds(trial: FrozenTrial) -> float | None:
-    record = TrialRecord(trial)
-    # A trial whose worker died lasts, for Optuna, until another process notices it.
-    if record.seconds is None and record.ending.is_final and trial.duration is not None:
-        return trial.duration.total_seconds()
-    return record.seconds

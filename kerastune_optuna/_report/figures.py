@@ -1,23 +1,29 @@
-"""Figures of the whole search and of each parameter, and the table of figures that are shown."""
+"""Figures of the whole search and of each parameter, for light and dark pages."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import numpy as np
 import optuna
 import plotly.graph_objects as go
 
-from kerastune_optuna._report import style, text
+from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row, curve
-from kerastune_optuna._report.importances import counts, shares, study_of
 
+# Each color is visible on white and on black. The first ones are drawn in the background.
+_COLORS = {"FAIL": "#e0524d", "PRUNED": "#858585", "RUNNING": "#1aa587", "COMPLETE": "#3d8bd9"}
+_BEST = "#ee7a22"
+_INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 _WIDE = 30  # the ratio from which a logarithmic range has ticks only at powers of ten
+_TITLE = {"size": 13}
+_MOST_PARAMS = 12  # in a label, which must fit on the screen
 
 
 def history(facts: Facts) -> go.Figure:
@@ -25,10 +31,10 @@ def history(facts: Facts) -> go.Figure:
     # Optuna's figure has no PRUNED trials and, with several objectives, no best value.
     valued = [row for row in facts.rows if math.isfinite(row.cost)]
     traces: list[Any] = []
-    for state, rows in style.by_state(valued).items():
-        marker = {"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]}
+    for state, rows in _by_state(valued).items():
+        marker = {"color": _COLORS[state], "size": 7, "opacity": _OPACITY[state]}
         x, y = [row.number for row in rows], [row.value for row in rows]
-        traces.append(style.points(rows, x, y, name=state.lower(), marker=marker))
+        traces.append(_points(rows, x, y, name=state.lower(), marker=marker))
     complete = sorted(
         (row for row in valued if row.state == "COMPLETE"), key=lambda row: row.number
     )
@@ -37,15 +43,15 @@ def history(facts: Facts) -> go.Figure:
         traces.append(
             go.Scatter(
                 x=[row.number for row in complete],
-                y=[facts.cost(cost) for cost in costs],
+                y=[facts.first.cost(cost) for cost in costs],
                 name="best so far",
                 mode="lines",
-                line={"color": style.BEST, "width": 2.5, "shape": "hv"},
+                line={"color": _BEST, "width": 2.5, "shape": "hv"},
                 hovertemplate="best after trial %{x}: %{y:.6g}<extra></extra>",
             )
         )
     values = [row.value for row in valued]
-    return style.figure(traces, "trial", facts.metric, yaxis=style.span(values))
+    return _figure(traces, "trial", facts.first.name, yaxis=_span(values))
 
 
 def curves(facts: Facts) -> go.Figure:
@@ -54,14 +60,14 @@ def curves(facts: Facts) -> go.Figure:
     # color says which ones were pruned.
     traces: list[Any] = []
     reported = [row for row in facts.rows if curve(row.trial)]
-    for state, rows in style.by_state(reported).items():
-        line = {"color": style.COLORS[state], "width": _WIDTH[state]}
+    for state, rows in _by_state(reported).items():
+        line = {"color": _COLORS[state], "width": _WIDTH[state]}
         traces += _lines(rows, state.lower(), line, _OPACITY[state])
     if facts.best is not None and curve(facts.best.trial):
-        line = {"color": style.BEST, "width": 2.5}
+        line = {"color": _BEST, "width": 2.5}
         traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
     values = [value for trial in facts.trials for value in curve(trial).values()]
-    return style.figure(traces, "epoch", facts.metric, yaxis=style.span(values))
+    return _figure(traces, "epoch", facts.first.name, yaxis=_span(values))
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
@@ -88,23 +94,23 @@ def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
         "x": epochs,
         # Only the digits that a screen can show, which halves the size of the values in the page.
         "y": [float(f"{value:.5g}") for value in values],
-        **style.by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
+        **_by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
     }
 
 
 def importance(facts: Facts) -> go.Figure:
     """Return a bar for each parameter, whose length is its importance, as Optuna draws them."""
-    found = shares(facts)
+    found = facts.importances
     if not found:
-        return style.figure([])
-    drawn = optuna.visualization.plot_param_importances(study_of(facts, filter(counts, facts.rows)))
+        return _figure([])
+    drawn = optuna.visualization.plot_param_importances(facts.study_of(facts.comparable))
     drawn.update_traces(
         y=[escape(text.short(name)) for name in drawn.data[0].y],
-        marker={"color": style.COLORS["COMPLETE"]},
+        marker={"color": _COLORS["COMPLETE"]},
         texttemplate=" %{x:.0%}",
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
-    return style.dressed(
+    return _figure(
         drawn,
         "share of importance",
         height=110 + 34 * len(found),
@@ -122,49 +128,121 @@ def front(facts: Facts) -> go.Figure:
     """
     # Optuna's figure decides by itself which trials are the best: repeats of others are among them,
     # and if all trials break a constraint, none.
-    several = facts.complete if facts.are_several else []
+    several = facts.complete if facts.objectives.are_several else []
     rows = [row for row in several if all(map(math.isfinite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
     others = [row for row in rows if row.rank != 1]
     # With more than two objectives, the front is a surface, and a line would mislead.
-    mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
-    shape = "hv" if facts.directions[0] == "minimize" else "vh"
-    traces = [
-        _of_two(others, "dominated", style.COLORS["COMPLETE"]),
-        # No trial lies between two neighbors on the front. A straight line would suggest one.
-        # Steps do not: they go first in the direction in which no point is better than all trials.
-        _of_two(best, "front", style.BEST, mode=mode, line={"shape": shape}),
-    ]
-    return style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
-
-
-def _of_two(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatter:
-    x, y = ([row.trial.values[place] for row in rows] for place in (0, 1))
-    return style.points(rows, x, y, name=name, marker={"color": color, "size": 8}, **look)
+    mode = "lines+markers" if len(facts.objectives.names) == 2 else "markers"
+    shape = "hv" if facts.objectives.directions[0] == "minimize" else "vh"
+    # No trial lies between two neighbors on the front. A straight line would suggest one. Steps do
+    # not: they go first in the direction in which no point is better than all trials.
+    looks = {"dominated": {}, "front": {"mode": mode, "line": {"shape": shape}}}
+    traces = []
+    for name, shown, color in (("dominated", others, _COLORS["COMPLETE"]), ("front", best, _BEST)):
+        x, y = ([row.trial.values[place] for row in shown] for place in (0, 1))
+        marker = {"color": color, "size": 8}
+        traces.append(_points(shown, x, y, name=name, marker=marker, **looks[name]))
+    return _figure([trace for trace in traces if trace.x], *facts.objectives.names[:2])
 
 
 def slices(facts: Facts, name: str) -> go.Figure:
     """Return the values of all trials over one parameter, as Optuna draws them."""
     rows = [row for row in facts.rows if name in row.trial.params and math.isfinite(row.cost)]
     if not rows:
-        return style.figure([])
-    drawn = optuna.visualization.plot_slice(study_of(facts, rows), [name])
+        return _figure([])
+    drawn = optuna.visualization.plot_slice(facts.study_of(rows), [name])
     # Optuna orders the points by choice, and the color of a point is its place among the rows.
     shown = [rows[place] for place in drawn.data[0].marker.color]
     looks = [
-        (style.BEST, 12, "star") if row is facts.best else (style.COLORS[row.state], 6, "circle")
+        (_BEST, 12, "star") if row is facts.best else (_COLORS[row.state], 6, "circle")
         for row in shown
     ]
     look = dict(zip(("color", "size", "symbol"), zip(*looks, strict=True), strict=True))
     marker = {**look, "opacity": 0.75, "line": {"width": 0}, "showscale": False}
-    drawn.update_traces(marker=marker, **style.by_trial(shown))
+    drawn.update_traces(marker=marker, **_by_trial(shown))
     x, kind = drawn.data[0].x, drawn.layout.xaxis.type
     # More ticks would overlap, but each choice needs one.
     ticks = {} if kind == "category" else {"nticks": 4}
     if kind == "log" and max(x) > _WIDE * min(x):
         ticks = {"dtick": 1}
-    span = style.span(row.value for row in rows)
-    return style.dressed(drawn, text.short(name), facts.metric, xaxis=ticks, yaxis=span)
+    values = [row.value for row in rows]
+    return _figure(drawn, text.short(name), facts.first.name, xaxis=ticks, yaxis=_span(values))
+
+
+def _figure(shown: go.Figure | Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go.Figure:
+    """Return a figure without a background, with titles for its axes.
+
+    Args:
+        shown: The traces that it shows, or a figure that Optuna has drawn.
+        x: Title of the horizontal axis.
+        y: Title of the vertical axis.
+        **layout: Further arguments for plotly's layout.
+    """
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "tickformat": "~g"}
+    drawn = go.Figure(shown).update_layout(
+        title={"text": ""},
+        template="none",
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        font={"color": _INK, "size": 13, "family": "system-ui, sans-serif"},
+        margin={"l": 56, "r": 16, "t": 16, "b": 48},
+        hovermode="closest",
+        hoverlabel={"align": "left"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        xaxis={**axis, "title": {"text": escape(x), "font": _TITLE}},
+        yaxis={**axis, "title": {"text": escape(y), "font": _TITLE}},
+    )
+    return drawn.update_layout(**layout)
+
+
+def label(row: Row) -> str:
+    """Return the text that plotly shows if the pointer is over a trial, as HTML."""
+    params = text.params(row.trial.params)
+    if len(params) > _MOST_PARAMS:
+        params = [*params[:_MOST_PARAMS], f"and {len(params) - _MOST_PARAMS} more"]
+    value = f": {text.number(row.value)}" if row.value is not None else ""
+    return "<br>".join(
+        [f"<b>Trial {row.number}</b> {row.state}{value}", *(escape(param) for param in params)]
+    )
+
+
+def _by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
+    """Return the arguments by which points show their trials' labels, with `more` below each.
+
+    The page contains each label once, and finds it by the number of the trial in `customdata`.
+    """
+    rows = list(rows)
+    labels = {row.number: label(row) for row in rows}
+    return {
+        "customdata": [row.number for row in rows],
+        "hovertext": [labels[row.number] for row in rows],
+        "hovertemplate": f"%{{hovertext}}{more}<extra></extra>",
+    }
+
+
+def _points(rows: Sequence[Row], x: Sequence[Any], y: Sequence[Any], **look: Any) -> go.Scatter:
+    """Return a trace with a marker for each trial, or with another mode of plotly."""
+    return go.Scatter(x=x, y=y, **{"mode": "markers", **look}, **_by_trial(rows))
+
+
+def _span(values: Iterable[float | None]) -> dict[str, Any]:
+    """Return the range of an axis on which a few outliers do not flatten all other values."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if not known:
+        return {}
+    low, high = np.percentile(known, [2, 98])
+    width = high - low
+    # An end without outliers is not cut off: all good values may be there.
+    bottom, top = max(min(known), low - width), min(max(known), high + width)
+    room = 0.05 * (top - bottom)
+    return {"range": [float(bottom - room), float(top + room)]} if room else {}
+
+
+def _by_state(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows by state, without empty states, those in the background first."""
+    found = {state: [row for row in rows if row.state == state] for state in _COLORS}
+    return {state: rows for state, rows in found.items() if rows}
 
 
 class Section(NamedTuple):

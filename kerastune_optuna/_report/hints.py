@@ -16,8 +16,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._report.importances import counts
-from kerastune_optuna._study import StudyRecord, TrialRecord, opening, parts_of
+from kerastune_optuna._study import StudyRecord, TrialRecord, parts_of
 
 _FEWEST = 20  # trials: with fewer, nothing is said about the range of a parameter
 _EDGE = 0.1  # the share of a range that is its edge, at each end
@@ -27,7 +26,7 @@ _BY_CHANCE = 0.005  # how often trials at an edge may seem better by chance
 
 def hints(facts: Facts) -> list[str]:
     """Return the sentences that hold for a study; none for one with several objectives."""
-    if facts.are_several or facts.best is None or not math.isfinite(facts.best.cost):
+    if facts.objectives.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
     return [sentence for say in (edges, ended, luck) for sentence in say(facts)]
 
@@ -39,7 +38,7 @@ def edges(facts: Facts) -> Iterator[str]:
     others by a rank test, since TPE samples where its first trials happened to be good. PRUNED
     trials count with their best value: the default pruner ends most of 30 trials.
     """
-    valued = sorted(filter(counts, facts.rows), key=lambda row: row.cost)
+    valued = sorted(facts.comparable, key=lambda row: row.cost)
     for name in facts.params:
         rows = [row for row in valued if name in row.trial.params]
         if len(rows) < _FEWEST or rows[0].rank != 1:
@@ -89,9 +88,7 @@ def _are_best(are_there: list[bool], rows: Sequence[Row]) -> bool:
 def ended(facts: Facts) -> Iterator[str]:
     """Say where and why the latest search stopped early."""
     match StudyRecord(facts.study).ended:  # another program may have written another list
-        case [int(trials), str(why)] if trials == sum(
-            facts.counts[state] for state in opening.DONE
-        ):
+        case [int(trials), str(why)] if trials == facts.done:
             yield f"The search ended after {trials} trials. {why}."
 
 
@@ -101,8 +98,12 @@ def luck(facts: Facts) -> Iterator[str]:
     if first is None or second is None or not math.isfinite(second.cost):
         return
     lead = second.cost - first.cost
-    values = TrialRecord(first.trial).values
-    where, values = ("its", values) if values else ("confirm()'s", _confirmed(facts, first))
+    where, values = "its", TrialRecord(first.trial).values or []
+    if not values:
+        where, link = "confirm()'s", StudyRecord(facts.study).confirmation
+        study = parts_of(facts.study).get(link["study"]) if link else None
+        trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
+        values = [one.values[0] for one in trials if TrialRecord(one).confirms == first.number]
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     # The mean of several trainings has a smaller error than the value of one.
     error = spread / math.sqrt(len(values)) if where == "its" else spread
@@ -111,11 +112,3 @@ def luck(facts: Facts) -> Iterator[str]:
             f"The best trial leads the second by {lead:.2g}, and chance moves its value by "
             f"{error:.2g} (standard error, from {where} {len(values)} trainings): that is no lead."
         )
-
-
-def _confirmed(facts: Facts, row: Row) -> list[float]:
-    """Return the values of the executions of a trial in the latest confirm()."""
-    link = StudyRecord(facts.study).confirmation
-    study = parts_of(facts.study).get(link["study"]) if link else None
-    trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
-    return [one.values[0] for one in trials if TrialRecord(one).confirms == row.number]

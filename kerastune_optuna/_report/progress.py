@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
@@ -15,22 +16,61 @@ from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Objective, TrialRecord, opening
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Hold the aim and the size of a search, and how many trials were done before it.
+
+    Args:
+        study_name: The name of the study.
+        objective: Its objective.
+        size: The number of trials that it should have; None for no limit.
+        epochs: How many epochs a trial runs that is not stopped early.
+        seconds: The time limit of the search in seconds; None for no limit.
+        done: How many trials were done when the search began.
+        others: Further objectives of the study, if there are several.
+    """
+
+    study_name: str
+    objective: Objective
+    size: int | None
+    epochs: int
+    seconds: float | None = None
+    done: int = 0
+    others: Sequence[Objective] = ()
+
+
 class Progress:
-    """Receive the progress of a search, and print nothing."""
+    """Pass the progress of a search to others, each of which shows or logs it; or to nobody.
+
+    Args:
+        *others: Who gets it.
+    """
+
+    def __init__(self, *others: Progress) -> None:
+        self._others = others
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Show the search while the block runs it."""
-        yield
+        with ExitStack() as stack:
+            for other in self._others:
+                stack.enter_context(other.running())
+            yield
 
     def trial(self, trial: FrozenTrial) -> None:
         """Receive a trial of this process that ended."""
+        for other in self._others:
+            other.trial(trial)
 
     def catch_up(self) -> None:
         """Look for trials that ended in other processes."""
+        for other in self._others:
+            other.catch_up()
 
     def tell(self, line: str | None) -> None:
         """Receive a line of information, or None."""
+        for other in self._others:
+            other.tell(line)
 
 
 class Lines(Progress):
@@ -38,42 +78,35 @@ class Lines(Progress):
 
     Args:
         study: The study that is searched.
-        objective: Its objective.
-        n_trials: The size that the study should reach; None for no limit.
+        plan: The plan of the search.
         write: Takes a line. Default: print it.
     """
 
     def __init__(
-        self,
-        study: optuna.Study,
-        objective: Objective,
-        n_trials: int | None,
-        write: Callable[[str], object] = say,
+        self, study: optuna.Study, plan: Plan, write: Callable[[str], object] = say
     ) -> None:
-        self._say = write
-        self._study = study
-        self._objective = objective
-        self._n_trials = n_trials
+        super().__init__()
+        self._study, self._plan, self._write = study, plan, write
         self._told = {trial.number for trial in self._ended()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Write how much of an existing study is done, before the block runs."""
         if any(TrialRecord(one).has_begun for one in self._study.get_trials(deepcopy=False)):
-            self._write(self._beginning())
+            name, done = self._study.study_name, len(opening.finished(self._study))
+            line, size = f"Continuing study {name!r}: {count(done, 'trial')} done", self._plan.size
+            if size is not None:
+                of = f"{done} of {count(size, 'trial')} done"
+                line = f"Continuing study {name!r}: {of}"
+                if done >= size:
+                    line = f"Study {name!r} has {of}: pass a larger n_trials to continue"
+            self.tell(line)
         yield
 
-    def _write(self, line: str) -> None:
-        self._say(readable(line))
-
-    def _beginning(self) -> str:
-        name, done = self._study.study_name, len(opening.finished(self._study))
-        if self._n_trials is None:
-            return f"Continuing study {name!r}: {count(done, 'trial')} done"
-        of = f"{done} of {count(self._n_trials, 'trial')} done"
-        if done >= self._n_trials:
-            return f"Study {name!r} has {of}: pass a larger n_trials to continue"
-        return f"Continuing study {name!r}: {of}"
+    def trial(self, trial: FrozenTrial) -> None:
+        """Write how a trial ended."""
+        self._told.add(trial.number)
+        self.tell(line_of(trial, self._plan.objective))
 
     def catch_up(self) -> None:
         """Write how trials ended that other processes have run since the last call."""
@@ -91,46 +124,7 @@ class Lines(Progress):
     def tell(self, line: str | None) -> None:
         """Write a line of information, if any."""
         if line is not None:
-            self._write(line)
-
-    def trial(self, trial: FrozenTrial) -> None:
-        """Write how a trial ended."""
-        self._told.add(trial.number)
-        self._write(line_of(trial, self._objective))
-
-
-class Both(Progress):
-    """Pass the progress of a search to two others.
-
-    Args:
-        shown: Shows it to the user.
-        logged: Writes it to the log.
-    """
-
-    def __init__(self, shown: Progress, logged: Progress) -> None:
-        self._each = (shown, logged)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Let both show the search while the block runs it."""
-        shown, logged = self._each
-        with shown.running(), logged.running():
-            yield
-
-    def trial(self, trial: FrozenTrial) -> None:
-        """Pass on a trial of this process that ended."""
-        for one in self._each:
-            one.trial(trial)
-
-    def catch_up(self) -> None:
-        """Let both look for trials that ended in other processes."""
-        for one in self._each:
-            one.catch_up()
-
-    def tell(self, line: str | None) -> None:
-        """Pass on a line of information, or None."""
-        for one in self._each:
-            one.tell(line)
+            self._write(readable(line))
 
 
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
@@ -138,7 +132,7 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
     record = TrialRecord(trial)
     if record.ending.is_run_again:
         end = f"{record.why}, to be run again"
-    elif trial.state is TrialState.FAIL:
+    elif not record.ending.counts:
         end = f"failed: {record.why}"
     elif record.seconds is None:  # added by hand, or by a plain Optuna script
         end = f"{objective.name} {trial.values and objective.value_of(trial)}"

@@ -1,10 +1,12 @@
-"""The best trials of a study as a table, for a terminal or a notebook."""
+"""What a study has come to: as a table for a terminal or a notebook, in lines, and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -12,9 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._check import count, integer
+from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import text as _text
-from kerastune_optuna._report.facts import Facts, Row
+from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
+from kerastune_optuna._signals import readable
+from kerastune_optuna._storage import unless_away
+from kerastune_optuna._study import Home, ranking
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 _LEGEND = "epoch: the best one / how many were run"
@@ -34,7 +40,7 @@ def summary_html(study: optuna.Study, n: int) -> str:
 
 def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
     """Yield the title, the table, and the lines below it: states, epochs, time, and hints."""
-    yield Text(f" Study {facts.name!r}: {facts.aim}", style="bold")
+    yield Text(f" Study {facts.name!r}: {facts.objectives.aim}", style="bold")
     if not facts.rows:
         yield Text(" No trial has begun yet.")
         return
@@ -52,32 +58,28 @@ def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
 def _table(facts: Facts, n: int) -> Table:
     # Without lines between columns, so that parameters have room in 80 characters.
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-    values = [facts.metric, *facts.other_metrics] if facts.are_several else ["value"]
-    for heading in ("rank", "trial", *values, "epoch", "seconds"):
+    for heading in ("rank", "trial", *facts.headings, "epoch", "seconds"):
         table.add_column(heading.replace("_", "_\n"), justify="right", no_wrap=True)
     table.add_column("parameters", overflow="fold")
     table.add_column("state", no_wrap=True)
     for row in facts.rows[:n]:
-        table.add_row(*_cells(row))
+        spread = "" if row.std is None else f" ± {row.std:.2g}"
+        table.add_row(
+            Text("" if row.rank is None else str(row.rank), "bold"),
+            Text(str(row.number), "cyan"),
+            Text(f"{_text.number(row.value)}{spread}", "bold"),
+            *(Text(_text.number(value), "bold") for value in row.others),
+            row.epochs,
+            Text("" if row.seconds is None else f"{row.seconds:.1f}", "dim"),
+            # Text, not str: rich would read brackets as markup.
+            Text(" ".join(_text.params(row.trial.params))),
+            Text(row.state, _COLORS.get(row.state, "")),
+        )
     return table
 
 
-def _cells(row: Row) -> Iterator[Text]:
-    """Yield the cells of a trial as Text, since rich would read brackets in a str as markup."""
-    yield Text("" if row.rank is None else str(row.rank), "bold")
-    yield Text(str(row.number), "cyan")
-    spread = "" if row.std is None else f" ± {row.std:.2g}"
-    yield Text(f"{_text.number(row.value)}{spread}", "bold")
-    for value in row.others:
-        yield Text(_text.number(value), "bold")
-    yield Text(row.epochs)
-    yield Text("" if row.seconds is None else f"{row.seconds:.1f}", "dim")
-    yield Text(" ".join(_text.params(row.trial.params)))
-    yield Text(row.state, _COLORS.get(row.state, ""))
-
-
 def _lines(facts: Facts) -> Iterator[str]:
-    if facts.are_several:
+    if facts.objectives.are_several:
         of_rank = "which has" if len(facts.front) == 1 else "which have"
         yield f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
     states = " ".join(f"{count} {state}" for state, count in facts.states.items())
@@ -86,3 +88,75 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
+
+
+def glance(home: Home, n_trials: int | None) -> str:
+    """Return one line with the aim of a study, how many trials are done, and the best value.
+
+    Args:
+        home: Where the study is, which may not be open yet, or whose database may be away.
+        n_trials: The size that the study should reach; None for no limit.
+    """
+    begins = readable(f"study {home.name!r}: {home.objectives.aim}")
+    with unless_away():  # does not wait for the database
+        if not home.may_be_read:
+            return f"{begins}, not open yet"
+        facts = Facts(home.existing)
+        trials = count(facts.done if n_trials is None else n_trials, "trial")
+        of = "" if n_trials is None else f"{facts.done} of "
+        found = f"best {_text.number(facts.best.value)}" if facts.best else "no value yet"
+        if facts.objectives.are_several:
+            found = f"{count(len(facts.front), 'trial')} on the front"
+        return readable(f"study {facts.name!r}: {facts.objectives.aim}, {of}{trials}, {found}")
+    return f"{begins}, does not answer"
+
+
+def status(study: optuna.Study) -> Iterator[str]:
+    """Yield lines about the aim, the states of trials, the best ones, and the running ones."""
+    facts = Facts(study)
+    yield f"Study {facts.name!r}: {facts.objectives.aim}"
+    states = ", ".join(f"{count} {state}" for state, count in facts.states.items())
+    trials = count(len(facts.trials), "trial")
+    yield f"{trials}: {states}" if facts.trials else "No trial has begun"
+    if facts.excluded:
+        yield f"Excluded: {facts.excluded}"
+    what = "On the front" if facts.objectives.are_several else "Best"
+    for trial in (row.trial for row in facts.front):
+        values = ", ".join(f"{value:.6g}" for value in trial.values)
+        yield f"{what}: {values} in trial {trial.number} ({_text.params_line(trial.params)})"
+    for trial in facts.trials:
+        if trial.state is TrialState.RUNNING:
+            told, step = "first epoch", trial.last_step
+            if step is not None:
+                told = f"{trial.intermediate_values[step]:.6g} after epoch {step + 1}"
+            yield f"Trial {trial.number} is running: {told} ({_text.params_line(trial.params)})"
+
+
+def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the parameters of the best trial; with several objectives, a list of the best trials.
+
+    Raises:
+        NoTrialsError: No trial is COMPLETE.
+    """
+    facts = Facts(study)
+    if not facts.front:
+        others = ranking.told_of_others(facts.trials)
+        raise NoTrialsError(
+            f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
+        )
+    trials = [row.trial for row in facts.front]
+    if not facts.objectives.are_several:
+        return trials[0].params
+    return [
+        {
+            "trial": trial.number,
+            "values": dict(zip(facts.objectives.names, trial.values, strict=True)),
+            "params": trial.params,
+        }
+        for trial in trials
+    ]
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Return how much each parameter of a study mattered for its first metric."""
+    return Facts(study).importances

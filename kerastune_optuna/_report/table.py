@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna._report.facts import Facts, state_of
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness
@@ -48,31 +46,30 @@ def results(study: optuna.Study) -> pandas.DataFrame:
 
     facts = Facts(study)
     trials = facts.trials
-    names = sorted({name for trial in trials for name in trial.params})
-    values = [f"values_{name}" for name in facts.metrics] if facts.are_several else ["value"]
+    names = sorted(facts.params)
+    values = ["value"]
+    if facts.objectives.are_several:
+        values = [f"values_{name}" for name in facts.objectives.names]
     known = {attr for trial in trials for attr in trial.user_attrs}
     attrs = [*_ATTRS, *(attr for attr in _OF_SOME if attr in known)]
-    rows = [_row(trial, names, values, attrs) for trial in trials]
+    rows = [
+        {
+            "number": trial.number,
+            "state": state_of(trial),
+            **dict(zip(values, trial.values or [None] * len(values), strict=True)),
+            **{f"params_{name}": trial.params.get(name) for name in names},
+            **{attr: trial.user_attrs.get(attr) for attr in attrs},
+            TrialRecord.stop_reason: TrialRecord(trial).ended_because,
+            TrialRecord.worker: liveness.worker_of(trial),
+        }
+        for trial in trials
+    ]
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     table = pandas.DataFrame(rows, columns=columns)
     # warm_start= compares trials by this; pandas keeps it if columns are renamed or added.
     table.attrs[StudyRecord.given] = {
-        "objectives": facts.metrics,
-        "directions": facts.directions,
+        "objectives": facts.objectives.names,
+        "directions": facts.objectives.directions,
         **(StudyRecord(study).given or {}),
     }
     return table
-
-
-def _row(
-    trial: FrozenTrial, names: Sequence[str], values: Sequence[str], attrs: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "state": state_of(trial),
-        **dict(zip(values, trial.values or [None] * len(values), strict=True)),
-        **{f"params_{name}": trial.params.get(name) for name in names},
-        **{attr: trial.user_attrs.get(attr) for attr in attrs},
-        TrialRecord.stop_reason: TrialRecord(trial).ended_because,
-        TrialRecord.worker: liveness.worker_of(trial),
-    }

@@ -48,8 +48,7 @@ class Constraints:
     @property
     def are_there(self) -> bool:
         """Whether there are any constraints that a model may break."""
-        limits = (self.max_params, self.max_flops, self.max_seconds)
-        return any(limit is not None for limit in limits) or bool(self.functions)
+        return bool(self.described())
 
     def described(self) -> dict[str, Any]:
         """Return the constraints that are set, in a form that JSON can store."""
@@ -95,7 +94,7 @@ class Constraints:
         if self.max_flops is not None:
             _tell(trial, _FLOPS, _excess(TrialRecord(trial).flops or 0, self.max_flops))
         for name, function in _named(self.functions):
-            for key, value in _numbers(name, function(trial, model)):
+            for key, value in _numbers(name, function(trial, model)).items():
                 _tell(trial, key, value)
         broken = [key for key, value in _optuna.as_known(trial).constraints.items() if value > 0]
         if broken:
@@ -159,18 +158,16 @@ def _name(function: object) -> str:
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-def _numbers(name: str, returned: Any) -> list[tuple[str, float]]:
-    """Return the numbers that a function returned, each with its key."""
-    if not isinstance(returned, list | tuple):
-        return [(name, _number(name, returned))]
-    return [(f"{name}[{place}]", _number(name, one)) for place, one in enumerate(returned)]
-
-
-def _number(name: str, value: Any) -> float:
+def _numbers(name: str, returned: Any) -> dict[str, float]:
+    """Return the numbers that a function returned, by their keys."""
+    found = {name: returned}
+    if isinstance(returned, list | tuple):
+        found = {f"{name}[{place}]": value for place, value in enumerate(returned)}
     instead = "Return a number: above 0 if the configuration is not allowed, and by how much."
-    # To Optuna, True would be a broken constraint; to most readers, a satisfied one.
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__float__"):
-        raise ArgumentTypeError(f"The constraint {name} returned {value!r}. {instead}")
-    if math.isnan(number := float(value)):
-        raise ArgumentError(f"The constraint {name} returned NaN. {instead}")
-    return number
+    for value in found.values():
+        # To Optuna, True would be a broken constraint; to most readers, a satisfied one.
+        if isinstance(value, bool | np.bool_) or not hasattr(value, "__float__"):
+            raise ArgumentTypeError(f"The constraint {name} returned {value!r}. {instead}")
+        if math.isnan(float(value)):
+            raise ArgumentError(f"The constraint {name} returned NaN. {instead}")
+    return {key: float(value) for key, value in found.items()}

@@ -171,7 +171,14 @@ class Home:
             ArgumentError: There are several objectives.
             NoTrialsError: There is no COMPLETE trial.
         """
-        self._check_single()
+        if self.objectives.are_several:
+            front = ranking.front(self.existing)
+            numbers = ", ".join(str(trial.number) for trial in front) or "none yet"
+            raise ArgumentError(
+                f"Study {self.name!r} has several objectives, and none of its best trials is "
+                f"better than the others: {numbers}. Compare them by best_trials, and pass the "
+                "number of one, as in best_model(trial=...)."
+            )
         if best := ranking.best(self.existing, self.objectives.watched, n):
             return best
         others = ranking.told_of_others(self.existing.get_trials(deepcopy=False))
@@ -209,17 +216,6 @@ class Home:
         ended = opening.finished(self.existing)
         found = _found(trial, ended, "is not COMPLETE or PRUNED")
         _optuna.set_attr(self.existing, key_of(found.number), why)
-
-    def _check_single(self) -> None:
-        """Refuse to choose a best trial if there are several objectives."""
-        if self.objectives.are_several:
-            best = ranking.front(self.existing)
-            numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
-            raise ArgumentError(
-                f"Study {self.name!r} has several objectives, and none of its best trials is "
-                f"better than the others: {numbers}. Compare them by best_trials, and pass the "
-                "number of one, as in best_model(trial=...)."
-            )
 
 
 def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str) -> FrozenTrial:

@@ -2,21 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast
 
-import optuna
+from optuna import Study
+from optuna.study import StudyDirection
+from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study.monitor import Direction, Objective, directions_of, parse_objective
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
 from kerastune_optuna._study.record import TrialRecord
 
+Direction: TypeAlias = Literal["minimize", "maximize"]
+DIRECTIONS = ("auto", "minimize", "maximize")
+
+# Only names whose direction is certain. That of `cosine_similarity` is not: as predictions improve,
+# Keras's metric of that name grows and its loss of that name falls. `dice` is a loss in Keras.
+_CERTAIN: dict[Direction, list[str]] = {
+    "minimize": "loss error mse mae mape msle rmse mean_squared_error mean_absolute_error "
+    "mean_absolute_percentage_error mean_squared_logarithmic_error root_mean_squared_error "
+    "binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy "
+    "kl_divergence poisson hinge squared_hinge categorical_hinge logcosh huber "
+    "false_positives false_negatives".split(),
+    "maximize": "accuracy acc binary_accuracy categorical_accuracy sparse_categorical_accuracy "
+    "top_k_categorical_accuracy sparse_top_k_categorical_accuracy auc precision recall "
+    "f1 f1_score fbeta_score r2 r2_score prc true_positives true_negatives precision_at_recall "
+    "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
+    "binary_io_u one_hot_io_u one_hot_mean_io_u iou miou dice_coef dice_coefficient".split(),
+}
+_MISSPELT = 0.87  # how similar, for difflib, a name and a known one must be for "Did you mean"
+# What Keras may log for "accuracy".
+_ACCURACIES = "accuracy categorical_accuracy sparse_categorical_accuracy binary_accuracy".split()
+# Keras numbers unnamed metrics, like AUC() or Precision(), across the whole process: the second
+# trial of a search logs `auc_1`, and the first one `auc`.
+_NUMBER = re.compile(r"_\d+$")
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
 _SIZES = (TrialRecord.n_params, TrialRecord.flops)  # known before a model is trained
 # Measures of a trial as a whole, for which less is better.
 MEASURED = (*_SIZES, TrialRecord.seconds, "inference_ms")
+
+
+def sign_of(direction: str | StudyDirection) -> int:
+    """Return the factor that turns values with this direction into costs."""
+    return -1 if direction in ("maximize", StudyDirection.MAXIMIZE) else 1
+
+
+def directions_of(study: Study) -> list[Direction]:
+    """Return the directions of a study's objectives, as users name them."""
+    return [cast(Direction, one.name.lower()) for one in study.directions]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Hold the name of a metric in the epoch logs and the direction in which it improves.
+
+    Args:
+        name: The metric.
+        direction: "minimize" or "maximize".
+        place: Its place among the objectives of the study.
+    """
+
+    name: str
+    direction: Direction
+    place: int = 0
+
+    @classmethod
+    def of(cls, trial: BaseTrial, monitor: object, direction: str) -> Objective:
+        """Return what a trial reports, with the direction of its study if it has a study."""
+        study = getattr(trial, "study", None)
+        if study is None:
+            return parse_objective(monitor, direction, "monitor")
+        ways = directions_of(study)
+        if len(ways) > 1:
+            raise ArgumentError(
+                "PruningCallback cannot report to a study of several objectives: Optuna does not "
+                "prune them. Pass a trial of a study with one direction."
+            )
+        if direction not in ("auto", ways[0]):
+            raise ArgumentError(
+                f"direction={direction!r} is not that of the study, which is to {ways[0]}. "
+                'Pass direction="auto" or create the study with the direction you mean.'
+            )
+        return parse_objective(monitor, ways[0], "monitor")
+
+    @property
+    def aim(self) -> str:
+        """What the search is to do, like `maximize val_accuracy`."""
+        return f"{self.direction} {self.name}"
+
+    @property
+    def of_study(self) -> StudyDirection:
+        """The direction as a storage has it."""
+        return StudyDirection[self.direction.upper()]
+
+    @property
+    def looks_for_the_worst(self) -> bool:
+        """Whether a metric of this name certainly improves in the other direction."""
+        return _certain(self.name) not in (None, self.direction)
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether only validation data can give the metric."""
+        return self.name.startswith("val_")
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether a value is better than the best so far; NaN and infinity never are."""
+        if not math.isfinite(value):
+            return False
+        return than is None or self.cost(value) < self.cost(than)
+
+    def cost(self, value: float) -> float:
+        """Return the value with the sign for which less is better."""
+        return sign_of(self.direction) * value
+
+    def value_of(self, trial: FrozenTrial) -> float:
+        """Return the value of a COMPLETE trial."""
+        return float(trial.values[self.place])  # Optuna completes no trial without one
+
+    def find(self, names: Iterable[str]) -> str | None:
+        """Return the name that the metric has in the epoch logs; None if it is not there."""
+        known = list(names)
+        if self.name in known:
+            return self.name
+        meant = [self.name]
+        last = self.name.rpartition("_")[2]  # with several outputs, it is `output_accuracy`
+        prefix = self.name.removesuffix(last)
+        # `sparse_accuracy` is a metric itself, not the accuracy of an output.
+        if last in ("accuracy", "acc") and not prefix.endswith(("sparse_", "top_k_")):
+            meant += [prefix + accuracy for accuracy in _ACCURACIES]
+        found = [name for name in known if _NUMBER.sub("", name) in meant]
+        return found[0] if len(found) == 1 else None
+
+    def without_number(self, shape: tuple[int, ...]) -> MetricNotFoundError:
+        """Return the error for a metric whose value has this shape, instead of being a number."""
+        return MetricNotFoundError(
+            f"objective={self.name!r} has the shape {shape}, not one number. Compile the model "
+            'with an average, like F1Score(average="macro").'
+        )
+
+    def missing(self, names: Iterable[str]) -> MetricNotFoundError:
+        """Return the error for a missing metric, which lists the names in the logs."""
+        known = sorted(names)
+        listed = ", ".join(known) or "nothing"
+        return MetricNotFoundError(
+            f"objective={self.name!r} is not among what the model logs: {listed}."
+            f"{_check.nearest(self.name, known)} Pass one of these names, or compile the model "
+            "with that metric (Keras numbers unnamed metrics; give yours a name=)."
+        )
 
 
 @dataclass(frozen=True)
@@ -26,7 +161,7 @@ class Objectives:
     each: tuple[Objective, ...]
 
     @classmethod
-    def of(cls, study: optuna.Study) -> Objectives:
+    def of(cls, study: Study) -> Objectives:
         """Return the objectives of any study, which may have other names than a search allows."""
         ways = directions_of(study)
         names = study.metric_names or ["value"] * len(ways)
@@ -78,68 +213,104 @@ class Objectives:
         return [name for name in _SIZES if self.are_several and name in self.names]
 
 
-def parse_objectives(names: object, directions: object) -> Objectives:
+def parse_objective(name: object, direction: object, called: str = "objective") -> Objective:
+    """Check the user's objective and direction, and infer "auto".
+
+    Args:
+        name: Name of the metric.
+        direction: "auto", "minimize" or "maximize".
+        called: The argument by which the name was passed.
+
+    Raises:
+        ArgumentError: The name is not a metric name, or its direction is not certain.
+    """
+    if not isinstance(name, str):
+        raise ArgumentTypeError(
+            f"{called}={name!r} is not a name. Pass the name of one metric from the epoch logs, "
+            'like "val_accuracy".'
+        )
+    if not name or name != name.strip():
+        raise ArgumentError(
+            f'{called}={name!r} is not a metric name. Pass one like "val_accuracy" or "val_loss".'
+        )
+    _check.one_of("direction", direction, DIRECTIONS)
+    way = _certain(name) if direction == "auto" else cast(Direction, direction)
+    if way is not None:
+        return Objective(name, way)
+    known = sorted(_CERTAIN["minimize"] + _CERTAIN["maximize"])
+    meant = _check.nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
+    doubt = f"direction='auto' cannot tell whether {name!r} should grow or fall. Pass"
+    if meant:
+        doubt = f"{name!r} is not a metric that direction='auto' knows.{meant} If not, pass"
+    raise ArgumentError(f'{doubt} direction="maximize" or direction="minimize".')
+
+
+def _certain(name: str) -> Direction | None:
+    """Return the direction of a metric whose name makes it certain; None for any other."""
+    plain = _NUMBER.sub("", name.removeprefix("val_")).lower()
+    if plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
+        return None
+    for direction, known in _CERTAIN.items():
+        # With several outputs, it is `output_metric`.
+        if any(f"_{plain}".endswith(f"_{metric}") for metric in known):
+            return direction
+    return None
+
+
+def parse_objectives(names: Any, directions: object) -> Objectives:
     """Check the user's objectives and directions, and infer "auto".
 
     Raises:
         ArgumentError: They cannot work; the message says what to pass instead.
     """
-    names, directions = _without_keras_tuners(names, directions)
-    if not isinstance(names, list | tuple):
-        _check_has_metric([names])
-        return Objectives((parse_objective(names, directions),))
-    if not names:
+    are_several = isinstance(names, list | tuple)
+    given = list(names) if are_several else [names]
+    if not given:
         raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
-    pairs = zip(names, _one_for_each(names, directions), strict=True)
-    parsed = [_parse(name, direction) for name, direction in pairs]
-    _check_differ(names)
-    _check_has_metric(names)
+    pairs = _pairs(given, directions, are_several=are_several)
+    plain = [name for name, _ in pairs]
+    if not are_several:
+        _check_has_metric(plain)
+        return Objectives((parse_objective(*pairs[0]),))
+    parsed = [_parse(*pair) for pair in pairs]
+    if twice := sorted({str(name) for name in plain if plain.count(name) > 1}):
+        raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
+    _check_has_metric(plain)
     return Objectives(tuple(replace(one, place=place) for place, one in enumerate(parsed)))
 
 
-def _without_keras_tuners(names: Any, directions: object) -> tuple[Any, Any]:
-    """Return names and directions, after replacing Objectives of KerasTuner by their name.
+def _pairs(
+    names: Sequence[Any], directions: object, *, are_several: bool
+) -> list[tuple[Any, object]]:
+    """Return each name with its direction; an Objective of KerasTuner has both.
 
     Raises:
-        ArgumentError: A direction was given in addition to an Objective.
+        ArgumentError: There is not one direction that is known for each.
     """
-    are_several = isinstance(names, list | tuple)
-    given = list(names) if are_several else [names]
-    if not any(map(_is_of_keras_tuner, given)):
-        return names, directions
-    if directions != "auto":
+    theirs = [one for one in names if hasattr(one, "name") and hasattr(one, "direction")]
+    if theirs and directions != "auto":
         raise ArgumentError(
             f"direction={directions!r} was passed with an Objective, which has its own direction. "
             "Leave direction= out."
         )
-    ways = [_direction_of(one) if _is_of_keras_tuner(one) else "auto" for one in given]
-    plain = [one.name if _is_of_keras_tuner(one) else one for one in given]
-    return (plain, ways) if are_several else (plain[0], ways[0])
-
-
-def _is_of_keras_tuner(one: Any) -> bool:
-    return hasattr(one, "name") and hasattr(one, "direction")
-
-
-def _direction_of(one: Any) -> str:
-    if one.direction not in _OF_KERAS_TUNER:
-        raise ArgumentError(
-            f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an Objective "
-            'with "min" or "max".'
-        )
-    return _OF_KERAS_TUNER[one.direction]
-
-
-def _one_for_each(names: Sequence[Any], directions: object) -> Sequence[object]:
-    """Return a direction for each name."""
-    if directions == "auto" or (isinstance(directions, str) and len(names) == 1):
-        return [directions] * len(names)
-    if not isinstance(directions, list | tuple) or len(directions) != len(names):
+    for one in theirs:
+        if one.direction not in _OF_KERAS_TUNER:
+            raise ArgumentError(
+                f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an "
+                'Objective with "min" or "max".'
+            )
+    if theirs:
+        found = {id(one): (one.name, _OF_KERAS_TUNER[one.direction]) for one in theirs}
+        return [found.get(id(one), (one, "auto")) for one in names]
+    if directions == "auto" or not are_several:
+        return [(name, directions) for name in names]
+    ways = [directions] if isinstance(directions, str) else directions
+    if not isinstance(ways, list | tuple) or len(ways) != len(names):
         raise ArgumentError(
             f"direction={directions!r} does not match {len(names)} objectives. Pass a list with "
             'one of "auto", "minimize" and "maximize" for each, or "auto".'
         )
-    return directions
+    return list(zip(names, ways, strict=True))
 
 
 def _parse(name: object, direction: object) -> Objective:
@@ -154,12 +325,6 @@ def _parse(name: object, direction: object) -> Objective:
             '"auto" for it.'
         )
     return parse_objective(name, "minimize" if direction == "auto" else direction)
-
-
-def _check_differ(names: Sequence[Any]) -> None:
-    twice = sorted({str(name) for name in names if list(names).count(name) > 1})
-    if twice:
-        raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
 
 
 def _check_has_metric(names: Sequence[Any]) -> None:

@@ -1,23 +1,29 @@
-"""Create or open a study, and record what its trials share, such as their epochs."""
+"""Find, create or open a study, and record what its trials share, such as their epochs."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._storage import MARK, database
-from kerastune_optuna._study.monitor import directions_of
-from kerastune_optuna._study.objectives import Objectives
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    StorageError,
+    StudyMismatchError,
+)
+from kerastune_optuna._storage import MARK, database, masked
+from kerastune_optuna._study.objectives import Objectives, directions_of
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 _UNFIT = set('/\\:*?"<>|\0')  # characters that are not allowed in the name of a folder
@@ -55,7 +61,14 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
                 f"the two names are equal. Pass study_name={found!r} to continue that study, or a "
                 "name that differs by more than capitals."
             )
-    _check(study, objectives)
+    ways, names = directions_of(study), study.metric_names or objectives.names
+    if ways != objectives.directions or names != objectives.names:
+        raise StudyMismatchError(
+            f"Study {name!r} exists with another objective: {' and '.join(ways)} "
+            f"{' and '.join(names)}, not {' and '.join(objectives.directions)} "
+            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
+            "start anew."
+        )
     if known is None:
         name_metrics(study, objectives)
     return study
@@ -69,21 +82,59 @@ def name_metrics(study: optuna.Study, objectives: Objectives) -> None:
             study.set_metric_names(objectives.names)
 
 
-def _check(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that a study has our objectives, or only the directions if its metrics are unnamed.
+def load(
+    source: str | BaseStorage, name: str | None, how: str, patience: float = 0.0
+) -> optuna.Study:
+    """Return an existing study, without creating or writing anything.
+
+    Args:
+        source: The directory= of a search, or its storage or the URL of that.
+        name: The name of the study; None if there is only one.
+        how: How to pass a name, as in "--study with one of".
+        patience: Seconds for which each call is retried while the storage does not answer.
 
     Raises:
-        StudyMismatchError: The study has other objectives.
+        ArgumentError: There are several studies, or none of that name.
+        StorageError: There is no database, or it cannot be opened.
     """
-    found = directions_of(study)
-    names = study.metric_names or objectives.names
-    if found != objectives.directions or names != objectives.names:
-        raise StudyMismatchError(
-            f"Study {study.study_name!r} exists with another objective: {' and '.join(found)} "
-            f"{' and '.join(names)}, not {' and '.join(objectives.directions)} "
-            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
-            "start anew."
+    shown, place = "storage=", source
+    if isinstance(source, str):
+        is_url = "://" in source
+        place = source if is_url else database.in_directory(Path(source))
+        shown = repr(masked(source) if is_url else source)
+    if not database.is_there(place):  # SQLite would make the file
+        file = sqlalchemy.make_url(place).database if isinstance(place, str) else place
+        raise StorageError(
+            f"{shown} holds no study: there is no file {file!r}. Pass the directory= of a "
+            "search that has begun, or the URL of its storage."
         )
+    storage = database.connect(place, patience, make=False)
+    wholes = _wholes(storage)
+    if not wholes:
+        raise StorageError(f"{shown} holds no study: no search has begun there.")
+    searches = [study for study, whole in wholes.items() if whole is None]
+    if name is None and len(searches) == 1:
+        name = searches[0]
+    if name not in wholes:
+        came = "holds several studies" if name is None else f"holds no study {name!r}"
+        raise ArgumentError(f"{shown} {came}. Pass {how}: {', '.join(sorted(wholes))}.")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def _wholes(storage: BaseStorage) -> dict[str, str | None]:
+    """Return, by the names of all studies, the name of the study that each is part of, or None."""
+    # Optuna's study summaries would read all trials too, and studies may be deleted meanwhile.
+    return {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
+
+
+def parts_of(study: optuna.Study) -> dict[str, optuna.Study]:
+    """Return the studies that are part of a study, by name."""
+    storage, parts = _optuna.storage_of(study), {}
+    for name, whole in _wholes(storage).items():
+        if whole == study.study_name:
+            with suppress(KeyError):  # another process deleted it meanwhile
+                parts[name] = optuna.load_study(study_name=name, storage=storage)
+    return parts
 
 
 def identity(study: optuna.Study) -> str:
@@ -139,11 +190,14 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
     if found == ours:
         return
     if any(map(is_measured, study.get_trials(deepcopy=False))):
+        had, have = (
+            ", ".join(f"{name}={value}" for name, value in one.items()) for one in (found, ours)
+        )
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and its values are means of other trainings: with "
-            f"{_as_arguments(found)}, not with {_as_arguments(ours)}. Pass the same arguments (for "
-            "cv= also the same data and seed=, or a splitter with a random_state=), another "
-            "study_name, or overwrite=True to start anew."
+            f"{had}, not with {have}. Pass the same arguments (for cv= also the same data and "
+            "seed=, or a splitter with a random_state=), another study_name, or overwrite=True to "
+            "start anew."
         )
     StudyRecord(study).trainings = ours
 
@@ -152,10 +206,6 @@ def is_measured(trial: FrozenTrial) -> bool:
     """Whether one of our workers has measured a trial or measures it; trials of users compare."""
     has_result = trial.state not in (TrialState.FAIL, TrialState.WAITING)
     return TrialRecord(trial).worker is not None and has_result
-
-
-def _as_arguments(trainings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in trainings.items())
 
 
 def default_name(build_model: Callable[..., Any]) -> str:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._study.ending import Ending
-from kerastune_optuna._study.monitor import Objective, directions_of, sign_of
+from kerastune_optuna._study.objectives import Objective, directions_of, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
 

@@ -81,7 +81,7 @@ class Run:
         budget, recipe = self.budget, self.recipe
         plan = self._plan(study)
         budget = replace(budget, ending=budget.ending.from_now_on(study))
-        progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
+        progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
             progress = Announced(progress, study, self.on_trial_end, budget.ending)
         job = Job(

@@ -10,9 +10,10 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from kerastune_optuna._data import Given
-from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
-from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan
+from kerastune_optuna._study.objectives import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
 from tests.support import falling
 from tests.support.faults import interrupt_after

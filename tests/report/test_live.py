@@ -21,8 +21,8 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from kerastune_optuna._report import progress_for
-from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
+from kerastune_optuna._report.live import curve
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._workers.warnings import shown_once
@@ -81,7 +81,7 @@ def terminal(monkeypatch):
 
 
 def progress(study):
-    return progress_for("auto", study, study._storage, frame(study).plan, 30)
+    return progress_for("auto", study, frame(study).plan)
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])

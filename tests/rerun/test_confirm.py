@@ -20,8 +20,8 @@ from kerastune_optuna import (
     TooManyFailuresError,
     WeightsError,
 )
-from kerastune_optuna._study.finding import load
 from kerastune_optuna._study.liveness import worker_of
+from kerastune_optuna._study.opening import load
 from kerastune_optuna._trial import files
 from tests.support import falling, forks
 from tests.support.falling import loss_of

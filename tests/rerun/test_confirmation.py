@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
-from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._study.objectives import Objective
 
 ACCURACY = Objective("val_accuracy", "maximize")
 

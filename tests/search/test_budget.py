@@ -16,8 +16,14 @@ from kerastune_optuna._search import Budget, StopConditions, slots
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
-from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._study.liveness import leave, leaving_all, machine, signed_in, started
+from kerastune_optuna._study.liveness import (
+    Watch,
+    leave,
+    leaving_all,
+    machine,
+    signed_in,
+    started,
+)
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import fail_and_retry, lay_out
 from tests.support.faults import states

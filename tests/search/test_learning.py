@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import GaussianProcessSampler, _optuna
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._study.objectives import Objective
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")

@@ -9,7 +9,7 @@ from optuna.samplers import CmaEsSampler, QMCSampler, RandomSampler, TPESampler
 from kerastune_optuna import GaussianProcessSampler, MissingExtraError
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.samplers import Chooser
-from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._study.objectives import Objective
 from tests.support.untrained import run
 
 KINDS = {"cmaes": CmaEsSampler, "gp": GaussianProcessSampler, "qmc": QMCSampler}

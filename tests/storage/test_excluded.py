@@ -46,6 +46,7 @@ def test_an_excluded_trial_has_no_result(tuner, tmp_path, capsys):
     assert (row["state"], row["stop_reason"]) == ("EXCLUDED", "excluded: its data leaked")
     page = tuner.report(tmp_path / "report.html").read_text()
     assert "excluded: its data leaked" in page
+    assert '<span class="state EXCLUDED">1 EXCLUDED</span>' in page
     tuner.summary()
     assert "Excluded: trial 1 (its data leaked)" in capsys.readouterr().out
     with pytest.raises(NoTrialsError, match=r"trial=1 .* \(excluded: \[1\]\). Pass one of: 0, 2"):

@@ -11,10 +11,11 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from kerastune_optuna.__main__ import app
-from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan
 from kerastune_optuna._study import ranking
-from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._study.objectives import Objective
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.untrained import build, tuner_in
 

@@ -6,8 +6,9 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._report.display import Frame, Plan
-from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan
+from kerastune_optuna._study.objectives import parse_objective
 
 EPOCHS = 10
 SPACE = {

@@ -18,9 +18,9 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._report import summary
-from kerastune_optuna._report.display import Frame, Plan
-from kerastune_optuna._report.progress import line_of
-from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._report.live import Frame
+from kerastune_optuna._report.progress import Plan, line_of
+from kerastune_optuna._study.objectives import parse_objective
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import ledger

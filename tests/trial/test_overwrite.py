@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
-from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study import liveness
 from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial import overwrite
@@ -93,7 +93,7 @@ def test_a_process_of_another_machine_is_named_once_it_beats(of_another_machine)
 def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, monkeypatch, capsys):
     """One that does not beat for as long as a lease lasts is dead, and its study is deleted."""
     _, of_it = of_another_machine
-    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(liveness, "_LEASE_SECONDS", 0.2)
     of_it.enqueue({"level": 1})
     assert [trial.state.name for trial in of_it.study.trials] == ["WAITING"]
     waited = "Waiting for a sign of life from trial 0 of study 'test' (in process 4711 on node3)\n"
