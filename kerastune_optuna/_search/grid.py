@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import space
 from kerastune_optuna._search.repeats import asking
-from kerastune_optuna._search.together import together
 from kerastune_optuna._search.waiting import Wait
 
 
@@ -59,7 +58,7 @@ def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
         _check_end(name, distribution)
         return space.middle(distribution)
 
-    space.walk(together(build_model, functions), space.Walker(choose))
+    space.Walker(choose).walk(build_model, functions)
 
 
 def _check_end(name: str, distribution: BaseDistribution) -> None:

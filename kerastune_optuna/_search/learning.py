@@ -213,7 +213,11 @@ class _AsTold(_WithKnown):
             for trial in filter(is_bad, failed):
                 told[trial.number] = _as(trial, TrialState.PRUNED, intermediate_values={})
             told = {number: one for number, one in told.items() if one.state in states}
-        seen = [one for one in told.values() if not _is_excluded(one)]
+        seen = [  # without what the user has excluded, which a storage shows as PRUNED
+            one
+            for one in told.values()
+            if one.state is not TrialState.PRUNED or TrialRecord(one).excluded is None
+        ]
         shown = super().shown(seen, states)
         return _alike(shown) if self._by.constrained else shown
 
@@ -251,11 +255,6 @@ def _as(trial: FrozenTrial, state: TrialState, **fields: Any) -> FrozenTrial:
     for name, value in {"state": state, **fields}.items():
         setattr(shown, name, value)
     return shown
-
-
-def _is_excluded(trial: FrozenTrial) -> bool:
-    """Whether the user has excluded a trial; the storage shows such a trial as PRUNED."""
-    return trial.state is TrialState.PRUNED and TrialRecord(trial).excluded is not None
 
 
 def _alike(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -78,15 +78,12 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        if self._has_just_begun(trial) and self._is_screened(study, trial):
-            return True
-        return self._wilcoxon.prune(study, trial)
-
-    def _has_just_begun(self, trial: FrozenTrial) -> bool:
-        """Whether the last report is the first one after the epochs of a beginning."""
         ran = [epoch + 1 for epoch in trial.intermediate_values]
         over = [epochs for epochs in ran if epochs >= self._beginning]
-        return len(over) == 1 and over[0] <= _MOST * self._epochs
+        has_just_begun = len(over) == 1 and over[0] <= _MOST * self._epochs
+        if has_just_begun and self._is_screened(study, trial):
+            return True
+        return self._wilcoxon.prune(study, trial)
 
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial ends after its beginning."""

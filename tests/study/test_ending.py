@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import NoTrialsError, TooManyFailuresError, _optuna
-from kerastune_optuna._search.failures import InARow, OfOneCause
+from kerastune_optuna._search.failures import check_causes, check_in_a_row
 from kerastune_optuna._search.worth import best_of, is_bad, telling, worth
 from kerastune_optuna._study import Ending, Lesson, TrialRecord, opening, retry
 from kerastune_optuna._trial import stop
@@ -150,17 +150,17 @@ def test_a_search_ends_as_the_row_says(row):
     ending, _, trial = row
     if ending.works is False:
         with pytest.raises(TooManyFailuresError, match="The trial failed"):
-            InARow(1).check([trial], [trial])
+            check_in_a_row(1, [trial], [trial])
     else:
-        InARow(1).check([trial], [trial])
+        check_in_a_row(1, [trial], [trial])
     trials = [trial, alike(), alike()]
     for number, one in enumerate(trials):
         one.number = number
     if ending.works or ending is Ending.OPEN:  # which may still succeed
-        OfOneCause().check(trials, trials)
+        check_causes(trials, trials)
     else:
         with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error"):
-            OfOneCause().check(trials, trials)
+            check_causes(trials, trials)
 
 
 @pytest.mark.parametrize(
