@@ -47,14 +47,14 @@ def worth(
     if len(directions) > 1 or lesson not in (Lesson.VALUE, Lesson.BEST):
         return None
     epochs, sign = trial.intermediate_values, sign_of(directions[0])
-    own = _peak(trial, epochs, sign)
+    own = peak(trial, epochs, sign)
     if own is None or best is None or lesson is Lesson.BEST:
         return None if own is None else [own]
-    then = _peak(best, epochs, sign)
+    then = peak(best, epochs, sign)
     return [own] if then is None else [own + best.values[0] - then]
 
 
-def _peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
+def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
     """Return the best finite report of a trial in some epochs; None where there is none."""
     reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
     return min(filter(math.isfinite, reports), key=lambda one: sign * one, default=None)
