@@ -119,7 +119,10 @@ class LearningSampler(BaseSampler):
             drawn = self.sampler.sample_independent(told, trial, param_name, param_distribution)
             if is_left(drawn):
                 return drawn
-        left = list(filter(is_left, _values(param_distribution)))
+        count = _space.size(param_distribution)
+        every = range(int(count)) if count <= _MOST_LOOKED_AT else ()
+        values = (_space.value_at(param_distribution, place) for place in every)
+        left = list(filter(is_left, values))
         among = CategoricalDistribution(left) if left else param_distribution
         return self._chance.sample_independent(told, trial, param_name, among)
 
@@ -155,13 +158,6 @@ class LearningSampler(BaseSampler):
 
     def reseed_rng(self) -> None:
         self.sampler.reseed_rng()
-
-
-def _values(distribution: BaseDistribution) -> list[Any]:
-    """Return all values of a parameter; none where they are too many to look at."""
-    count = _space.size(distribution)
-    places = range(int(count)) if count <= _MOST_LOOKED_AT else ()
-    return [_space.value_at(distribution, place) for place in places]
 
 
 class _WithKnown(_optuna.ShownStudy):
@@ -229,9 +225,11 @@ class _AsTold(_WithKnown):
         told = [one for one in learned if one is not None]
         if not self._space:  # what is wanted is the parameters that all trials have
             return told
+        rest = (one for one, shown in zip(pruned, learned, strict=True) if shown is None)
         # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
-        whole = [one for one in pruned if self._space.items() <= one.distributions.items()]
-        bad = list(filter(is_bad, whole))
+        bad = [
+            one for one in filter(is_bad, rest) if self._space.items() <= one.distributions.items()
+        ]
         worst = self._worst(told) if bad else None
         if worst is None:
             return told

@@ -66,8 +66,8 @@ def best_of(
     """Return the best trial, of whose study these are, of one objective; None where none is."""
     if len(directions) > 1:
         return None
-    own = [one for one in trials if one.number >= 0 and ranking.may_be_best(one)]
-    finite = [one for one in own if math.isfinite(one.values[0])]
+    own = [one for one in trials if one.state is TrialState.COMPLETE and one.number >= 0]
+    finite = [one for one in own if math.isfinite(one.values[0]) and ranking.may_be_best(one)]
     return min(finite, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
 
 
