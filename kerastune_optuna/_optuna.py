@@ -156,11 +156,6 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
             reseed(part, seed)
 
 
-def startup_trials_of(sampler: BaseSampler) -> int:
-    """Return how many COMPLETE trials a sampler needs before it stops drawing at random."""
-    return sampler._n_startup_trials  # type: ignore[attr-defined, no-any-return]
-
-
 def has_drawn(trial: FrozenTrial) -> bool:
     """Whether a running trial has parameters, or its sampler has drawn some for it."""
     # GPSampler stores them as "gp:relative_params:0", so that other processes see them. TPESampler

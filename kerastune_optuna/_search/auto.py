@@ -65,13 +65,10 @@ class ProcessThenTPE(GaussianProcessSampler):
         took = [one.duration.total_seconds() for one in ended if one.duration is not None]
         return bool(took) and statistics.median(self._seconds) * _SHARE > statistics.median(took)
 
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def _drawn(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         began = time.perf_counter()
-        drawn = super().sample_relative(study, trial, search_space)
-        if drawn:
-            self._seconds.append(time.perf_counter() - began)
+        drawn = super()._drawn(*args, **kwargs)
+        self._seconds.append(time.perf_counter() - began)
         return drawn
 
 

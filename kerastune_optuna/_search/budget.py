@@ -75,8 +75,11 @@ class Budget:
                 time.sleep(_POLL)
             elif self._lacks_slots(slots):
                 self._lay_out_in_turn(study, watch, slots, turn)
-            elif self._is_all_done(study, watch, slots):
-                return None
+            elif not self.reap(study, watch):
+                running = [one for one in slots if one.state is TrialState.RUNNING]
+                if not any(map(watch.is_in_doubt, running)):
+                    return None
+                time.sleep(_POLL_OTHERS)
         return None
 
     def _looks(self, study: optuna.Study) -> Iterator[tuple[list[FrozenTrial], list[FrozenTrial]]]:
@@ -130,15 +133,6 @@ class Budget:
             if is_wanted and self.ending.may_go_on(study, waiting):
                 retry.lay_out(study)
 
-    def _is_all_done(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether no trial has to run again; wait a moment if that is still in doubt."""
-        if self.reap(study, watch):
-            return False
-        if not any(watch.is_in_doubt(one) for one in slots if one.state is TrialState.RUNNING):
-            return True
-        time.sleep(_POLL_OTHERS)
-        return False
-
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait while all the remaining trials run in other processes.
 
@@ -152,8 +146,15 @@ class Budget:
             Whether there may be a trial to run here now.
         """
         looks = 0
-        while not self.ending.is_over() and self._is_left_to_others(study):
-            others = self._at_work_elsewhere(study, watch)
+        while not self.ending.is_over():
+            slots = self.slots(study)
+            if self._lacks_slots(slots) or _slots.free(slots[: self.n_trials]):
+                break
+            theirs = {slot.number for slot in slots[: self.n_trials]}
+            # A living process may have abandoned its trial, as where its search raised an error.
+            running = [one for one in watch.running(study) if one.number in theirs]
+            elsewhere = filter(liveness.is_signed_elsewhere, running)
+            others = [one for one in elsewhere if not watch.has_lapsed(one)]
             # After reading the others: a trial whose lease had lapsed by then is reaped now.
             if self.reap(study, watch):
                 return True
@@ -164,21 +165,6 @@ class Budget:
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.ending.is_over()
-
-    def _is_left_to_others(self, study: optuna.Study) -> bool:
-        """Whether no slot is free, and none is missing."""
-        slots = self.slots(study)
-        is_any_free = bool(_slots.free(slots[: self.n_trials]))
-        return not self._lacks_slots(slots) and not is_any_free
-
-    def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
-        """Return the trials within this budget that another living process runs."""
-        slots = self.slots(study)
-        theirs = {slot.number for slot in slots[: self.n_trials]}
-        # A living process may have abandoned its trial, for example if its search raised an error.
-        running = [one for one in watch.running(study) if one.number in theirs]
-        elsewhere = filter(liveness.is_signed_elsewhere, running)
-        return [one for one in elsewhere if not watch.has_lapsed(one)]
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot in place of a failed trial, unless a slot is free already."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -18,61 +17,58 @@ MOST = 10  # trials that fail in a row before a search ends, if the user sets no
 _SURE_AFTER = 2  # trials that fail or diverge before a search ends, if the data has NaN or infinity
 
 
-@dataclass(frozen=True)
-class InARow:
-    """End a search after a number of failed trials in a row.
+def check_in_a_row(
+    most: int | None, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]
+) -> None:
+    """Raise if the last trials of a search failed.
 
     Args:
-        most: The number; None for ten, or for two if all trials failed and the data has NaN.
+        most: How many may; None for ten, or for two if all trials failed and the data has NaN.
+        own: The trials of the search.
+        trials: All trials of its study.
+
+    Raises:
+        TooManyFailuresError: Says how the last one ended.
     """
-
-    most: int | None
-
-    def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise if the last trials of a search failed.
-
-        Args:
-            own: The trials of the search.
-            trials: All trials of its study.
-
-        Raises:
-            TooManyFailuresError: Says how the last one ended.
-        """
-        told = _telling(own)
-        is_data = all(TrialRecord(one).not_finite for one in told)
-        most = self.most or (_SURE_AFTER if is_data else MOST)
-        last = told[-most:]
-        if len(last) < most or not all(map(_has_failed, last)):
-            return
-        if all(map(_has_failed, told)) and _is_any_to_succeed(trials, told[most - 1]):
-            return
-        many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
-        raise TooManyFailuresError(
-            f"{many} (trial {last[-1].number}) with: {_why(last[-1])}. Fix {_what(is_data)}, and "
-            "call search() again. max_failed_trials= allows more failures."
-        )
+    told = _telling(own)
+    is_data = all(TrialRecord(one).not_finite for one in told)
+    most = most or (_SURE_AFTER if is_data else MOST)
+    last = told[-most:]
+    if len(last) < most or not all(map(_has_failed, last)):
+        return
+    if all(map(_has_failed, told)) and _is_any_to_succeed(trials, told[most - 1]):
+        return
+    many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
+    raise TooManyFailuresError(
+        f"{many} (trial {last[-1].number}) with: {_why(last[-1])}. Fix {_what(is_data)}, and "
+        "call search() again. max_failed_trials= allows more failures."
+    )
 
 
-@dataclass(frozen=True)
-class OfOneCause:
-    """End a search if two trials failed with the same error, and none succeeded or still may."""
+def check_causes(own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
+    """Raise if two trials failed with the same error, and none succeeded or still may.
 
-    def check(self, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> None:
-        """Raise if two trials failed with the same error, with the arguments of `InARow.check`."""
-        if any(TrialRecord(one).ending.works for one in trials):
-            return
-        by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
-        for trial in own:
-            by_cause[TrialRecord(trial).sameness].append(trial)
-        by_cause.pop(None, None)
-        for first, *more in by_cause.values():
-            if more and not _is_any_to_succeed(trials, more[0]):
-                raise TooManyFailuresError(
-                    f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                    f"{_why(first)}. Fix build_model, the data or the arguments, and make the same "
-                    "call again. If other configurations work, enqueue() one of them before a "
-                    "search, or pass max_failed_trials= to allow more failures."
-                )
+    Args:
+        own: The trials of the search.
+        trials: All trials of its study.
+
+    Raises:
+        TooManyFailuresError: Says what the error was.
+    """
+    if any(TrialRecord(one).ending.works for one in trials):
+        return
+    by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
+    for trial in own:
+        by_cause[TrialRecord(trial).sameness].append(trial)
+    by_cause.pop(None, None)
+    for first, *more in by_cause.values():
+        if more and not _is_any_to_succeed(trials, more[0]):
+            raise TooManyFailuresError(
+                f"{len(more) + 1} trials failed with the same error before any succeeded: "
+                f"{_why(first)}. Fix build_model, the data or the arguments, and make the same "
+                "call again. If other configurations work, enqueue() one of them before a "
+                "search, or pass max_failed_trials= to allow more failures."
+            )
 
 
 def check_study(study: optuna.Study) -> None:

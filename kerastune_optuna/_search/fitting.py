@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, create_trial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
-from kerastune_optuna._search.together import together
 
 
 class Fit(NamedTuple):
@@ -34,16 +33,22 @@ class Fitting:
     """
 
     def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
-        self._build_model = together(build_model, functions)
+        self._build_model, self._functions = build_model, functions
         self._ranges: dict[frozenset[str], dict[str, BaseDistribution]] = {}
         self.asked: dict[str, BaseDistribution] = {}  # all parameters that the builder asked for
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
         """Return the part of a configuration that the builder can use."""
+
+        def choose(name: str, distribution: BaseDistribution) -> Any:
+            value = params.get(name)
+            return value if _check.allows(distribution, value) else space.middle(distribution)
+
         names = frozenset(params)
         if names not in self._ranges:
-            self._ranges[names] = self._learned(params)
-            self.asked |= self._ranges[names]
+            walker = space.Walker(choose).walk(self._build_model, self._functions)
+            self._ranges[names] = walker.distributions
+            self.asked |= walker.distributions
         ranges = self._ranges[names]
         taken = {
             name: one.to_external_repr(one.to_internal_repr(params.get(name)))
@@ -51,14 +56,3 @@ class Fitting:
             if _check.allows(one, params.get(name))  # a missing value may stand for the choice None
         }
         return Fit(taken, ranges, taken.keys() == ranges.keys() >= params.keys())
-
-    def _learned(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-        """Return the distributions that the builder asks for when it gets these parameters."""
-
-        def choose(name: str, distribution: BaseDistribution) -> Any:
-            value = params.get(name)
-            return value if _check.allows(distribution, value) else space.middle(distribution)
-
-        walker = space.Walker(choose)
-        space.walk(self._build_model, walker)
-        return walker.distributions

@@ -19,11 +19,12 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.process import Floats, Process
-from kerastune_optuna._study import sign_of
+from kerastune_optuna._search.waiting import Wait
+from kerastune_optuna._search.worth import best_of, is_bad, telling, worth
+from kerastune_optuna._study import Lesson, TrialRecord, liveness, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
-_BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
 class GaussianProcessSampler(BaseSampler):
@@ -34,14 +35,16 @@ class GaussianProcessSampler(BaseSampler):
     It needs no PyTorch, unlike Optuna's GPSampler. Parameters that exist only in some trials, such
     as `units_1` of a second layer, are modelled too. Running trials count with simulated results
     (Snoek et al., 2012), so that several workers do not draw the same. A PRUNED trial counts with
-    its last report. A FAIL trial, or one that broke a constraint, counts as the worst.
+    its best report and what the best trial gained after those epochs. A FAIL trial, or one that
+    broke a constraint, counts as the worst.
 
     Several objectives are combined with random weights, drawn for each trial, so that the trials
     spread along the Pareto front (ParEGO; Knowles, 2006).
 
     Args:
         seed: Seed of the draws. Default None: not reproducible.
-        n_startup_trials: How many trials have to be COMPLETE before the process draws. Default 5.
+        n_startup_trials: How many trials have to be COMPLETE, or PRUNED with a report, before the
+            process draws. Default 5.
         independent_sampler: Draws until then, and draws parameters that no trial has asked for yet.
             Default None: Optuna's TPESampler with this seed.
 
@@ -67,6 +70,7 @@ class GaussianProcessSampler(BaseSampler):
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
         self._theta: Floats | None = None  # of the last process, with which the next one begins
+        self._wait = Wait(_without_draw)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self.seed is not None:
@@ -76,23 +80,40 @@ class GaussianProcessSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return in_order(one.distributions for one in _optuna.known_trials(study, _BEGUN))
+        return in_order(one.distributions for one in telling(study))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        begun = _optuna.known_trials(study, _BEGUN)
-        complete = [one for one in begun if one.state is TrialState.COMPLETE]
-        done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
-        if not (search_space and done) or len(complete) < self._n_startup_trials:
+        if not (search_space and self._knows_enough(study, search_space)):
             return {}
-        running = [one for one in begun if one.state is TrialState.RUNNING]
+        self._wait.before(study, trial)
+        running, done = [], []
+        for one in telling(study):
+            if TrialRecord(one).ending.lesson is Lesson.RUNNING:
+                running.append(one)
+            elif one.params:
+                done.append(one)
+        if not done:
+            return {}
         with _libraries().limit(limits=1, user_api="blas"):
             scores = _scores(study, done, self._rng)
             drawn = self._drawn(Box(search_space), done, running, scores)
         storage = _optuna.storage_of(study)
         storage.set_trial_system_attr(_optuna.id_of(trial), _DRAWN, json.dumps(drawn))
         return drawn
+
+    def _knows_enough(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> bool:
+        """Whether so many trials came to something that the process draws.
+
+        Once one did, a trial that broke a constraint tells as much if it has all parameters.
+        """
+        trials, directions = telling(study), study.directions
+        best = best_of(trials, directions)
+        told = sum(worth(one, best, directions) is not None for one in trials)
+        pruned = (one for one in trials if one.state is TrialState.PRUNED and is_bad(one))
+        bad = sum(space.items() <= one.distributions.items() for one in pruned)
+        return told + (bad if told else 0) >= self._n_startup_trials
 
     def _drawn(
         self,
@@ -133,6 +154,12 @@ class GaussianProcessSampler(BaseSampler):
         self.independent_sampler.reseed_rng()
 
 
+def _without_draw(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the running trials of ours for which no sampler has drawn yet."""
+    running = _optuna.known_trials(study, (TrialState.RUNNING,))
+    return [one for one in running if not (liveness.is_foreign(one) or _optuna.has_drawn(one))]
+
+
 @lru_cache(maxsize=1)
 def _libraries() -> ThreadpoolController:
     """Return what NumPy and SciPy compute with.
@@ -150,7 +177,14 @@ def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.G
     weighted costs counts most.
     """
     signs = [-sign_of(one) for one in study.directions]
-    values: Floats = np.array([_values(one, len(signs)) for one in trials]) * signs
+    best = best_of(trials, study.directions)
+    # What broke a constraint counts as the worst, whatever it came to.
+    told = [
+        None if TrialRecord(one).breaks_constraint else worth(one, best, study.directions)
+        for one in trials
+    ]
+    nothing = [math.nan] * len(signs)
+    values: Floats = np.array([one or nothing for one in told], float) * signs
     finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))
     scores = values[:, 0]
@@ -160,13 +194,3 @@ def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.G
         costs *= rng.dirichlet(np.ones(len(signs)))
         scores = -costs.max(axis=1) - _OF_ALL * costs.sum(axis=1)
     return np.asarray((scores - scores.mean()) / max(scores.std(), 1e-10))
-
-
-def _values(trial: FrozenTrial, count: int) -> list[float]:
-    """Return what a trial came to; NaN where that is to count as the worst."""
-    if trial.state is TrialState.FAIL or any(value > 0 for value in trial.constraints.values()):
-        return [math.nan] * count
-    if trial.state is TrialState.COMPLETE:
-        return list(map(float, trial.values))
-    reports = trial.intermediate_values  # of one objective alone
-    return [reports[max(reports)] if reports and count == 1 else math.nan] * count

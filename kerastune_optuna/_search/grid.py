@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import space
-from kerastune_optuna._search.together import together
+from kerastune_optuna._search.repeats import asking
+from kerastune_optuna._search.waiting import Wait
 
 
 # Optuna's BruteForceSampler(avoid_premature_stop=True) draws what another worker is still asking
@@ -23,6 +24,13 @@ class Grid(RandomSampler):
 
     LearningSampler makes sure that no configuration is drawn twice.
     """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self._wait = Wait(asking)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._wait.before(study, trial)
 
     def sample_independent(
         self,
@@ -50,7 +58,7 @@ def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
         _check_end(name, distribution)
         return space.middle(distribution)
 
-    space.walk(together(build_model, functions), space.Walker(choose))
+    space.Walker(choose).walk(build_model, functions)
 
 
 def _check_end(name: str, distribution: BaseDistribution) -> None:

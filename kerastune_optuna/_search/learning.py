@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from itertools import filterfalse
-from typing import Any, TypeAlias, cast
+from functools import cached_property
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -16,24 +15,20 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna, _signals
+from kerastune_optuna import _optuna
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
-from kerastune_optuna._search.grid import Grid
-from kerastune_optuna._search.repeats import asking, may_come_again
-from kerastune_optuna._study import Lesson, Objective, TrialRecord, derive, liveness, ranking
+from kerastune_optuna._search.repeats import may_come_again
+from kerastune_optuna._search.worth import best_of, is_bad, worth
+from kerastune_optuna._study import Objective, TrialRecord, derive, sign_of
 
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same
 _MOST_LOOKED_AT = 10_000  # values of a parameter; of more, hardly any was tried
-_PATIENCE = 30.0  # seconds after which a worker may be dead; Optuna's GP first imports PyTorch
-_POLL = 0.02  # seconds between two looks at it
 _GP = (GaussianProcessSampler, GPSampler)
 # Samplers that see a pruned trial as a COMPLETE one: a process, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
 _GAIN = (*_GP, TPESampler)
-
-_OpenOnes: TypeAlias = Callable[[optuna.Study], list[FrozenTrial]]
 
 
 @dataclass(eq=False)
@@ -70,38 +65,33 @@ class LearningSampler(BaseSampler):
         self._places: dict[str, float] = {}  # of what is drawn for all parameters at once
         self._leaves_to_chance = False
         self._chance = RandomSampler()
-        self._given_up: set[int] = set()  # trials that were waited for in vain
-        self.best: FrozenTrial | None = None
-        # Pruned trials as they are shown, for the number of the best trial, which they depend on.
-        self.as_complete: dict[int, dict[int, FrozenTrial]] = {}
+        self._best: FrozenTrial | None = None
+        # PRUNED trials as they are shown, by number; what they are worth depends on the best trial.
+        self._shown: dict[int, FrozenTrial | None] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if isinstance(self.sampler, Grid):
-            self._wait_for_others(study, trial, asking)
-        trials = _failed(study) + _broken(study)
-        if not self.may_repeat:
-            trials += [one for one in may_come_again(study) if one.number != trial.number]
-        self._unwanted = _space.tried(trials)
-        self._places, self._leaves_to_chance = {}, False
-        self._chance = RandomSampler(seed=trial.number)
         if self.seed is not None:
             _optuna.reseed(self.sampler, derive(self.seed, trial.number))
-        self.best = self._found(study)
         self.sampler.before_trial(study, trial)
+        trials = _optuna.known_trials(study)  # now, since the sampler may have waited for others
+        unwanted = list(filter(is_bad, trials))
+        if not self.may_repeat:
+            unwanted += [one for one in may_come_again(study) if one.number != trial.number]
+        self._unwanted = _space.tried(unwanted)
+        self._places, self._leaves_to_chance = {}, False
+        self._chance = RandomSampler(seed=trial.number)
+        if (best := best_of(trials, study.directions)) != self._best:
+            self._best, self._shown = best, {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self.sampler.infer_relative_search_space(self._shown(study), trial)
+        return self.sampler.infer_relative_search_space(self._view(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        shown = self._shown(study, search_space)
-        if search_space and isinstance(self.sampler, _GP):
-            complete = _optuna.known_trials(shown, (TrialState.COMPLETE,))
-            if len(complete) >= _optuna.startup_trials_of(self.sampler):  # else it draws by chance
-                self._wait_for_others(shown, trial, _without_draw)
+        shown = self._view(study, search_space)
         for _ in range(_OF_GP if isinstance(self.sampler, _GP) else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
@@ -118,7 +108,7 @@ class LearningSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        shown = self._shown(study, {param_name: param_distribution})
+        told = cast("optuna.Study", _AsTold(study, self, {param_name: param_distribution}))
         places = {**self._places, **_space.places(trial.distributions, trial.params)}
 
         def is_left(value: Any) -> bool:
@@ -126,46 +116,33 @@ class LearningSampler(BaseSampler):
             return not self._unwanted.is_closed_for({**places, param_name: place})
 
         for _ in range(0 if self._leaves_to_chance else _DRAWS):
-            drawn = self.sampler.sample_independent(shown, trial, param_name, param_distribution)
+            drawn = self.sampler.sample_independent(told, trial, param_name, param_distribution)
             if is_left(drawn):
                 return drawn
-        left = list(filter(is_left, _values(param_distribution)))
+        count = _space.size(param_distribution)
+        every = range(int(count)) if count <= _MOST_LOOKED_AT else ()
+        values = (_space.value_at(param_distribution, place) for place in every)
+        left = list(filter(is_left, values))
         among = CategoricalDistribution(left) if left else param_distribution
-        return self._chance.sample_independent(shown, trial, param_name, among)
+        return self._chance.sample_independent(told, trial, param_name, among)
 
-    def _wait_for_others(
-        self, study: optuna.Study, trial: FrozenTrial, open_ones: _OpenOnes
-    ) -> None:
-        """Wait until it is known what trials of ours that began before have, to draw otherwise."""
-        gives_up = time.monotonic() + _PATIENCE
-        while before := self._before(trial, open_ones(study)):
-            if _signals.requested():
-                return
-            if time.monotonic() > gives_up:
-                self._given_up |= before
-                return
-            time.sleep(_POLL)
-            _optuna.known_trials(study, anew=True)  # at first, the claim has just read them
-
-    def _before(self, trial: FrozenTrial, others: Iterable[FrozenTrial]) -> set[int]:
-        return {one.number for one in others if one.number < trial.number} - self._given_up
-
-    def _shown(
+    def _view(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
     ) -> optuna.Study:
-        return cast("optuna.Study", _StudyOfAll(study, self, space))
+        """Return the study as a sampler sees it that draws all parameters at once."""
+        if isinstance(self.sampler, GaussianProcessSampler):  # which reads trials of all kinds
+            return cast("optuna.Study", _WithKnown(study, self.known))
+        return cast("optuna.Study", _AsTold(study, self, space))
 
-    def _found(self, study: optuna.Study) -> FrozenTrial | None:
-        """Return the best COMPLETE trial of the study."""
-        if not self.learns(study):
+    def as_complete(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None:
+        """Return a PRUNED trial as a COMPLETE one; None where the sampler sees it as it is."""
+        if not isinstance(self.sampler, _GAIN):
             return None
-        complete = _optuna.known_trials(study, (TrialState.COMPLETE,))
-        finite = [one for one in complete if math.isfinite(one.values[0])]
-        return next(iter(ranking.ranked(finite, self.objective, 1)), None)
-
-    def learns(self, study: optuna.Study) -> bool:
-        """Whether the sampler is to see a study's pruned trials as COMPLETE ones."""
-        return isinstance(self.sampler, _GAIN) and len(study.directions) == 1
+        if trial.number not in self._shown:
+            values = worth(trial, self._best, study.directions)
+            shown = None if values is None else _as(trial, TrialState.COMPLETE, values=values)
+            self._shown[trial.number] = shown
+        return self._shown[trial.number]
 
     def after_trial(
         self,
@@ -183,19 +160,37 @@ class LearningSampler(BaseSampler):
         self.sampler.reseed_rng()
 
 
-class _StudyOfAll(_optuna.ShownStudy):
+class _WithKnown(_optuna.ShownStudy):
+    """Show a sampler the trials of other studies, too.
+
+    Args:
+        study: The study.
+        known: COMPLETE trials of others.
+    """
+
+    def __init__(self, study: optuna.Study, known: Sequence[FrozenTrial]) -> None:
+        super().__init__(study)
+        self._known = known
+
+    def shown(
+        self, trials: list[FrozenTrial], states: Container[TrialState] | None
+    ) -> list[FrozenTrial]:
+        known = self._known if states is None or TrialState.COMPLETE in states else ()
+        return sorted([*known, *trials], key=lambda trial: trial.number)
+
+
+class _AsTold(_WithKnown):
     """Show a sampler what each finished trial tells, as a trial of a kind that it learns from.
 
-    Pruned trials are shown as COMPLETE ones with what they may have come to, those that broke a
-    constraint as COMPLETE ones with the worst values of all, and failed ones as PRUNED ones without
-    reports, which TPE takes for the worst; the GP gets these, too, as COMPLETE ones with the worst
-    values.
+    Pruned trials are shown as COMPLETE ones with what they are worth, those that broke a constraint
+    as COMPLETE ones with the worst values of all, and failed ones as PRUNED ones without reports,
+    which TPE takes for the worst.
     """
 
     def __init__(
         self, study: optuna.Study, by: LearningSampler, space: dict[str, BaseDistribution] | None
     ) -> None:
-        super().__init__(study)
+        super().__init__(study, by.known)
         self._by, self._space = by, space
 
     @property
@@ -206,123 +201,57 @@ class _StudyOfAll(_optuna.ShownStudy):
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        others = {trial.number: trial for trial in self._others(states)}
-        rest = [trial for trial in trials if trial.number not in others]
-        if isinstance(self._by.sampler, GaussianProcessSampler):  # to which all FAIL trials are bad
-            rest = _cut_off_as_running(rest)
-        known = self._by.known if states is None or TrialState.COMPLETE in states else ()
-        told = filterfalse(_is_excluded, (*known, *rest, *others.values()))
-        shown = sorted(told, key=lambda trial: trial.number)
-        return _alike(shown) if self._by.constrained else shown
-
-    def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:
-        """Yield the trials that are shown otherwise than they are."""
+        told = {one.number: one for one in [*trials, *self._as_complete]}
         # Where a sampler asks for trials of any state, it looks for parameters that all of them
         # have. A trial that failed while its model was built lacks some.
-        if states is not None and TrialState.PRUNED in states:
-            yield from map(_as_pruned, _failed(self._study))
-        if states is not None and TrialState.COMPLETE not in states:
-            return
-        learned = list(self._learned())
-        yield from learned
+        if states is not None:
+            failed = _optuna.known_trials(self._study, (TrialState.FAIL,))
+            for trial in filter(is_bad, failed):
+                told[trial.number] = _as(trial, TrialState.PRUNED, intermediate_values={})
+            told = {number: one for number, one in told.items() if one.state in states}
+        seen = [  # without what the user has excluded, which a storage shows as PRUNED
+            one
+            for one in told.values()
+            if one.state is not TrialState.PRUNED or TrialRecord(one).excluded is None
+        ]
+        shown = super().shown(seen, states)
+        return _alike(shown) if self._by.constrained else shown
+
+    @cached_property
+    def _as_complete(self) -> list[FrozenTrial]:
+        """PRUNED trials as COMPLETE ones: those that are worth something, and bad ones."""
+        pruned = _optuna.known_trials(self._study, (TrialState.PRUNED,))
+        learned = [self._by.as_complete(self._study, one) for one in pruned]
+        told = [one for one in learned if one is not None]
         if not self._space:  # what is wanted is the parameters that all trials have
-            return
-        bad = _broken(self._study)
-        if isinstance(self._by.sampler, GPSampler):  # which sees no PRUNED trials
-            bad += _failed(self._study)
+            return told
+        rest = (one for one, shown in zip(pruned, learned, strict=True) if shown is None)
         # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
-        bad = [one for one in bad if self._space.items() <= one.distributions.items()]
-        worst = self._worst(learned) if bad else None
-        if worst is not None:
-            yield from (_as_complete(trial, worst) for trial in bad)
+        bad = [
+            one for one in filter(is_bad, rest) if self._space.items() <= one.distributions.items()
+        ]
+        worst = self._worst(told) if bad else None
+        if worst is None:
+            return told
+        return told + [_as(one, TrialState.COMPLETE, values=worst) for one in bad]
 
-    def _learned(self) -> Iterator[FrozenTrial]:
-        """Yield pruned trials as COMPLETE ones, with what they may have come to."""
-        if not self._by.learns(self._study):
-            return
-        best, known = self._by.best, self._by.as_complete
-        if (key := -1 if best is None else best.number) not in known:
-            known.clear()
-        as_complete = known.setdefault(key, {})
-        for trial in _optuna.known_trials(self._study, (TrialState.PRUNED,)):
-            if trial.number not in as_complete:
-                value = self._outlook(trial, best)
-                if value is None:
-                    continue
-                as_complete[trial.number] = _as_complete(trial, [value])
-            yield as_complete[trial.number]
-
-    def _outlook(self, trial: FrozenTrial, best: FrozenTrial | None) -> float | None:
-        """Return a pruned trial's best value with what the best trial gained after those epochs."""
-        epochs, lesson = trial.intermediate_values, TrialRecord(trial).ending.lesson
-        own = self._peak(trial, epochs) if lesson in (Lesson.VALUE, Lesson.BEST) else None
-        if own is None or best is None or lesson is Lesson.BEST:
-            return own
-        then = self._peak(best, epochs)
-        return own if then is None else own + best.values[0] - then
-
-    def _peak(self, trial: FrozenTrial, epochs: Iterable[int]) -> float | None:
-        """Return the best finite report of a trial in some epochs; None where there is none."""
-        reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
-        return min(filter(math.isfinite, reports), key=self._by.objective.cost, default=None)
-
-    def _worst(self, learned: list[FrozenTrial]) -> list[float] | None:
+    def _worst(self, told: list[FrozenTrial]) -> list[float] | None:
         """Return the worst finite value of each objective; None where one has none."""
-        complete = [*_optuna.known_trials(self._study, (TrialState.COMPLETE,)), *learned]
+        complete = [*_optuna.known_trials(self._study, (TrialState.COMPLETE,)), *told]
         worst = []
         for place, direction in enumerate(self._study.directions):
             finite = [one.values[place] for one in complete if math.isfinite(one.values[place])]
             if not finite:
                 return None
-            worst.append(min(finite) if direction is StudyDirection.MAXIMIZE else max(finite))
+            worst.append(max(finite, key=lambda value: sign_of(direction) * value))
         return worst
 
 
-def _is_excluded(trial: FrozenTrial) -> bool:
-    """Whether the user has excluded a trial; the storage shows such a trial as PRUNED."""
-    return trial.state is TrialState.PRUNED and TrialRecord(trial).excluded is not None
-
-
-def _without_draw(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the running trials of ours for which no sampler has drawn yet."""
-    running = _optuna.known_trials(study, (TrialState.RUNNING,))
-    return [one for one in running if not (liveness.is_foreign(one) or _optuna.has_drawn(one))]
-
-
-def _values(distribution: BaseDistribution) -> list[Any]:
-    """Return all values of a parameter; none where they are too many to look at."""
-    count = _space.size(distribution)
-    places = range(int(count)) if count <= _MOST_LOOKED_AT else ()
-    return [_space.value_at(distribution, place) for place in places]
-
-
-def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+def _as(trial: FrozenTrial, state: TrialState, **fields: Any) -> FrozenTrial:
+    """Return a trial in another state, with other fields."""
     shown = copy.copy(trial)
-    shown.state, shown.intermediate_values = TrialState.PRUNED, {}
-    return shown
-
-
-def _cut_off_as_running(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return trials: one that was cut off is RUNNING until another one runs it again."""
-    failed = [one for one in trials if one.state is TrialState.FAIL]
-    gone = {one.number: one for one in failed if not TrialRecord(one).ending.is_final}
-    if not gone:
-        return trials  # as nearly always, and each draw asks several times
-    rest = [one for one in trials if one.number not in gone]
-    again = {TrialRecord(one).retry_of for one in trials}
-    cut_off = [one for one in gone.values() if TrialRecord(one).ending.is_run_again]
-    return [*rest, *(_as_running(one) for one in cut_off if one.number not in again)]
-
-
-def _as_running(trial: FrozenTrial) -> FrozenTrial:
-    shown = copy.copy(trial)
-    shown.state = TrialState.RUNNING
-    return shown
-
-
-def _as_complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
-    shown = copy.copy(trial)
-    shown.state, shown.values = TrialState.COMPLETE, values
+    for name, value in {"state": state, **fields}.items():
+        setattr(shown, name, value)
     return shown
 
 
@@ -332,26 +261,11 @@ def _alike(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     A trial that is older than a constraint gets the value 0 for it, which is at its limit.
     """
     keys = {key for trial in trials for key in trial.constraints}
-    return [_with_unknown(one, keys - one.constraints.keys()) for one in trials]
-
-
-def _with_unknown(trial: FrozenTrial, keys: set[str]) -> FrozenTrial:
-    if not keys:
-        return trial
-    shown = copy.copy(trial)
-    shown.system_attrs = dict(trial.system_attrs)
-    for key in keys:
-        shown.set_constraint(key, 0.0)
+    shown = []
+    for trial in trials:
+        if lacking := keys - trial.constraints.keys():
+            trial = _as(trial, trial.state, system_attrs=dict(trial.system_attrs))
+            for key in lacking:
+                trial.set_constraint(key, 0.0)
+        shown.append(trial)
     return shown
-
-
-def _broken(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the PRUNED trials that are bad: most broke a constraint."""
-    trials = _optuna.known_trials(study, (TrialState.PRUNED,))
-    return [one for one in trials if TrialRecord(one).ending.lesson is Lesson.WORST]
-
-
-def _failed(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that failed because of their configurations."""
-    trials = _optuna.known_trials(study, (TrialState.FAIL,))
-    return [one for one in trials if TrialRecord(one).ending.lesson is Lesson.WORST]

@@ -35,14 +35,19 @@ def explain(
         StudyMismatchError: Names the parameter, says what was asked for before and what is now, and
             what to do.
     """
-    if not _is_of_optuna(error):
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    if not any(str(one.f_globals.get("__name__")).startswith("optuna.") for one in frames):
         return
 
+    # Whether the database may take two names for one; a finished trial does not tell.
+    may_lack_capitals = not isinstance(trial, optuna.Trial) or database.ignores_capitals(
+        _optuna.storage_of(trial.study)
+    )
     asked: dict[str, str] = {}  # by their names in small letters
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         twin = asked.setdefault(name.casefold(), name)
-        if twin != name and name not in trial.params and _may_lack_capitals(trial):
+        if twin != name and name not in trial.params and may_lack_capitals:
             raise StudyMismatchError(
                 f"{who} asks for {name!r} and {twin!r}, which are one name to the database if that "
                 "is MySQL or MariaDB, which ignore capitals. Give one of them another name."
@@ -50,20 +55,16 @@ def explain(
         _compare(trial, who, name, distribution)
         return trial.params[name] if name in trial.params else space.middle(distribution)
 
-    space.walk(build_model, space.Walker(choose))
-
-
-def _may_lack_capitals(trial: BaseTrial) -> bool:
-    """Whether a trial's database may take two names for one; a finished trial does not tell."""
-    if not isinstance(trial, optuna.Trial):
-        return True
-    return database.ignores_capitals(_optuna.storage_of(trial.study))
+    space.Walker(choose).walk(build_model)
 
 
 def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistribution) -> None:
     """Refuse a parameter that a trial cannot have, for example because its choices have changed."""
     space.check_choices(name, distribution, once=False)
-    for old in _earlier_distributions(trial, name):
+    trials: Sequence[BaseTrial] = [trial]
+    if isinstance(trial, optuna.Trial):
+        trials = trial.study.get_trials(deepcopy=False)
+    for old in (one.distributions[name] for one in trials if name in one.distributions):
         if not _check.fits(distribution, old):
             raise StudyMismatchError(
                 f"{who} asks for {name!r} as {_range_of(distribution)}, but the study has it as "
@@ -89,12 +90,6 @@ def check_choices(trial: BaseTrial) -> None:
         space.check_choices(name, distribution, once=False)
 
 
-def _is_of_optuna(error: Exception) -> bool:
-    """Whether Optuna's code is in the traceback of an error."""
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(str(one.f_globals.get("__name__")).startswith("optuna.") for one in frames)
-
-
 def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
     """Give a finished trial the builder's defaults for missing parameters; False if none is new."""
     own = defaults_of(build_model)
@@ -107,14 +102,6 @@ def defaults_of(build_model: space.Builder) -> dict[str, Any]:
     """Return the builder's `default_params()`; an empty dict if it has no such function."""
     own = getattr(build_model, "default_params", None)
     return {} if own is None else dict(own())
-
-
-def _earlier_distributions(trial: BaseTrial, name: str) -> list[BaseDistribution]:
-    """Return the distributions that a parameter had in earlier trials, or in a finished trial."""
-    trials: Sequence[BaseTrial] = [trial]
-    if isinstance(trial, optuna.Trial):
-        trials = trial.study.get_trials(deepcopy=False)
-    return [one.distributions[name] for one in trials if name in one.distributions]
 
 
 def _range_of(distribution: BaseDistribution) -> str:

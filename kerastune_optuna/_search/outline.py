@@ -10,7 +10,6 @@ from optuna.distributions import BaseDistribution
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
 from kerastune_optuna._search.mismatch import defaults_of
-from kerastune_optuna._search.together import together
 
 _MORE = "What build_model asks for only with other values than the defaults is not shown."
 
@@ -27,30 +26,29 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
         The lines, each with a line end.
     """
     space.learn_ranges(build_model)
-    notes = _asked(together(build_model, functions), defaults_of(build_model))
-    cells = [("parameter", "values", "default", "only with"), *map(_row, notes)]
+    notes = _asked(build_model, functions)
+    cells = [("parameter", "values", "default", "only with")]
+    for note in notes:
+        values, conditions = space.with_scale(note.distribution), " and ".join(note.conditions)
+        cells.append((note.name, values, str(note.default), conditions))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(notes), 'parameter')}"
     rows = [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells if notes]
     return "".join(f"{line}\n" for line in [title, *rows, _MORE])
 
 
-def _asked(build_model: space.Builder, own: dict[str, Any]) -> list[space.Note]:
+def _asked(build_model: space.Builder, functions: Sequence[Any]) -> list[space.Note]:
     """Return the parameters that a builder asks for; for KerasTuner's, inactive ones too."""
+    own = defaults_of(build_model)
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         said = walker.notes[-1].default if walker.notes else own.get(name)
         return said if _check.allows(distribution, said) else space.middle(distribution)
 
     walker = space.Walker(choose)
-    build_model(walker)
+    walker.walk(build_model, functions, may_fail=False)
     notes = list({(note.name, note.conditions): note for note in walker.notes}.values())
     noted = {note.name for note in notes}
-    others = [name for name in walker.params if name not in noted]
     ranges, values = walker.distributions, walker.params
+    others = [name for name in values if name not in noted]
     return notes + [space.Note(name, ranges[name], values[name], ()) for name in others]
-
-
-def _row(note: space.Note) -> tuple[str, ...]:
-    values = space.with_scale(note.distribution)
-    return note.name, values, str(note.default), " and ".join(note.conditions)

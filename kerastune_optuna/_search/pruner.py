@@ -69,16 +69,12 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         asks = study.study_name, trial.number, trial.datetime_start
         known, until, reports = self._known
         if known != asks or time.monotonic() > until:
-            reports = _of_best(study)
+            try:
+                reports = study.best_trial.intermediate_values
+            except ValueError:  # no trial is COMPLETE
+                reports = {}
             self._known = asks, time.monotonic() + _MOMENT, reports
         return reports
-
-
-def _of_best(study: optuna.Study) -> dict[int, float]:
-    try:
-        return study.best_trial.intermediate_values
-    except ValueError:  # no trial is COMPLETE
-        return {}
 
 
 def _leads(own: Mapping[int, float], best: Mapping[int, float], sign: int) -> bool:

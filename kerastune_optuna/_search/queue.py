@@ -13,7 +13,6 @@ from kerastune_optuna import _check
 from kerastune_optuna._choice import STORABLE
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, space
-from kerastune_optuna._search.together import together
 from kerastune_optuna._study import TrialRecord, retry
 
 
@@ -36,15 +35,11 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
     space.learn_ranges(build_model)
-    asking, wanted = together(build_model, functions), params or mismatch.defaults_of(build_model)
-    # The builder's own fit may ask for more parameters, which only a training shows.
-    has_fit = callable(getattr(build_model, "fit", None))
-    return _allowed(asking, wanted, may_lack=has_fit) if wanted else _middles(asking)
-
-
-def _middles(build_model: space.Builder) -> dict[str, Any]:
+    wanted = params or mismatch.defaults_of(build_model)
+    if wanted:
+        return _allowed(build_model, wanted, functions)
     walker = space.Walker(lambda name, distribution: space.middle(distribution))
-    build_model(walker)
+    walker.walk(build_model, functions, may_fail=False)
     if not walker.params:
         raise ArgumentError("build_model asks for no parameters: it has no defaults to try.")
     return dict(walker.params)
@@ -65,7 +60,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
 
 
 def _allowed(
-    build_model: space.Builder, params: Mapping[str, Any], *, may_lack: bool
+    build_model: space.Builder, params: Mapping[str, Any], functions: Sequence[Any]
 ) -> dict[str, Any]:
     """Return parameters as Optuna stores them, after a call of the builder to check them.
 
@@ -76,31 +71,25 @@ def _allowed(
     def choose(name: str, distribution: BaseDistribution) -> Any:
         if name not in params:
             return space.middle(distribution)
-        return _checked(name, params[name], distribution)
+        value = params[name]
+        if not _check.allows(distribution, value):
+            raise ArgumentError(
+                f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
+                f"{space.described(distribution)}."
+            )
+        return distribution.to_external_repr(distribution.to_internal_repr(value))
 
-    walker = space.Walker(choose)
-    is_whole = space.walk(build_model, walker)
+    walker = space.Walker(choose).walk(build_model, functions)
     unknown = [name for name in params if name not in walker.params]
-    if unknown and is_whole and not may_lack:
-        raise ArgumentError(_unknown(unknown[0], walker))
-    return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
-
-
-def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
-    if not _check.allows(distribution, value):
+    # The builder's own fit may ask for more parameters, which only a training shows.
+    has_fit = callable(getattr(build_model, "fit", None))
+    if unknown and walker.came_to_the_end and not has_fit:
+        name = unknown[0]
         raise ArgumentError(
-            f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
-            f"{space.described(distribution)}."
+            f"enqueue() got {name!r}, which build_model does not ask for with these values."
+            f"{_check.nearest(str(name), walker.params)} It asks for "
+            f"{space.listed(walker.distributions)}. If it asks for this one only with certain "
+            "values of another parameter, pass that one too. If a function of the data asks for "
+            "it, pass that function too: enqueue(params, function)."
         )
-    return distribution.to_external_repr(distribution.to_internal_repr(value))
-
-
-def _unknown(name: str, walker: space.Walker) -> str:
-    """Return an error text that says which parameters the builder asks for instead."""
-    known = space.listed(walker.distributions)
-    return (
-        f"enqueue() got {name!r}, which build_model does not ask for with these values."
-        f"{_check.nearest(str(name), walker.params)} It asks for {known}. If it asks for this one "
-        "only with certain values of another parameter, pass that one too. If a function of the "
-        "data asks for it, pass that function too: enqueue(params, function)."
-    )
+    return {**params, **{name: walker.params[name] for name in params if name not in unknown}}

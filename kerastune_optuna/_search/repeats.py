@@ -39,23 +39,14 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
         one
         for one in trials
         if one.distributions == distributions and space.places(distributions, one.params) == asked
-        if _was_trained(one)
+        if (record := TrialRecord(one)).seed is not None and record.ending.is_own_result
+        # What broke a constraint may be allowed now; if not, the new trial ends before it trains.
+        if not record.breaks_constraint
     ]
     first = StudyRecord(study).epochs_since if same else None
     same = [one for one in same if one.number >= (first or 0)]
     # COMPLETE trials are preferred to PRUNED ones, and earlier trials to later ones.
     return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
-
-
-def _was_trained(trial: FrozenTrial) -> bool:
-    """Whether a worker of ours trained a trial, and came to a result that another may take over.
-
-    A trial that broke a constraint does not count: the constraint may have changed, and if it has
-    not, the new trial ends before its training anyway.
-    """
-    record = TrialRecord(trial)
-    is_result = record.seed is not None and record.ending.is_own_result
-    return is_result and not record.breaks_constraint
 
 
 def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
@@ -78,8 +69,11 @@ def count_if_all(study: optuna.Study) -> int | None:
     # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads workers
     # never calls. Such a process comes here once, when its workers have ended.
     trials = _of_these_epochs(study, study.get_trials(deepcopy=False))
-    tree = _tree([one for one in trials if TrialRecord(one).ending.is_final])
-    return tree.leaves() if tree is not None and tree.is_closed else None
+    ended = [one for one in trials if TrialRecord(one).ending.is_final]
+    if not all(map(space.is_finite, ended)):
+        return None
+    tree = space.tried(ended)
+    return tree.leaves() if tree.is_closed else None
 
 
 def is_more_left(study: optuna.Study, waiting: int | None = None) -> bool:
@@ -92,10 +86,13 @@ def is_more_left(study: optuna.Study, waiting: int | None = None) -> bool:
     """
     begun = _begun(study)
     if waiting is None:
-        tree = _tree([one for one in begun if not _is_building(one)])
-        return tree is None or not tree.is_closed
-    tree = _tree(begun)
-    return tree is None or tree.left() > waiting + len(_asking(begun, tree))
+        begun = [one for one in begun if not _is_building(one)]
+    if not all(map(space.is_finite, begun)):
+        return True
+    tree = space.tried(begun)
+    if waiting is None:
+        return not tree.is_closed
+    return tree.left() > waiting + len(_asking(begun, tree))
 
 
 def asking(study: optuna.Study) -> list[FrozenTrial]:
@@ -106,24 +103,16 @@ def asking(study: optuna.Study) -> list[FrozenTrial]:
 
 def _asking(begun: Sequence[FrozenTrial], tree: space.Node) -> list[FrozenTrial]:
     # A builder's own fit may ask for more parameters after the model is built.
-    return [one for one in begun if _is_building(one) or _is_fitting(one, tree)]
-
-
-def _is_building(trial: FrozenTrial) -> bool:
-    return _is_running(trial) and TrialRecord(trial).epochs is None
-
-
-def _is_fitting(trial: FrozenTrial, tree: space.Node) -> bool:
-    return _is_running(trial) and tree.goes_on_after(trial)
+    running = filter(_is_running, begun)
+    return [one for one in running if _is_building(one) or tree.goes_on_after(one)]
 
 
 def _is_running(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.RUNNING and not liveness.is_foreign(trial)
 
 
-def _tree(trials: Sequence[FrozenTrial]) -> space.Node | None:
-    """Return the tree of what trials asked for; None if a parameter has infinitely many values."""
-    return space.tried(trials) if all(map(space.is_finite, trials)) else None
+def _is_building(trial: FrozenTrial) -> bool:
+    return _is_running(trial) and TrialRecord(trial).epochs is None
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:

@@ -47,7 +47,6 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
 }
 _AUTO = "auto"
-_PACKAGES = {"cmaes": "cmaes"}  # Optuna imports them when it first samples
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
@@ -69,8 +68,8 @@ class Chooser(NamedTuple):
         """Refuse other objects and unknown names, and names whose package is not installed."""
         names, sampler = [_AUTO, *_SAMPLERS], self.sampler
         _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
-        if isinstance(sampler, str) and sampler in _PACKAGES:
-            _check.installed(_PACKAGES[sampler], extra=sampler)
+        if sampler == "cmaes":  # Optuna imports its package when it first samples
+            _check.installed("cmaes", extra="cmaes")
         if isinstance(sampler, GridSampler):  # fails for trials that have parameters already
             raise ArgumentError(
                 "sampler= is Optuna's GridSampler, which needs its own search space and cannot run "

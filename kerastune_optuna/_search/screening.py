@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._search.worth import peak
 from kerastune_optuna._study import Ending, TrialRecord, retry, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
@@ -78,15 +79,12 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        if self._has_just_begun(trial) and self._is_screened(study, trial):
-            return True
-        return self._wilcoxon.prune(study, trial)
-
-    def _has_just_begun(self, trial: FrozenTrial) -> bool:
-        """Whether the last report is the first one after the epochs of a beginning."""
         ran = [epoch + 1 for epoch in trial.intermediate_values]
         over = [epochs for epochs in ran if epochs >= self._beginning]
-        return len(over) == 1 and over[0] <= _MOST * self._epochs
+        has_just_begun = len(over) == 1 and over[0] <= _MOST * self._epochs
+        if has_just_begun and self._is_screened(study, trial):
+            return True
+        return self._wilcoxon.prune(study, trial)
 
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial ends after its beginning."""
@@ -104,15 +102,10 @@ class AutoPruner(optuna.pruners.BasePruner):
 
 
 def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-    last = max(trial.intermediate_values)
+    """Whether the best report of a trial so far is not in the best quarter of all beginnings."""
+    last, sign = max(trial.intermediate_values), sign_of(study.direction)
     begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]
-    sign = sign_of(study.direction)
-    own = _best_until(last, trial, sign)
-    rank = 1 + sum(_best_until(last, one, sign) < own for one in begun)
+    best = [peak(one, range(last + 1), sign) for one in [trial, *begun]]
+    own, *others = [math.inf if one is None else sign * one for one in best]
+    rank = 1 + sum(one < own for one in others)
     return math.isinf(own) or rank > len(begun) / _BEST
-
-
-def _best_until(last: int, trial: FrozenTrial, sign: int) -> float:
-    """Return the best finite report up to an epoch, with the sign for which less is better."""
-    reports = [value for epoch, value in trial.intermediate_values.items() if epoch <= last]
-    return min((sign * one for one in reports if math.isfinite(one)), default=math.inf)

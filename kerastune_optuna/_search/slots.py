@@ -66,7 +66,13 @@ def take_one(
         with suppress(UpdateFinishedTrialError):  # another worker took it, and it has ended
             if _take(study, slot):
                 then(study, slot)
-                return _begin(study, _optuna.id_of(slot))
+                with ExitStack() as undo:
+                    # Trial() calls the sampler, which may raise, or take so long that others take
+                    # this process for dead.
+                    undo.callback(liveness.leave, study, _optuna.id_of(slot))
+                    trial = Trial(study, _optuna.id_of(slot))
+                    undo.pop_all()
+                return trial
     return None
 
 
@@ -85,14 +91,3 @@ def _take(study: optuna.Study, slot: FrozenTrial) -> bool:
     # other processes cannot tell which process to look for.
     liveness.sign(study, trial_id)
     return True
-
-
-def _begin(study: optuna.Study, trial_id: int) -> Trial:
-    """Make the Trial of a RUNNING slot, for which its sampler begins to draw."""
-    with ExitStack() as undo:
-        # Trial() calls the sampler, which may raise, or take so long that others take this process
-        # for dead.
-        undo.callback(liveness.leave, study, trial_id)
-        trial = Trial(study, trial_id)
-        undo.pop_all()
-    return trial

@@ -56,6 +56,37 @@ class Walker(FixedTrial):
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
         self.notes: list[Note] = []
+        self.came_to_the_end = True  # of the builder, which may raise for what was chosen
+
+    def walk(
+        self, build_model: Builder, functions: Sequence[Any] = (), *, may_fail: bool = True
+    ) -> Walker:
+        """Call functions, and then a builder, with this in place of a trial; return this.
+
+        Args:
+            build_model: The builder.
+            functions: The functions that will be passed to search() as data. Default none.
+            may_fail: Whether a builder may raise anything, since a trial with the same values will
+                raise it too, and FAIL with the reason. Default True.
+
+        Raises:
+            ArgumentError: One of the functions is not a function.
+            TunerError: `choose` raised it.
+        """
+        for one in functions:
+            if not callable(one):
+                raise ArgumentError(
+                    f"{type(one).__name__} is not a function. Besides the parameters, pass only "
+                    "the functions of the trial that will be passed to search() as data."
+                )
+        try:
+            for function in [*functions, build_model]:
+                function(self)
+        except Exception as error:
+            if not may_fail or isinstance(error, TunerError) or is_fatal(error):
+                raise
+            self.came_to_the_end = False
+        return self
 
     def note(self, *said: Any) -> None:
         """Record a Note; HyperParameters passes its fields before it asks for the parameter."""
@@ -96,23 +127,6 @@ def learn_ranges(build_model: Builder) -> None:
             raise
 
 
-def walk(build_model: Builder, walker: Walker) -> bool:
-    """Call a builder with a walker in place of a trial; return whether the builder ran to its end.
-
-    Raises:
-        TunerError: The walker's `choose` raised it.
-    """
-    try:
-        build_model(walker)
-    except TunerError:
-        raise
-    except Exception as error:  # the builder may raise anything for values that it does not support
-        if is_fatal(error):
-            raise
-        return False  # a trial with these values will raise it too, and FAIL with the reason
-    return True
-
-
 def size(distribution: BaseDistribution) -> float:
     """Return how many values a parameter may take; infinity for a float without steps."""
     if isinstance(distribution, FloatDistribution) and distribution.step is None:
@@ -140,7 +154,14 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
     """
     choices = getattr(distribution, "choices", ())
     for place, choice in enumerate(choices):
-        _check_is_held(name, choice)
+        try:
+            json.dumps(choice)  # as Optuna's databases write choices
+        except TypeError:
+            raise ArgumentTypeError(
+                f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study cannot "
+                f"store. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), "
+                "which suggests a name and returns the object of that name."
+            ) from None
         held = int(distribution.to_internal_repr(choice))
         first = choices[held]
         if held != place and (once or repr(first) != repr(choice)):
@@ -149,17 +170,6 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
                 f"would store {first!r} for both. Leave one of them out, or suggest names, such as "
                 '"none", and look the values up.'
             )
-
-
-def _check_is_held(name: str, choice: Any) -> None:
-    try:
-        json.dumps(choice)  # as Optuna's databases write choices
-    except TypeError:
-        raise ArgumentTypeError(
-            f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study cannot "
-            f"store. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), which "
-            "suggests a name and returns the object of that name."
-        ) from None
 
 
 def value_at(distribution: BaseDistribution, place: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._search.failures import MOST, InARow, OfOneCause
+from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
 from kerastune_optuna._study import StudyRecord, liveness, opening, ranking, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
@@ -37,9 +36,13 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._moment = time.monotonic() + seconds
 
-    def __reduce__(self) -> tuple[Callable[..., Deadline], tuple[str, float, float]]:
-        """Return what another process needs to rebuild the deadline."""
-        return _arrived, (liveness.machine(), self._moment, self.seconds_left())
+    def __getstate__(self) -> tuple[str, float, float]:
+        return liveness.machine(), self._moment, self.seconds_left()
+
+    def __setstate__(self, state: tuple[str, float, float]) -> None:
+        origin, moment, seconds_left = state
+        is_here = origin == liveness.machine()
+        self._moment = moment if is_here else time.monotonic() + seconds_left
 
     def seconds_left(self) -> float:
         """Return how many seconds are left; less than 0 once the moment has passed."""
@@ -54,89 +57,6 @@ class Deadline:
         self._moment = float("-inf")
 
 
-def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
-    deadline = Deadline(seconds_left)
-    if origin == liveness.machine():
-        deadline._moment = moment
-    return deadline
-
-
-@dataclass(frozen=True)
-class GoodEnough:
-    """Stop a search once a trial reached a value.
-
-    Args:
-        value: The value of the objective.
-    """
-
-    value: float
-
-    def check(self, *, are_several: bool) -> None:
-        """Refuse a value that no trial can reach.
-
-        Args:
-            are_several: Whether there are several objectives.
-
-        Raises:
-            ArgumentError: Says what to pass instead.
-        """
-        given = f"stop_at={self.value!r}"
-        if are_several:
-            raise ArgumentError(
-                f"{given} is for one objective, but there are several. Pass terminator= with how "
-                "many trials in a row may add nothing to the front."
-            )
-        if not isinstance(self.value, int | float | np.number) or isinstance(self.value, bool):
-            raise ArgumentTypeError(f"{given} is not a number. {_GOOD_ENOUGH}")
-        if not np.isfinite(self.value):
-            raise ArgumentError(f"{given} is reached never or at once. {_GOOD_ENOUGH}")
-
-    def why(self, study: optuna.Study) -> str | None:
-        """Return a line about the trial that reached the value; None if none did."""
-        sign = sign_of(study.direction)
-        for best in ranking.front(study):
-            (value,) = best.values
-            if sign * value <= sign * self.value:
-                return f"Stopped: trial {best.number} reached {value:g}"
-        return None
-
-
-@dataclass(frozen=True)
-class NoGain:
-    """Stop a search once no better value is expected.
-
-    Args:
-        terminator: A number of trials without a better value, or an object with a method
-            should_terminate().
-    """
-
-    terminator: Any
-
-    def check(self, *, are_several: bool) -> None:
-        """Refuse a terminator that cannot work, with the argument of `GoodEnough.check`."""
-        given = self.terminator
-        if isinstance(given, type):
-            raise ArgumentTypeError(f"terminator={given!r} is a class. {_NO_BETTER}")
-        if not hasattr(given, "should_terminate"):
-            _check.integer("terminator", given, least=1, instead=_NO_BETTER)
-        if are_several and isinstance(given, BaseTerminator):
-            raise ArgumentError(
-                f"terminator={given!r} is for one objective, as all of Optuna's are. Pass how many "
-                "trials in a row may add nothing to the front."
-            )
-
-    def why(self, study: optuna.Study) -> str | None:
-        """Return a line that says why no gain is expected; None if one is."""
-        if isinstance(self.terminator, int | np.integer):
-            trials = _trials_since_best(study)
-            brought = _check.count(trials, "trial")
-            is_over = trials >= self.terminator
-            return f"Stopped: {brought} brought no better value" if is_over else None
-        if self.terminator.should_terminate(study):
-            return f"Stopped: {type(self.terminator).__name__} expects no gain"
-        return None
-
-
 @dataclass(frozen=True)
 class StopConditions:
     """Hold the conditions that stop a search before its budget is spent.
@@ -146,7 +66,8 @@ class StopConditions:
         max_failed_trials: How many trials may fail in a row; None (default) for ten, or for two
             with the same error before any succeeds.
         stop_at: A value of the objective that is good enough; None (default) for none.
-        terminator: As `NoGain` takes it; None (default) for none.
+        terminator: A number of trials without a better value, or an object with a method
+            should_terminate(); None (default) for none.
         train_repeats: Whether a configuration may be trained more than once. Default False.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         asked: How often searches of the study had been asked to stop before this one began.
@@ -191,8 +112,10 @@ class StopConditions:
             ArgumentError: Says what to pass instead.
         """
         _check.one_of("train_repeats", self.train_repeats, (True, False))
-        for one in self._of_results:
-            one.check(are_several=are_several)
+        if self.stop_at is not None:
+            _check_value(self.stop_at, are_several=are_several)
+        if self.terminator is not None:
+            _check_terminator(self.terminator, are_several=are_several)
 
     @property
     def gives_up(self) -> bool:
@@ -224,19 +147,26 @@ class StopConditions:
         if told is None and isinstance(asked, int) and asked > self.asked:
             return "Stopped from outside: call search() again to go on"
         if told is None and asks:
-            lines = (one.why(study) for one in self._of_results)
-            if (told := next(filter(None, lines), None)) is not None:
+            told = self._by_results(study)
+            if told is not None:
                 # Tell all workers: in another worker, the terminator could later expect a gain.
                 self.bring_about(study, told)
         return told
 
-    @property
-    def _of_results(self) -> Iterator[GoodEnough | NoGain]:
-        """The user's conditions that depend on the results so far."""
+    def _by_results(self, study: optuna.Study) -> str | None:
+        """Return a line that says why the results so far are enough; None where they are not."""
         if self.stop_at is not None:
-            yield GoodEnough(self.stop_at)
-        if self.terminator is not None:
-            yield NoGain(self.terminator)
+            sign = sign_of(study.direction)
+            for best in ranking.front(study):
+                if sign * best.values[0] <= sign * self.stop_at:
+                    return f"Stopped: trial {best.number} reached {best.values[0]:g}"
+        if isinstance(self.terminator, int | np.integer):
+            trials = _trials_since_best(study)
+            if trials >= self.terminator:
+                return f"Stopped: {_check.count(trials, 'trial')} brought no better value"
+        elif self.terminator is not None and self.terminator.should_terminate(study):
+            return f"Stopped: {type(self.terminator).__name__} expects no gain"
+        return None
 
     def bring_about(self, study: optuna.Study, why: str) -> None:
         """Tell all workers of the search to begin no further trial, and why."""
@@ -244,7 +174,12 @@ class StopConditions:
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
-        return self.stop(study) or (None if self.train_repeats else _all_tried(study))
+        if (told := self.stop(study)) is not None or self.train_repeats:
+            return told
+        if (count := repeats.count_if_all(study)) is None:
+            return None
+        which = "The only configuration was" if count == 1 else f"All {count} configurations were"
+        return f"{which} tried: nothing is left"
 
     def check_failures(self, study: optuna.Study) -> None:
         """Raise if too many trials of this search failed or diverged.
@@ -253,23 +188,37 @@ class StopConditions:
             TooManyFailuresError: Says how the last one ended.
         """
         trials = study.get_trials(deepcopy=False)
-        for one in self._of_failures:
-            one.check(trials[self.first_trial :], trials)
-
-    @property
-    def _of_failures(self) -> Iterator[OfOneCause | InARow]:
-        """The conditions on failures."""
+        own = trials[self.first_trial :]
         if not self.max_failed_trials:
-            yield OfOneCause()
-        yield InARow(self.max_failed_trials)
+            check_causes(own, trials)
+        check_in_a_row(self.max_failed_trials, own, trials)
 
 
-def _all_tried(study: optuna.Study) -> str | None:
-    """Return a line that says that all configurations were tried; None before that."""
-    if (count := repeats.count_if_all(study)) is None:
-        return None
-    which = "The only configuration was" if count == 1 else f"All {count} configurations were"
-    return f"{which} tried: nothing is left"
+def _check_value(value: object, *, are_several: bool) -> None:
+    """Refuse a value that no trial can reach."""
+    given = f"stop_at={value!r}"
+    if are_several:
+        raise ArgumentError(
+            f"{given} is for one objective, but there are several. Pass terminator= with how "
+            "many trials in a row may add nothing to the front."
+        )
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        raise ArgumentTypeError(f"{given} is not a number. {_GOOD_ENOUGH}")
+    if not np.isfinite(value):
+        raise ArgumentError(f"{given} is reached never or at once. {_GOOD_ENOUGH}")
+
+
+def _check_terminator(given: object, *, are_several: bool) -> None:
+    """Refuse a terminator that cannot work."""
+    if isinstance(given, type):
+        raise ArgumentTypeError(f"terminator={given!r} is a class. {_NO_BETTER}")
+    if not hasattr(given, "should_terminate"):
+        _check.integer("terminator", given, least=1, instead=_NO_BETTER)
+    if are_several and isinstance(given, BaseTerminator):
+        raise ArgumentError(
+            f"terminator={given!r} is for one objective, as all of Optuna's are. Pass how many "
+            "trials in a row may add nothing to the front."
+        )
 
 
 def _trials_since_best(study: optuna.Study) -> int:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.not_finite import find
-from kerastune_optuna._search.failures import InARow
+from kerastune_optuna._search.failures import check_in_a_row
 from tests.support.faults import failed, states
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
@@ -116,12 +116,12 @@ def test_a_trial_that_runs_may_come_to_something(make_tuner):
     slow = study.ask()
     for _ in range(3):
         study.tell(study.ask(), state=TrialState.FAIL)
-        InARow(2).check(study.trials, study.trials)
+        check_in_a_row(2, study.trials, study.trials)
     slow.report(0.5, 0)
-    InARow(2).check(study.trials, study.trials)
+    check_in_a_row(2, study.trials, study.trials)
     study.tell(slow, state=TrialState.FAIL)
     with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
-        InARow(2).check(study.trials, study.trials)
+        check_in_a_row(2, study.trials, study.trials)
 
 
 def test_one_good_trial_is_enough(tmp_path, capsys):

@@ -1,7 +1,6 @@
 """What samplers learn of trials that Optuna's own do not see, without any training."""
 
 import math
-import time
 import warnings
 from functools import partial
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import GaussianProcessSampler, _optuna
+from kerastune_optuna import GaussianProcessSampler
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.objectives import Objective
@@ -23,7 +22,6 @@ QUIET_GP = partial(GPSampler, warn_independent_sampling=False)
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
-RUNNING = TrialState.RUNNING
 
 
 def tell(study, trial, value):
@@ -77,16 +75,16 @@ def ended(state, *reports, value=None, names=("x",), **attrs):
 @pytest.mark.parametrize(
     ("others", "shown"),
     [
-        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4), ended(FAIL)], {1: 0.6, 2: 0.6}),
+        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4)], {1: 0.6}),
         ([ended(PRUNED, 0.4), ended(PRUNED)], {1: 0.8, 2: 0.8}),
         ([ended(PRUNED, 0.3, 0.6)], {1: 0.8}),
         ([ended(PRUNED, 0.4, **{TrialRecord.code: "DIVERGED"})], {1: 0.4}),
         ([ended(PRUNED, 0.3, 0.6), ended(FAIL, names=())], {1: 0.8}),
     ],
-    ids=["failed", "forbidden", "pruned", "diverged", "without parameters"],
+    ids=["with NaN", "forbidden", "pruned", "diverged", "without parameters"],
 )
 def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
-    """It gains what the best one did, unless it diverged; failed and forbidden ones are bad."""
+    """It gains what the best one did, unless it diverged; a forbidden one is bad."""
     study = optuna.create_study(direction="maximize")
     study.add_trials([ended(COMPLETE, 0.5, 0.7, 0.9, value=0.9), *others])
     spy = Spy(warn_independent_sampling=False)
@@ -140,26 +138,6 @@ def test_no_configuration_comes_again_while_another_is_left(make, widest):
     assert len({tuple(trial.params.values()) for trial in study.trials}) == many
 
 
-def test_what_was_cut_off_counts_for_the_process_until_it_runs_again():
-    """The process draws a trial apart from one that another worker is about to run again."""
-    study = optuna.create_study()
-    study.sampler = sampler = taught(GaussianProcessSampler(0, 3))
-    for number in range(8):
-        trial = study.ask()
-        x = trial.suggest_float("x", 0.0, 1.0)  # the best is at its end, which comes twice else
-        if number in (5, 6):
-            trial.set_user_attr(TrialRecord.code, "CUT_OFF")
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            study.tell(trial, x)
-    shown = _optuna.known_trials(sampler._shown(study), (TrialState.RUNNING, TrialState.FAIL))
-    assert [(one.number, one.state) for one in shown] == [(5, RUNNING), (6, RUNNING)]
-    again = study.ask()
-    again.set_user_attr("retry_of", 5)
-    shown = _optuna.known_trials(sampler._shown(study), (TrialState.RUNNING, TrialState.FAIL))
-    assert [one.number for one in shown] == [6, again.number]
-
-
 def test_copies_of_a_script_draw_other_numbers():
     """Each has a sampler with the same seed, and none draws what another one does."""
     study = optuna.create_study()
@@ -168,40 +146,3 @@ def test_copies_of_a_script_draw_other_numbers():
         trial = study.ask()
         study.tell(trial, trial.suggest_float("x", 0, 1))
     assert len({trial.value for trial in study.trials}) == 12
-
-
-def with_a_gp(seed):
-    """Return a study of six trials whose next ones a Gaussian process draws."""
-    study = optuna.create_study(sampler=taught(GPSampler(seed=seed, n_startup_trials=3)))
-    for x, y in ((-0.9, 0.6), (0.7, -0.8), (0.1, 0.9), (-0.5, -0.4), (0.9, 0.3), (-0.1, 0.0)):
-        ranges = dict.fromkeys("xy", FloatDistribution(-1, 1))
-        params = {"x": x, "y": y}
-        study.add_trial(create_trial(params=params, distributions=ranges, value=x**2 + y**2))
-    return study
-
-
-@needs_torch
-def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
-    """The second one waits until the first one, which runs already, has drawn."""
-    studies = [with_a_gp(1), with_a_gp(2)]
-    first = studies[0].ask().relative_params  # which it draws now
-    shared = studies[0].trials[-1].system_attrs
-    storage = _optuna.storage_of(studies[1])
-    same = storage.create_new_trial(_optuna.id_of(studies[1]))  # as the second worker sees it
-    storage.set_trial_system_attr(same, TrialRecord.slot, "a machine")
-
-    def share(seconds):
-        for key, value in shared.items():
-            storage.set_trial_system_attr(same, key, value)
-
-    monkeypatch.setattr(time, "sleep", share)
-    assert studies[1].ask().relative_params != pytest.approx(first, abs=0.05)
-
-
-@needs_torch
-def test_a_gp_waits_for_no_trial_of_other_code(monkeypatch):
-    """A script with plain Optuna that was killed before it asked will never draw."""
-    study = with_a_gp(1)
-    _optuna.storage_of(study).create_new_trial(_optuna.id_of(study))
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
-    assert study.ask().relative_params

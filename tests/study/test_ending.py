@@ -6,14 +6,12 @@ from pathlib import Path
 import keras
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.samplers import GPSampler
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import GaussianProcessSampler, NoTrialsError, TooManyFailuresError, _optuna
-from kerastune_optuna._search.failures import InARow, OfOneCause
-from kerastune_optuna._search.learning import LearningSampler
-from kerastune_optuna._study import Ending, Lesson, Objective, TrialRecord, opening, retry
+from kerastune_optuna import NoTrialsError, TooManyFailuresError, _optuna
+from kerastune_optuna._search.failures import check_causes, check_in_a_row
+from kerastune_optuna._search.worth import best_of, is_bad, telling, worth
+from kerastune_optuna._study import Ending, Lesson, TrialRecord, opening, retry
 from kerastune_optuna._trial import ledger
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, run, tuner_in
@@ -112,39 +110,26 @@ def test_a_trial_may_be_best_as_its_row_says(row):
     assert (best == trial.number) == ending.may_be_best
 
 
-def shown_to(sampler, study):
-    """Return the trials as a sampler sees them that is about to draw the level."""
-    objective = Objective("val_mae", "minimize")
-    learning = LearningSampler(sampler, objective, constrained=True, may_repeat=True)
-    learning.best = learning._found(study)
-    shown, found = learning._shown(study, {"level": FloatDistribution(0.2, 1.0)}), []
-    _optuna.known_trials(study, anew=True)
-    for state in sorted(TrialState, key=lambda one: one is TrialState.COMPLETE):
-        found += _optuna.known_trials(shown, (state,))
-    return {one.number: one for one in found}
-
-
 def test_a_sampler_learns_what_the_row_says(row):
     """A Gaussian process sees it with its value, as a bad one, as running, or not at all."""
     ending, tuner, trial = row
-    sampler = GPSampler(seed=0) if ending.lesson is Lesson.WORST else GaussianProcessSampler(0)
-    shown = shown_to(sampler, tuner.study)
+    study = tuner.study
+    _optuna.known_trials(study, anew=True)
+    told = {one.number: one for one in telling(study)}
+    best = best_of(told.values(), study.directions)
     if ending.lesson is Lesson.NOTHING:
-        assert trial.number not in shown
+        assert trial.number not in told
         return
-    seen, complete = shown[trial.number], tuner.study.get_trials(states=(TrialState.COMPLETE,))
-    if ending.lesson is Lesson.RUNNING:
-        assert seen.state in (TrialState.RUNNING, TrialState.WAITING)
-        return
-    assert seen.state is TrialState.COMPLETE
-    if ending.lesson is Lesson.WORST:
-        assert seen.value == max(one.value for one in complete)
+    own = worth(trial, best, study.directions)
+    assert is_bad(trial) == (ending.lesson is Lesson.WORST)
+    if ending.lesson in (Lesson.WORST, Lesson.RUNNING):
+        assert own is None
     elif ending.lesson is Lesson.BEST:
-        assert seen.value == 0.1
+        assert own == [0.1]
     elif trial.state is TrialState.COMPLETE:
-        assert seen.value == trial.value
+        assert own == trial.values
     else:
-        assert seen.value < 0.1, "it gains what the best trial did after those epochs"
+        assert own[0] < 0.1, "it gains what the best trial did after those epochs"
 
 
 def test_a_trial_is_run_again_as_its_row_says(row):
@@ -165,17 +150,17 @@ def test_a_search_ends_as_the_row_says(row):
     ending, _, trial = row
     if ending.works is False:
         with pytest.raises(TooManyFailuresError, match="The trial failed"):
-            InARow(1).check([trial], [trial])
+            check_in_a_row(1, [trial], [trial])
     else:
-        InARow(1).check([trial], [trial])
+        check_in_a_row(1, [trial], [trial])
     trials = [trial, alike(), alike()]
     for number, one in enumerate(trials):
         one.number = number
     if ending.works or ending is Ending.OPEN:  # which may still succeed
-        OfOneCause().check(trials, trials)
+        check_causes(trials, trials)
     else:
         with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error"):
-            OfOneCause().check(trials, trials)
+            check_causes(trials, trials)
 
 
 @pytest.mark.parametrize(

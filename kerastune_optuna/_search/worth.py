@@ -1,0 +1,76 @@
+"""What a trial is worth to a sampler: the one rule, which reads the lesson of its Ending."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna import _optuna
+from kerastune_optuna._study import Ending, Lesson, TrialRecord, ranking, sign_of
+
+_BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+
+
+def telling(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials of which a sampler learns; of one that was run again, the latest try."""
+    trials = _optuna.known_trials(study, _BEGUN)
+    again = {TrialRecord(one).retry_of for one in trials}
+    return [
+        one
+        for one in trials
+        if (ending := TrialRecord(one).ending).lesson is not Lesson.NOTHING
+        and not (ending is Ending.CUT_OFF and one.number in again)
+    ]
+
+
+def worth(
+    trial: FrozenTrial, best: FrozenTrial | None, directions: Sequence[StudyDirection]
+) -> Sequence[float] | None:
+    """Return the values that a trial counts with; None where it has none, or is bad.
+
+    A COMPLETE trial counts with its values. A PRUNED one counts with its best report and what the
+    best trial of the study gained after those epochs, or, if it diverged, with its best report. Of
+    several objectives, nobody knows what a PRUNED trial may have come to.
+
+    Args:
+        trial: The trial.
+        best: What `best_of` returns for the trials of its study.
+        directions: Those of the study.
+    """
+    if trial.state is TrialState.COMPLETE:
+        return list(trial.values)
+    lesson = TrialRecord(trial).ending.lesson
+    if len(directions) > 1 or lesson not in (Lesson.VALUE, Lesson.BEST):
+        return None
+    epochs, sign = trial.intermediate_values, sign_of(directions[0])
+    own = peak(trial, epochs, sign)
+    if own is None or best is None or lesson is Lesson.BEST:
+        return None if own is None else [own]
+    then = peak(best, epochs, sign)
+    return [own] if then is None else [own + best.values[0] - then]
+
+
+def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
+    """Return the best finite report of a trial in some epochs; None where there is none."""
+    reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
+    return min(filter(math.isfinite, reports), key=lambda one: sign * one, default=None)
+
+
+def best_of(
+    trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]
+) -> FrozenTrial | None:
+    """Return the best trial, of whose study these are, of one objective; None where none is."""
+    if len(directions) > 1:
+        return None
+    own = [one for one in trials if one.state is TrialState.COMPLETE and one.number >= 0]
+    finite = [one for one in own if math.isfinite(one.values[0]) and ranking.may_be_best(one)]
+    return min(finite, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
+
+
+def is_bad(trial: FrozenTrial) -> bool:
+    """Whether a sampler learns that the parameters of a trial are bad."""
+    return TrialRecord(trial).ending.lesson is Lesson.WORST

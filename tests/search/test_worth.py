@@ -1,0 +1,46 @@
+"""What trials are worth to samplers, beside tests/study/test_ending.py, which has each ending."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna._search.worth import best_of, telling, worth
+from kerastune_optuna._study import TrialRecord
+
+BOTH = [optuna.study.StudyDirection.MINIMIZE] * 2
+
+
+def test_one_that_was_cut_off_tells_until_it_runs_again():
+    """A sampler draws apart from one that another worker is about to run again."""
+    study = optuna.create_study()
+    for number in range(4):
+        trial = study.ask()
+        if number in (1, 2):
+            trial.set_user_attr(TrialRecord.code, "CUT_OFF")
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, 0.5)
+    assert [one.number for one in telling(study)] == [0, 1, 2, 3]
+    study.ask().set_user_attr(TrialRecord.retry_of, 1)
+    study.tell(study.ask(), 0.5)
+    assert [one.number for one in telling(study)] == [0, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_the_best_trial_is_of_the_study_and_finite(direction):
+    """Other studies' trials have numbers below 0, and no curve; of equal ones the first is best."""
+    trials = [create_trial(value=value) for value in (0.5, float("inf"), 0.2, 0.2, 0.9, 0.9)]
+    for number, trial in enumerate(trials, start=-1):
+        trial.number = number
+    study = optuna.create_study(direction=direction)
+    best = best_of(trials, study.directions)
+    assert best.number == (1 if direction == "minimize" else 3)
+
+
+def test_of_several_objectives_a_pruned_trial_is_worth_nothing():
+    """Its reports are of one of them."""
+    pruned = create_trial(state=TrialState.PRUNED, intermediate_values={0: 0.5})
+    whole = create_trial(values=[0.1, 0.2])
+    assert best_of([whole], BOTH) is None
+    assert worth(pruned, None, BOTH) is None
+    assert worth(whole, None, BOTH) == [0.1, 0.2]
