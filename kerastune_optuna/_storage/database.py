@@ -25,8 +25,9 @@ from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
+from kerastune_optuna._storage.excluded import Excluding
 from kerastune_optuna._storage.held import Held
-from kerastune_optuna._storage.patience import as_ours, holding, is_away, patient, reason
+from kerastune_optuna._storage.patience import Patient, as_ours, is_away, reason
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
@@ -98,10 +99,17 @@ def connect(
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
             _make_safe(database, make)
         journal.make_safe(opened)
-    if make and (file := _sqlite_file(opened)) is not None:
-        _warn_of_network(file)
+    if make:
+        _warn_of_network(opened)
     again = partial(connect, make=make)
-    return patient(opened, patience, lambda: _space(opened), _same_file(opened), again)
+    # mypy does not see the methods that Delegating has for BaseStorage's abstract ones.
+    patient = Patient(  # type: ignore[abstract]
+        opened, patience, lambda: _space(opened), _same_file(opened), again
+    )
+    shown = Excluding(patient)  # type: ignore[abstract]
+    if (database := _database(opened)) is None:
+        return shown
+    return Held(shown, database, patient.insist)  # type: ignore[abstract]
 
 
 def _same_file(storage: BaseStorage) -> Callable[[], None]:
@@ -133,8 +141,10 @@ def _inode(file: Path | None) -> int | None:
     return file.stat().st_ino if disks.network_of(file.parent) is None else 0
 
 
-def _warn_of_network(file: Path) -> None:
-    if (network := disks.network_of(file.parent)) is not None:
+def _warn_of_network(storage: BaseStorage) -> None:
+    """Warn if a SQLite file is on a network disk."""
+    file = _sqlite_file(storage)
+    if file is not None and (network := disks.network_of(file.parent)) is not None:
         warnings.warn(
             f"{str(file)!r} is on a network disk ({network}), so SQLite does without its "
             f"write-ahead log. If several machines search, {INSTEAD}.",
@@ -248,8 +258,7 @@ def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
     Args:
         storage: What connect() returned. A storage that is no database writes at once.
     """
-    database = _database(storage)
-    return nullcontext() if database is None else holding(storage, Held(database, is_away))
+    return storage.holding() if isinstance(storage, Held) else nullcontext()
 
 
 def check_shared(storage: str | BaseStorage) -> None:

@@ -114,7 +114,7 @@ def test_what_fails_is_not_tried_again(study):
     trial = study.ask()
     with in_few(study):
         trial.set_user_attr("first", 0)
-        study._storage._held._trials[trial._trial_id].reports[0] = "no number"
+        study._storage._trials[trial._trial_id].reports[0] = "no number"
         with pytest.raises(Exception, match="number"):
             study.get_trials()
         trial.set_user_attr("second", 1)
