@@ -279,7 +279,7 @@ def is_private(storage: str | BaseStorage) -> bool:
 
 
 def behind(storage: BaseStorage) -> BaseStorage:
-    """Return the storage inside our PatientStorage and Optuna's _CachedStorage."""
+    """Return the storage inside ours and Optuna's _CachedStorage."""
     inner = _optuna.backend_of(storage)
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 

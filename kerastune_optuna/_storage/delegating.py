@@ -17,7 +17,7 @@ class Delegating(BaseStorage):
     """
 
     def __init__(self, backend: BaseStorage) -> None:
-        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
+        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps all.
         self._backend = backend
 
     def __reduce__(self) -> Any:

@@ -167,9 +167,9 @@ class Held(Delegating):
 def _insert(connection: sqlalchemy.Connection, trial_id: int, noted: _OfTrial) -> bool:
     """Write what a trial noted in this transaction; return False if it has ended or is gone."""
     # Optuna's methods without a commit would ask for the trial before each attribute and report. A
-    # trial of 10 reports and 8 attributes, from ask() to tell(), so took 41 ms of processor time on
-    # SQLite and 61 ms on PostgreSQL; with these statements, it took 20 and 30 ms, and with a
-    # transaction for each 54 and 76 ms (medians of 7 times 30 trials, 2026-12-01, a busy machine).
+    # trial of 10 reports and 8 attributes, from ask() to tell(), so took 44 ms of processor time on
+    # SQLite and 84 ms on PostgreSQL; with these statements, it took 22 and 39 ms, and with a
+    # transaction for each 52 and 102 ms (medians of 7 times 30 trials, 2026-12-01, a busy machine).
     trials, attrs, reports = _optuna.tables_of_trials()
     asked = sqlalchemy.select(trials.c.state).where(trials.c.trial_id == trial_id)
     state = connection.execute(asked).scalar_one_or_none()
