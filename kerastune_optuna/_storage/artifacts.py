@@ -97,7 +97,7 @@ class WholeFileStore(FileSystemArtifactStore):
         except OSError:
             aside.unlink(missing_ok=True)  # half a file would fill a full disk for good
             raise
-        if self._sync:
+        if self._sync and os.name != "nt":  # Windows cannot open folders
             _sync_folder(self._folder)
 
     def remove(self, artifact_id: str) -> None:
@@ -324,9 +324,7 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut, if the system supports it."""
-    if os.name == "nt":  # Windows cannot open folders
-        return
+    """Make a rename in the folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

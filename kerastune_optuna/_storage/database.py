@@ -25,8 +25,9 @@ from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
+from kerastune_optuna._storage.excluded import Excluding
 from kerastune_optuna._storage.held import Held
-from kerastune_optuna._storage.patience import as_ours, holding, is_away, patient, reason
+from kerastune_optuna._storage.patience import Patient, as_ours, is_away, reason
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
@@ -95,13 +96,16 @@ def connect(
         opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
     else:
         opened = optuna.storages.get_storage(storage)  # adds a cache to a database
-        if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
-            _make_safe(database, make)
-        journal.make_safe(opened)
-    if make and (file := _sqlite_file(opened)) is not None:
-        _warn_of_network(file)
-    again = partial(connect, make=make)
-    return patient(opened, patience, lambda: _space(opened), _same_file(opened), again)
+        _make_safe(opened, make)
+    if make:
+        _warn_of_network(opened)
+    space, check, again = partial(_space, opened), _same_file(opened), partial(connect, make=make)
+    # mypy does not see the methods that Delegating has for BaseStorage's abstract ones.
+    patient = Patient(opened, patience, space, check, again)  # type: ignore[abstract]
+    excluding = Excluding(patient)  # type: ignore[abstract]
+    if (database := _database(opened)) is None:
+        return excluding
+    return Held(excluding, database, patient.insist)  # type: ignore[abstract]
 
 
 def _same_file(storage: BaseStorage) -> Callable[[], None]:
@@ -133,8 +137,10 @@ def _inode(file: Path | None) -> int | None:
     return file.stat().st_ino if disks.network_of(file.parent) is None else 0
 
 
-def _warn_of_network(file: Path) -> None:
-    if (network := disks.network_of(file.parent)) is not None:
+def _warn_of_network(storage: BaseStorage) -> None:
+    """Warn if a SQLite file is on a network disk."""
+    file = _sqlite_file(storage)
+    if file is not None and (network := disks.network_of(file.parent)) is not None:
         warnings.warn(
             f"{str(file)!r} is on a network disk ({network}), so SQLite does without its "
             f"write-ahead log. If several machines search, {INSTEAD}.",
@@ -168,10 +174,10 @@ def _sqlite_file(storage: str | BaseStorage) -> Path | None:
 
 
 def _file_of(url: sqlalchemy.URL) -> Path | None:
-    if url.get_backend_name() != "sqlite":
+    """Return the file of a SQLite database; None if there is none, or only a URI names it."""
+    if url.get_backend_name() != "sqlite" or _is_in_memory(url) or "uri" in url.query:
         return None
-    has_none = _is_in_memory(url) or "uri" in url.query
-    return None if has_none else Path(str(url.database)).absolute()
+    return Path(str(url.database)).absolute()
 
 
 def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
@@ -197,12 +203,14 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
 
 
 def _is_in_memory(url: sqlalchemy.URL) -> bool:
-    in_memory = url.database in (None, "", ":memory:")
-    return url.get_backend_name() == "sqlite" and in_memory
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def _make_safe(database: RDBStorage, make: bool) -> None:
-    """Set up a database that the user opened as _open sets up ours."""
+def _make_safe(storage: BaseStorage, make: bool) -> None:
+    """Set up a database that the user opened as _open sets up ours; set up a journal, too."""
+    journal.make_safe(storage)
+    if (database := _database(storage)) is None or _is_in_memory(database.engine.url):
+        return
     engine = database.engine
     is_safe = sqlalchemy.event.contains(engine, "begin", _begin_immediate)
     if engine.dialect.name == "sqlite" and not is_safe:
@@ -248,8 +256,7 @@ def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
     Args:
         storage: What connect() returned. A storage that is no database writes at once.
     """
-    database = _database(storage)
-    return nullcontext() if database is None else holding(storage, Held(database, is_away))
+    return storage.holding() if isinstance(storage, Held) else nullcontext()
 
 
 def check_shared(storage: str | BaseStorage) -> None:
@@ -272,7 +279,7 @@ def is_private(storage: str | BaseStorage) -> bool:
 
 
 def behind(storage: BaseStorage) -> BaseStorage:
-    """Return the storage inside our PatientStorage and Optuna's _CachedStorage."""
+    """Return the storage inside ours and Optuna's _CachedStorage."""
     inner = _optuna.backend_of(storage)
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 
@@ -301,16 +308,20 @@ def check_storage(storage: object) -> None:
 
 
 def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorage:
-    tries_left = _TRIES
+    """Open the database of a URL; until a time, try again if it does not answer."""
+    tries = 0
     while True:
-        tries_left -= 1
+        tries += 1
         try:
             return optuna.storages.get_storage(_open(url, make))
         except _UNUSABLE as error:
-            again = _made_by_another(error) and tries_left > 0
-            if not again and not (is_away(error) and time.monotonic() < gives_up):
+            said = reason(error)
+            # Another process was creating the same tables, so that another try finds them.
+            is_made = isinstance(error, IntegrityError) or any(sign in said for sign in _AT_ONCE)
+            is_waited_for = is_away(error) and time.monotonic() < gives_up
+            if not (is_made and tries < _TRIES) and not is_waited_for:
                 # From None: the cause may show the password.
-                raise StorageError(_url.why_not(url, error, reason(error))) from None
+                raise StorageError(_url.why_not(url, error, said)) from None
         # The engine of that try, which is lost, still holds connections, of which a server has few.
         gc.collect()
         time.sleep(0.2)
@@ -337,7 +348,9 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
 
 def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
     file = _file_of(url)
-    if file is None or not file.is_file() or _may_write(file):
+    # SQLite makes files next to its own.
+    may_write = file is not None and all(os.access(one, os.W_OK) for one in (file, file.parent))
+    if file is None or not file.is_file() or may_write:
         events = [(_on_connect if make else _on_visit, "connect")]
         return {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
     return {
@@ -345,10 +358,6 @@ def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
         "poolclass": sqlalchemy.NullPool,  # since the file's owner may begin a search at any time
         "pool_events": [(_on_visit, "connect")],
     }
-
-
-def _may_write(file: Path) -> bool:
-    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:
@@ -403,9 +412,3 @@ def make_directory(directory: Path) -> None:
             f"directory={str(directory)!r} cannot be written: {error.strerror}. "
             "Pass a folder that you may write to."
         ) from error
-
-
-def _made_by_another(error: Exception) -> bool:
-    """Whether another process was creating the same tables, so that another try finds them."""
-    said = reason(error)
-    return isinstance(error, IntegrityError) or any(sign in said for sign in _AT_ONCE)

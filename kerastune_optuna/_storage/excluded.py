@@ -3,19 +3,79 @@
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Container, Mapping
 from typing import Any
 
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._storage.delegating import Delegating
 
 # The start of the system attrs of a study that say why a trial is excluded, by its number; and the
 # system attr of a trial that is shown so. Optuna lets nobody write to a finished trial.
 EXCLUDED = "kerastune_optuna:excluded"
+# Seconds for which those who ask for trials do not read a study's attrs again, which is a query.
+_MOMENT = 1.0
 
 
 def key_of(number: int) -> str:
     """Return the system attr of a study that says why a trial is excluded; None if it is not."""
     return f"{EXCLUDED}:{number}"
+
+
+class Excluding(Delegating):
+    """Show the excluded trials of a study as PRUNED ones without any result."""
+
+    def __init__(self, backend: BaseStorage) -> None:
+        super().__init__(backend)
+        # The system attrs of studies by id, and when they were read.
+        self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials, of which those that the user has excluded have no result."""
+        excluded = self._excluded(study_id)
+        if not excluded:
+            return self._backend.get_all_trials(study_id, deepcopy, states)
+        trials = [
+            _without_result(one, excluded[one.number]) if one.number in excluded else one
+            for one in self._backend.get_all_trials(study_id, deepcopy)
+        ]
+        return [one for one in trials if states is None or one.state in states]
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """Return the best of the trials that are not excluded."""
+        if self._excluded(study_id):
+            return BaseStorage.get_best_trial(self, study_id)  # calls get_all_trials()
+        return self._backend.get_best_trial(study_id)
+
+    def _excluded(self, study_id: int) -> dict[int, str]:
+        """Return why the excluded trials of a study are excluded, by their numbers."""
+        attrs = self.recent_attrs(study_id, _MOMENT)
+        return reasons(self.get_study_system_attrs(study_id) if attrs is None else attrs)
+
+    def recent_attrs(self, study_id: int, moment: float) -> dict[str, Any] | None:
+        """Return a study's system attrs if this process read them within so many seconds."""
+        read, attrs = self._attrs.get(study_id, (-math.inf, {}))
+        return dict(attrs) if time.monotonic() < read + moment else None
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return the attrs as they are now."""
+        known = self._attrs  # another one by the end of the read if a thread has set an attr since
+        attrs = self._backend.get_study_system_attrs(study_id)
+        known[study_id] = time.monotonic(), attrs
+        return dict(attrs)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Set an attr; this process sees it at once, others soon."""
+        self._backend.set_study_system_attr(study_id, key, value)
+        self._attrs = {}
 
 
 def reasons(attrs: Mapping[str, Any]) -> dict[int, str]:
@@ -25,17 +85,6 @@ def reasons(attrs: Mapping[str, Any]) -> dict[int, str]:
     # Another program may have written what is no number, or no reason.
     fits = {key: why for key, why in told.items() if key.isdecimal() and isinstance(why, str)}
     return {int(key): why for key, why in fits.items() if why}
-
-
-def shown(
-    trials: list[FrozenTrial], excluded: dict[int, str], states: Container[TrialState] | None
-) -> list[FrozenTrial]:
-    """Return trials in some states, of which the excluded ones are PRUNED and have no result."""
-    seen = [
-        _without_result(one, excluded[one.number]) if one.number in excluded else one
-        for one in trials
-    ]
-    return [one for one in seen if states is None or one.state in states]
 
 
 def _without_result(trial: FrozenTrial, why: str) -> FrozenTrial:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import math
 import random
 import time
 import uuid
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partialmethod
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
@@ -22,8 +20,7 @@ from sqlalchemy import exc
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
-from kerastune_optuna._storage.excluded import reasons, shown
-from kerastune_optuna._storage.held import Held
+from kerastune_optuna._storage.delegating import Delegating
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
@@ -47,9 +44,6 @@ _REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
 _READ_ONLY = "25006"
 _DAMAGES = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
-# Seconds for which a study's attrs are not read again, since reading them is a query: by a search,
-# and by anybody who asks which trials are excluded.
-_MOMENT, _MOMENT_OF_EXCLUDED = 0.1, 1.0
 _SILENT_TRIES = 3  # half a second: after a lost connection, a new one is often enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
@@ -171,106 +165,38 @@ class Patience:
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
 
-class _Patient(BaseStorage):
-    """Pass each call to a storage, and retry it while the storage is away."""
+class Patient(Delegating):
+    """Retry each call while the backend is away.
+
+    Args:
+        backend: Any Optuna storage.
+        seconds: For how long each call is retried; then StorageError is raised.
+        where: Returns a sentence for that error that says what the user should check.
+        check: Called before each call; it raises an error if the call would be in vain.
+        again: Makes such a storage from an unpickled backend and these seconds.
+    """
 
     def __init__(
         self,
         backend: BaseStorage,
-        patience: float,
+        seconds: float,
         where: Callable[[], str],
         check: Callable[[], None],
         again: Callable[[BaseStorage, float], BaseStorage],
     ) -> None:
-        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
-        self._backend = backend
-        self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
+        super().__init__(backend)
+        self._patience = Patience(seconds, lambda: "The storage", is_away, self._lost)
         self._where, self._check, self._again = where, check, again
-        # The system attrs of studies by id, and when they were read.
-        self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
-        self._held: Held | None = None  # what is to be written soon; None if all is written at once
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the backend alone: a copy listens to its own connections, and writes at once."""
         return self._again, (self._backend, self._patience.seconds)
 
-    @contextmanager
-    def holding(self, held: Held) -> Iterator[None]:
-        """Write what trials note and report in a block a moment later, and together."""
-        if self._held is not None:  # another thread searches with this storage
-            yield
-            return
-        self._held = held
-        try:
-            yield
-            self._insist(lambda: None)
-        finally:
-            self._held = None
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Set an attr, soon or at once."""
-        held = self._held
-        if held is None or not held.note(trial_id, key, value):
-            self._call("set_trial_user_attr", trial_id, key, value)
-        elif held.is_due():
-            self._insist(lambda: None, of=trial_id)
-
-    def set_trial_intermediate_value(
-        self, trial_id: int, step: int, intermediate_value: float
-    ) -> None:
-        """Report a value, soon or at once."""
-        held = self._held
-        if held is None or not held.report(trial_id, step, intermediate_value):
-            self._call("set_trial_intermediate_value", trial_id, step, intermediate_value)
-        elif held.is_due():
-            self._insist(lambda: None, of=trial_id)
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        """Return the trials, of which those that the user has excluded have no result."""
-        excluded = self._why_excluded(study_id)
-        trials: list[FrozenTrial]
-        trials = self._call("get_all_trials", study_id, deepcopy, None if excluded else states)
-        return shown(trials, excluded, states) if excluded else trials
-
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """Return the best of the trials that are not excluded."""
-        if self._why_excluded(study_id):
-            return super().get_best_trial(study_id)  # calls get_all_trials()
-        best: FrozenTrial = self._call("get_best_trial", study_id)
-        return best
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return the attrs; in a search, which asks ten times a trial, those of a moment ago."""
-        return dict(self._attrs_of(study_id, 0.0 if self._held is None else _MOMENT))
-
-    def _why_excluded(self, study_id: int) -> dict[int, str]:
-        """Return why the excluded trials of a study are excluded, by their numbers."""
-        return reasons(self._attrs_of(study_id, _MOMENT_OF_EXCLUDED))
-
-    def _attrs_of(self, study_id: int, moment: float) -> dict[str, Any]:
-        """Return a study's system attrs as they were at most so many seconds ago."""
-        known = self._attrs  # another one by the end of the read if a thread has set an attr since
-        read, attrs = known.get(study_id, (-math.inf, {}))
-        if time.monotonic() >= read + moment:
-            attrs = self._call("get_study_system_attrs", study_id)
-            known[study_id] = time.monotonic(), attrs
-        return attrs
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Set an attr; this process sees it at once, others soon."""
-        self._call("set_study_system_attr", study_id, key, value)
-        self._attrs = {}
-
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which a retry finds it if the first answer was lost."""
         marked = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
         marked.system_attrs = {**marked.system_attrs, MARK: uuid.uuid4().hex}
-        return self._insist(
+        return self.insist(
             lambda: self._backend.create_new_trial(study_id, marked),
             lambda: self._marked(study_id, marked.system_attrs[MARK]),
         )
@@ -279,34 +205,27 @@ class _Patient(BaseStorage):
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """Set a trial's state; return True also if an earlier try did, but its answer was lost."""
-        return self._insist(
+        return self.insist(
             lambda: self._backend.set_trial_state_values(trial_id, state, values),
-            lambda: self._is_set(trial_id, state, values),
+            lambda: self._is_set(trial_id, state, values) or None,
         )
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study, unless an earlier try did so already, but its answer was lost."""
-        self._insist(
+        self.insist(
             lambda: self._backend.delete_study(study_id),
             lambda: not _optuna.has_study(self._backend, study_id) or None,
         )
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call any other method of the storage."""
-        return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
+        """Make any other call."""
+        return self.insist(lambda: super(Patient, self)._call(name, *args, **kwargs))
 
-    def _insist(
-        self,
-        call: Callable[[], _T],
-        done: Callable[[], _T | None] = lambda: None,
-        of: int | None = None,
-    ) -> _T:
-        """Write what is held and call, until both work; `of` is the trial of the caller, if any."""
+    def insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
+        """Call until it works; see `Patience.insist`."""
 
         def checked() -> _T:
             self._check()
-            if (held := self._held) is not None:
-                held.write(of)
             return call()
 
         return self._patience.insist(checked, done)
@@ -317,14 +236,12 @@ class _Patient(BaseStorage):
         ids = (_optuna.id_of(one) for one in reversed(trials) if one.system_attrs.get(MARK) == mark)
         return next(ids, None)
 
-    def _is_set(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None
-    ) -> bool | None:
-        """Whether an earlier try has set a trial's state; None, as `done` needs it, if none has."""
+    def _is_set(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> bool:
+        """Whether an earlier try has set a trial's state."""
         trial = self._backend.get_trial(trial_id)
         if state is TrialState.RUNNING:
-            return self._is_taken(trial) or None
-        return (trial.state is state and (values is None or trial.values == list(values))) or None
+            return self._is_taken(trial)
+        return trial.state is state and (values is None or trial.values == list(values))
 
     def _is_taken(self, trial: FrozenTrial) -> bool:
         """Whether an earlier try took a trial; if another worker did, that worker signs it."""
@@ -341,39 +258,6 @@ class _Patient(BaseStorage):
             f"{told} {self._where()}Call search() again when it does: finished trials are kept, "
             "and unfinished ones are resumed."
         )
-
-
-_REST = {name for name in vars(BaseStorage) if not name.startswith("_")} - set(vars(_Patient))
-_PatientStorage = type(
-    "PatientStorage", (_Patient,), {name: partialmethod(_Patient._call, name) for name in _REST}
-)
-
-
-def patient(
-    backend: BaseStorage,
-    patience: float,
-    where: Callable[[], str],
-    check: Callable[[], None],
-    again: Callable[[BaseStorage, float], BaseStorage],
-) -> BaseStorage:
-    """Return a storage that retries calls while the backend is away.
-
-    Args:
-        backend: Any Optuna storage.
-        patience: Seconds for which each call is retried.
-        where: Returns a sentence for the final error that says what the user should check.
-        check: Called before each call; it raises an error if the call would be in vain.
-        again: Makes such a storage from an unpickled backend and these seconds.
-
-    Returns:
-        A storage that raises StorageError if the backend does not answer for that long.
-    """
-    return cast(BaseStorage, _PatientStorage(backend, patience, where, check, again))
-
-
-def holding(storage: BaseStorage, held: Held) -> AbstractContextManager[None]:
-    """Let a storage that patient() returned hold, within a block, what trials note and report."""
-    return cast(_Patient, storage).holding(held)
 
 
 def reason(error: BaseException) -> str:

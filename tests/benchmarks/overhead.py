@@ -51,11 +51,11 @@ def watch(clock):
     import keras
     from optuna.storages import BaseStorage
 
-    from kerastune_optuna._storage import patience
+    from kerastune_optuna._storage import held
     from kerastune_optuna._trial import history, run, weights
 
     calls = [name for name in vars(BaseStorage) if not name.startswith("_")]
-    clock.note("database", patience._PatientStorage, *calls)
+    clock.note("database", held.Held, *calls)
     clock.note("build and fit", keras.Model, "fit")
     clock.note("rehearsal", run, "make_ready")
     clock.note("garbage", gc, "collect")

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, NoTrialsError
-from kerastune_optuna._storage import patience
+from kerastune_optuna._storage import excluded
 from kerastune_optuna._storage.excluded import key_of, reasons
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -63,7 +63,7 @@ def test_neither_sampler_nor_pruner_sees_it_and_it_counts(tuner, tmp_path):
 
 def test_a_copy_of_the_study_sees_at_once_what_others_exclude(tuner, tmp_path, monkeypatch):
     """A pickled study knows nothing of what was read before, maybe by another machine's clock."""
-    monkeypatch.setattr(patience, "_MOMENT_OF_EXCLUDED", 1e9)
+    monkeypatch.setattr(excluded, "_MOMENT", 1e9)
     assert tuner.study.trials[2].value is not None
     tuner_in(tmp_path, leaking, "val_mae").exclude(2, "its data leaked, too")
     assert cloudpickle.loads(cloudpickle.dumps(tuner.study)).trials[2].value is None

@@ -114,7 +114,7 @@ def test_what_fails_is_not_tried_again(study):
     trial = study.ask()
     with in_few(study):
         trial.set_user_attr("first", 0)
-        study._storage._held._trials[trial._trial_id].reports[0] = "no number"
+        study._storage._trials[trial._trial_id].reports[0] = "no number"
         with pytest.raises(Exception, match="number"):
             study.get_trials()
         trial.set_user_attr("second", 1)
@@ -150,3 +150,17 @@ def test_a_slow_epoch_is_reported_at_once(study, url, monkeypatch):
         for step in range(2):
             trial.report(1.0, step)
             assert step in seen(study, url)[0].intermediate_values
+
+
+def test_a_search_reads_the_attributes_of_a_study_once_in_a_moment(study, url, monkeypatch):
+    """What others set comes a moment later, what this process set at once, and all outside."""
+    monkeypatch.setattr(held, "_MOMENT", 1e9)
+    other = optuna.load_study(study_name=study.study_name, storage=url)._storage
+    storage, study_id = study._storage, study._study_id
+    with in_few(study):
+        storage.set_study_system_attr(study_id, "ours", 1)
+        assert storage.get_study_system_attrs(study_id) == {"ours": 1}
+        other.set_study_system_attr(study_id, "theirs", 2)
+        assert storage.get_study_system_attrs(study_id) == {"ours": 1}
+    assert storage.get_study_system_attrs(study_id) == {"ours": 1, "theirs": 2}
+    other.remove_session()
