@@ -55,20 +55,12 @@ def _check_request(home: Home, top: object, count: object, *, has_data: bool) ->
         )
 
 
-def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[FrozenTrial]:
-    """Return one trial for each of the best configurations.
-
-    Args:
-        home: The home of their study.
-        top: The number of configurations.
-        count: The number of executions of each configuration.
-        has_data: Whether there is data to train them on.
+def _configurations(home: Home, top: int) -> list[FrozenTrial]:
+    """Return one trial for each of the best `top` configurations.
 
     Raises:
-        ArgumentError: They cannot be confirmed; the message says what to pass instead.
-        NoTrialsError: There are fewer configurations than `top`.
+        NoTrialsError: There are fewer.
     """
-    _check_request(home, top, count, has_data=has_data)
     chosen: list[FrozenTrial] = []
     for trial in ranking.ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
@@ -83,7 +75,7 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
     return chosen
 
 
-def as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
+def _as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     """Return a recipe with the arguments of Model.fit that a trial had, unless others were passed.
 
     Raises:
@@ -92,35 +84,42 @@ def as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     told = card.arguments(home.study, trial)
     fit = recipe.fit.completed(told)
     if fit.epochs is None:
-        is_told = "epochs" in told
-        own = told["epochs"] - told.get("initial_epoch", 0) if is_told else _epochs_of_last(home)
-        fit = replace(fit, epochs=fit.first_epoch + own)
+        epochs = (StudyRecord(home.study).given or {}).get("epochs")  # of its latest search
+        if "epochs" in told:
+            epochs = told["epochs"] - told.get("initial_epoch", 0)
+        if epochs is None:
+            raise ArgumentError(
+                f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass "
+                "epochs=."
+            )
+        fit = replace(fit, epochs=fit.first_epoch + epochs)
     return replace(recipe, fit=fit)
 
 
-def _epochs_of_last(home: Home) -> int:
-    """Return how many epochs each training of the study's last search had.
-
-    Raises:
-        ArgumentError: The study has no record of it.
-    """
-    epochs: int | None = (StudyRecord(home.study).given or {}).get("epochs")
-    if epochs is None:
-        raise ArgumentError(
-            f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass epochs=."
-        )
-    return epochs
-
-
-def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count: int) -> None:
-    """Train configurations again until each has its executions.
+def confirm(run: Run, top: int, count: int) -> None:
+    """Train the best configurations of a study again until each has its executions.
 
     Args:
-        run: The run that trains; its budget limits how many executions may fail in a row.
-        given: The arguments as the user passed them, by which a repeated request is recognized.
-        chosen: The trials of the search that had the configurations.
+        run: The run that trains, unchecked; its budget limits how many executions may fail in a
+            row.
+        top: The number of configurations.
         count: The number of executions of each configuration.
+
+    Raises:
+        ArgumentError: They cannot be confirmed; the message says what to pass instead.
+        NoTrialsError: There are fewer configurations than `top`.
     """
+    fit = run.recipe.fit
+    _check_request(run.home, top, count, has_data=fit.x is not None or fit.is_free)
+    chosen = _configurations(run.home, top)
+    recipe = _as_searched(run.home, chosen[0], run.recipe)
+    run = replace(run, recipe=recipe).prepared()
+    with run.guarded("confirm()"):
+        _train(run, recipe.fit, chosen, count)
+
+
+def _train(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count: int) -> None:
+    """Train configurations of a study again; `given`, unopened, shows what was trained before."""
     home = run.home
     comparable.warn_if_builder_changed(home.study, run.recipe)
     if changes := card.changes(home.study, chosen[0], run.recipe):

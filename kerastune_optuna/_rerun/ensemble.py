@@ -12,9 +12,9 @@ from kerastune_optuna._exceptions import ArgumentError, BuilderError, WeightsErr
 from kerastune_optuna._rerun.averaging import Pool
 from kerastune_optuna._rerun.greedy import Judge, Rows, select
 from kerastune_optuna._rerun.members import Ensemble, Member
-from kerastune_optuna._rerun.models import rebuilt
+from kerastune_optuna._rerun.models import Models
 from kerastune_optuna._study import Home
-from kerastune_optuna._trial import Builder, MissingWeightsError, keeps
+from kerastune_optuna._trial import MissingWeightsError
 
 _LEAST = 2  # models of an ensemble
 
@@ -35,20 +35,18 @@ def _check_request(home: Home, rows: Rows, top: object) -> None:
         )
 
 
-def _kept(
-    home: Home, build_model: Builder, keep_best: int | str, top: int
-) -> tuple[list[FrozenTrial], list[keras.Model]]:
+def _kept(kept: Models, top: int) -> tuple[list[FrozenTrial], list[keras.Model]]:
     """Return the best trials whose weights are kept, at most `top`, and their models.
 
     Raises:
         BuilderError: Their models are not compiled.
         WeightsError: There are fewer than two.
     """
-    count = min(top, keeps(home.existing, keep_best))
+    home, count = kept.home, min(top, kept.count)
     trials, models = [], []
     for trial in home.top(max(1, count))[:count]:
         with suppress(MissingWeightsError):  # keep_best= may have been raised later
-            models.append(rebuilt(home, build_model, home.existing, trial))
+            models.append(kept.of(home.existing, trial))
             trials.append(trial)
     if len(models) < _LEAST:
         raise WeightsError(
@@ -63,20 +61,17 @@ def _kept(
     return trials, models
 
 
-def ensemble(
-    home: Home, build_model: Builder, keep_best: int | str, rows: Rows, top: int
-) -> Ensemble:
+def ensemble(kept: Models, rows: Rows, top: int) -> Ensemble:
     """Choose among the kept models of the best trials, and return the ensemble.
 
     Args:
-        home: The home of the study.
-        build_model: The builder.
-        keep_best: How many trials keep their weights; "auto" for the number on record.
+        kept: The kept models of the study.
         rows: The rows to choose by.
         top: From how many of the best trials to choose.
     """
+    home = kept.home
     _check_request(home, rows, top)
-    trials, models = _kept(home, build_model, keep_best, top)
+    trials, models = _kept(kept, top)
     pool = Pool({one.number: model for one, model in zip(trials, models, strict=True)}, rows.inputs)
     candidates, *targets = rows.predict(pool.predictor())
     judge = Judge(pool.judge(), home.objectives.watched, *targets)

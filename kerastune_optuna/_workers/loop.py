@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._backend import Memory, check_threads, take_over
+from kerastune_optuna._backend import Memory, check_threads, keras_settings, take_over
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import (
     ArgumentError,
@@ -52,8 +52,8 @@ class Job:
     pruner: BasePruner
     recipe: Recipe
     budget: Budget
-    settings: tuple[str, str, str, str]
     known: Mapping[str, Any]
+    settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
     # System attrs of the study: whether this search should stop, and whether its time is over.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
     late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
