@@ -19,10 +19,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
-from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
+from kerastune_optuna._arguments import budget_of, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import borrowed
+from kerastune_optuna._keras_tuner import absent
 from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
@@ -52,26 +52,15 @@ class Entry:
             return _check.absent(self, "An entry of hp.space", name, hints, "KerasTuner's")
 
 
+@dataclass
 class FirstRanges:
-    """Hold the first entry for each name and conditions, which all trials of a builder use."""
+    """Hold the first entry for each name and conditions, which all trials of a builder use.
 
-    def __init__(self) -> None:
-        self._entries: dict[Key, Entry] = {}
-        self._fixed: frozenset[Key] | None = None
+    Args:
+        entries: These entries. Another process may have met others first, unless they are fixed.
+        fixed: The keys of those that come from building the model with the defaults, and so do not
+            depend on chance; None before that model was built.
+    """
 
-    @property
-    def are_known(self) -> bool:
-        """Whether the model with the defaults was built, whose ranges do not depend on chance."""
-        return self._fixed is not None
-
-    def fix(self) -> None:
-        """Note that all entries so far come from building the model with the defaults."""
-        self._fixed = frozenset(self._entries)
-
-    def of(self, entry: Entry) -> Entry:
-        """Return the first entry that has the same name and conditions."""
-        return self._entries.setdefault(entry.key, entry)
-
-    def may_differ(self, entry: Entry) -> bool:
-        """Whether another process may have met another entry for the same key first."""
-        return self._fixed is not None and entry.key not in self._fixed
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    fixed: frozenset[Key] | None = None

@@ -310,28 +310,24 @@ class HyperParameters:
             parent: The name of its own parent, if any.
             values: The values of the parent for which it is active.
         """
+        trial = self._trial
         with self.conditional_scope(parent, values) if parent else nullcontext():
-            entry = Entry(self._named(name), tuple(self._conditions), default, space)
-            return self._value_of(entry)
-
-    def _value_of(self, entry: Entry) -> Any:
-        """Return the value of an entry, or None if it is not active."""
-        name = entry.name
-        if any(condition.parent == name for condition in entry.conditions):
+            name, scope = self._named(name), tuple(self._conditions)
+        if any(condition.parent == name for condition in scope):
             raise ArgumentError(
                 f"{name!r} is its own parent, so it could never be active. Give the "
                 "hyperparameter and its parent different names."
             )
-        entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        if (note := getattr(self._trial, "note", None)) is not None:  # the trial is a Walker
+        entry = self._first.entries.setdefault((name, scope), Entry(name, scope, default, space))
+        entry = self._entries.setdefault(entry.key, entry)
+        if (note := getattr(trial, "note", None)) is not None:  # the trial is a Walker
             note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
         if not entry.is_active(self.values):
             return None
-        if name not in self.values:
-            trial = self._trial
-            self.values[name] = entry.default if trial is None else self._suggest(trial, entry)
-        else:
+        if name in self.values:
             self._record(entry, self.values[name])
+        else:
+            self.values[name] = entry.default if trial is None else self._suggest(trial, entry)
         return self.values[name]
 
     def _record(self, entry: Entry, value: Any) -> None:
@@ -355,10 +351,15 @@ class HyperParameters:
         try:
             return _suggest(trial, entry)
         except ArgumentError:
-            known = _known(trial, entry.name) if self._first.may_differ(entry) else None
-            if known is None:
+            fixed = self._first.fixed
+            if fixed is None or entry.key in fixed or not isinstance(trial, Trial):
                 raise
-            return _suggest(trial, replace(entry, distribution=known))
+            trials = trial.study.get_trials(deepcopy=False)
+            known = [one.distributions.get(entry.name) for one in trials]
+            first = next(filter(None, known), None)
+            if first is None:
+                raise
+            return _suggest(trial, replace(entry, distribution=first))
 
     def _named(self, name: str) -> str:
         """Return a name prefixed with the current scopes."""
@@ -378,15 +379,6 @@ def _suggest(trial: BaseTrial, entry: Entry) -> Any:
         "another study_name, or overwrite=True to start over. If two branches ask for it, use two "
         "names, or ask for it in conditional_scope()."
     ) from cause
-
-
-def _known(trial: BaseTrial, name: str) -> BaseDistribution | None:
-    """Return the distribution of a parameter in the study of a running trial."""
-    if not isinstance(trial, Trial):
-        return None
-    trials = trial.study.get_trials(deepcopy=False)
-    spaces = (one.distributions[name] for one in trials if name in one.distributions)
-    return next(spaces, None)
 
 
 def _recorded(trial: BaseTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:

@@ -29,7 +29,7 @@ from kerastune_optuna._rerun.executions import (
 )
 from kerastune_optuna._study import Home, StudyRecord, opening, parts_of, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
-from kerastune_optuna._workers import Run, card, comparable
+from kerastune_optuna._workers import Card, Run, warn_if_builder_changed
 
 
 def _check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
@@ -81,7 +81,7 @@ def _as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     Raises:
         ArgumentError: No epochs were passed, and the study has no record of its search's epochs.
     """
-    told = card.arguments(home.study, trial)
+    told = Card.of(home.study, trial).arguments
     fit = recipe.fit.completed(told)
     if fit.epochs is None:
         epochs = (StudyRecord(home.study).given or {}).get("epochs")  # of its latest search
@@ -121,8 +121,8 @@ def confirm(run: Run, top: int, count: int) -> None:
 def _train(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count: int) -> None:
     """Train configurations of a study again; `given`, unopened, shows what was trained before."""
     home = run.home
-    comparable.warn_if_builder_changed(home.study, run.recipe)
-    if changes := card.changes(home.study, chosen[0], run.recipe):
+    warn_if_builder_changed(home.study, run.recipe)
+    if changes := Card.of(home.study, chosen[0]).changes(run.recipe):
         _check.warn(
             f"confirm() trains otherwise than the search of study {home.name!r}: "
             f"{'; '.join(changes)}. What this changes would be taken for luck. If you do not mean "

@@ -17,8 +17,8 @@ from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._study import Home, parts_of
-from kerastune_optuna._trial import Builder, MissingWeightsError, keeps, rebuild
-from kerastune_optuna._workers import card
+from kerastune_optuna._trial import Builder, MissingWeightsError, has_own_code, keeps, rebuild
+from kerastune_optuna._workers import Card
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,11 @@ class Models:
         with borrowed(self.build_model, of_keras=False):
             copied = copy.deepcopy(trial)
             model = rebuild(self.build_model, self.home.store, self.home.storage, copied)
-        card.warn_where_code_decides(study, trial, self.build_model, model)
+        if has_own_code(model) and Card.of(study, trial).is_of_other_builder(self.build_model):
+            _check.warn(
+                f"The code of build_model has changed since trial {trial.number} was trained, and "
+                "its model has layers whose settings do not show what they compute. If that has "
+                "changed, the model is wrong although the trial's value is right: restore that "
+                "search's builder."
+            )
         return model

@@ -1,7 +1,9 @@
 """The workers that run trials: this process, worker processes, or tasks of an executor."""
 
-from kerastune_optuna._workers import card as card
-from kerastune_optuna._workers import comparable as comparable
+from kerastune_optuna._workers.card import Card as Card
+from kerastune_optuna._workers.comparable import (
+    warn_if_builder_changed as warn_if_builder_changed,
+)
 from kerastune_optuna._workers.listeners import listeners as listeners
 from kerastune_optuna._workers.plan import Run as Run
 from kerastune_optuna._workers.plan import search as search

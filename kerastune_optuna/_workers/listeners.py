@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import keras
@@ -33,22 +34,20 @@ def listeners(given: Any) -> Sequence[Listener]:
         ArgumentTypeError: One of them cannot be called with a study and a trial.
     """
     each = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
-    for one in each:
-        _check_one(one)
-    return tuple(each)
-
-
-def _check_one(given: Any) -> None:
     instead = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
-    if isinstance(given, keras.callbacks.Callback):
-        instead = "Pass Keras callbacks as callbacks=."
-    if not callable(given):
-        raise ArgumentTypeError(f"on_trial_end holds {given!r}, which cannot be called. {instead}")
-    if (why := _check.why_not(given, 2)) is not None:
-        raise ArgumentTypeError(
-            f"on_trial_end holds {given!r}, which cannot be called with a study and a trial "
-            f"({why}). {instead}"
-        )
+    for one in each:
+        if isinstance(one, keras.callbacks.Callback):
+            instead = "Pass Keras callbacks as callbacks=."
+        if not callable(one):
+            raise ArgumentTypeError(
+                f"on_trial_end holds {one!r}, which cannot be called. {instead}"
+            )
+        if (why := _check.why_not(one, 2)) is not None:
+            raise ArgumentTypeError(
+                f"on_trial_end holds {one!r}, which cannot be called with a study and a trial "
+                f"({why}). {instead}"
+            )
+    return tuple(each)
 
 
 @dataclass
@@ -75,12 +74,12 @@ class Announced(Progress):
         """Announce the last trials at the end, even if that has to wait for the database."""
         with self.progress.running():
             yield
-            self._announce()
+            self._announce(self._ended())
 
     def trial(self, trial: FrozenTrial) -> None:
         """Announce a trial of this process that ended."""
         self.progress.trial(trial)
-        self._announce()
+        self._announce(self._ended())
 
     def catch_up(self) -> None:
         """Announce the trials of other processes, at the next call if the storage is away now."""
@@ -100,16 +99,12 @@ class Announced(Progress):
         ended = [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
         return sorted(ended, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))
 
-    def _announce(self, ended: Sequence[FrozenTrial] | None = None) -> None:
-        for trial in self._ended() if ended is None else ended:
+    def _announce(self, ended: Sequence[FrozenTrial]) -> None:
+        """Call the functions with each of these trials that they do not know yet."""
+        stop = partial(self.ending.bring_about, self.study, _STOPPED)
+        for trial in ended:
             if trial.number not in self._told:
                 self._told.add(trial.number)
-                self._call(trial)
-
-    def _call(self, trial: FrozenTrial) -> None:
-        with _optuna.stoppable(self.study, self._stop):
-            for function in self.functions:
-                function(self.study, copy.deepcopy(trial))
-
-    def _stop(self) -> None:
-        self.ending.bring_about(self.study, _STOPPED)
+                with _optuna.stoppable(self.study, stop):
+                    for function in self.functions:
+                        function(self.study, copy.deepcopy(trial))

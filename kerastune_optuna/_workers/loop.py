@@ -219,11 +219,16 @@ def _attempt(
     try:
         return run_trial(trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
+        # An ArgumentError may concern the builder of one trial.
+        is_of_search = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
         is_of_code = check and isinstance(error, _CODE_ERRORS)
-        if _is_of_search(error) or (is_of_code and not opening.finished(study)):
+        if is_of_search or is_fatal(error) or (is_of_code and not opening.finished(study)):
             raise
         # The error may become the cause of a later one, and its frames would keep the model alive.
-        _clear_frames(error)
+        linked: BaseException | None = error
+        while linked is not None:
+            traceback.clear_frames(linked.__traceback__)
+            linked = linked.__context__
         if failure.is_of_memory(error):
             memory.make_room()
         return _optuna.as_stored(study, trial), error
@@ -233,18 +238,6 @@ def _was_checked(ended: FrozenTrial) -> bool:
     """Whether a trial got as far as its training; its builder may have pruned it before."""
     record = TrialRecord(ended)
     return record.ending is not Ending.FAILED and record.n_params is not None
-
-
-def _clear_frames(error: BaseException | None) -> None:
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
-
-
-def _is_of_search(error: Exception) -> bool:
-    """Whether an error ends the search; an ArgumentError may concern the builder of one trial."""
-    is_ours = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
-    return is_ours or is_fatal(error)
 
 
 @contextmanager
