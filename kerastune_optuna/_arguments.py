@@ -15,7 +15,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER, check_hooks
 from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import Constraints, Objectives, opening, parse_objectives
+from kerastune_optuna._study import Constraints, opening, parse_objectives
 from kerastune_optuna._workers import check_warm_start
 
 
@@ -49,7 +49,12 @@ def check_tuner(tuner: Any) -> None:
     check_hooks(type(tuner))
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
-    _warn_of_directions(objectives)
+    for one in objectives.each:
+        if one.looks_for_the_worst:
+            _check.warn(
+                f"direction={one.direction!r} searches for the worst {one.name!r}. Pass "
+                'direction="auto" to search for the best.'
+            )
     Constraints.of(tuner).check_limits()
     check_limits(tuner.n_trials, tuner.timeout)
     Chooser(tuner.sampler, tuner.pruner).check()
@@ -60,36 +65,40 @@ def check_tuner(tuner: Any) -> None:
             "Leave it out, and pass executions_per_trial= to train each several times."
         )
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
+    if objectives.are_several:
+        _check_for_several(tuner)
+    _check_numbers(tuner)
+    _check_places(tuner)
+    _check.one_of("overwrite", tuner.overwrite, (True, False))
+
+
+def _check_numbers(tuner: Any) -> None:
+    """Refuse numbers of trials, trainings and seconds that cannot work."""
     if tuner.seed is not None:
         instead = "Pass a whole number, 0 or more, or None for random seeds."
         _check.integer("seed", tuner.seed, least=0, instead=instead)
-    _check_directory(tuner.directory)
-    opening.check_name(tuner.study_name)
-    database.check_storage(tuner.storage)
-    check_store(tuner.artifact_store)
     instead = "Pass how often each configuration is trained."
     _check.integer("executions_per_trial", tuner.executions_per_trial, least=1, instead=instead)
     if tuner.keep_best != "auto":
         instead = "Pass how many trials keep their weights, or 'auto' for as many as before."
         _check.integer("keep_best", tuner.keep_best, least=0, instead=instead)
-    if objectives.are_several:
-        _check_for_several(tuner)
     if tuner.max_failed_trials != "auto":
         instead = "Pass 1 or more trials, or 'auto' for 10."
         _check.integer("max_failed_trials", tuner.max_failed_trials, least=1, instead=instead)
     if tuner.backup_every is not None:
         instead = "Pass the seconds between backups, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)
-    _check.one_of("overwrite", tuner.overwrite, (True, False))
 
 
-def _warn_of_directions(objectives: Objectives) -> None:
-    for one in objectives.each:
-        if one.looks_for_the_worst:
-            _check.warn(
-                f"direction={one.direction!r} searches for the worst {one.name!r}. Pass "
-                'direction="auto" to search for the best.'
-            )
+def _check_places(tuner: Any) -> None:
+    """Refuse places in which neither a study nor weights can be kept."""
+    if not isinstance(tuner.directory, str | os.PathLike) or not str(tuner.directory):
+        raise ArgumentTypeError(
+            f"directory={tuner.directory!r} is not a path. Pass the name of a folder."
+        )
+    opening.check_name(tuner.study_name)
+    database.check_storage(tuner.storage)
+    check_store(tuner.artifact_store)
 
 
 def check_limits(n_trials: object, timeout: object) -> None:
@@ -122,13 +131,6 @@ def _check_for_several(tuner: Any) -> None:
         raise ArgumentError(
             f"sampler={tuner.sampler!r} is for one objective. Pass 'auto', 'gp', 'tpe', 'random', "
             "'qmc' or 'grid', or optuna.samplers.NSGAIISampler()."
-        )
-
-
-def _check_directory(directory: object) -> None:
-    if not isinstance(directory, str | os.PathLike) or not str(directory):
-        raise ArgumentTypeError(
-            f"directory={directory!r} is not a path. Pass the name of a folder."
         )
 
 

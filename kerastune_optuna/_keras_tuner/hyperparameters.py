@@ -13,9 +13,14 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial
 from kerastune_optuna import _check
 from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._keras_tuner import conditions, ranges
-from kerastune_optuna._keras_tuner.conditions import Condition
-from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
+from kerastune_optuna._keras_tuner import ranges
+from kerastune_optuna._keras_tuner.entries import (
+    Condition,
+    Entry,
+    FirstRanges,
+    Key,
+    plain_name,
+)
 
 _PARAMS = "Use tuner.best_params, a dict that json.dumps() writes and tuner.enqueue() takes."
 _ACTIVE = "An active hyperparameter has a value once it is asked for; see hp.is_active(name)."
@@ -216,7 +221,8 @@ class HyperParameters:
                 f"conditional_scope({parent!r}, ...) comes before that hyperparameter. Ask for it "
                 f"first. So far, the builder has asked for: {known}."
             )
-        values = conditions.as_tuple(parent_values)
+        is_list = isinstance(parent_values, list | tuple)
+        values = tuple(parent_values) if is_list else (parent_values,)
         if not values:
             raise ArgumentError(
                 f"conditional_scope({parent!r}, ...) has no values, so nothing in it could ever be "
@@ -337,7 +343,7 @@ class HyperParameters:
         has other choices for the name, or the value has another type, it is used but not recorded.
         A finished trial records that the builder has asked, as if it had suggested the value.
         """
-        trial, names = self._trial, conditions.names(entry.name, entry.conditions)
+        trial, names = self._trial, entry.names
         if isinstance(trial, FrozenTrial):
             asked = trial.distributions.keys() & set(names)
             trial.distributions |= dict.fromkeys(asked, entry.distribution)
@@ -369,7 +375,7 @@ class HyperParameters:
 def _suggest(trial: BaseTrial, entry: Entry) -> Any:
     """Ask a trial; if the study has other values for the name, append the conditions to it."""
     name, distribution = entry.name, entry.distribution
-    for one in conditions.names(name, entry.conditions):
+    for one in entry.names:
         try:
             return ranges.to_keras_tuner(suggest(trial, one, distribution), distribution)
         except ValueError as error:
@@ -387,6 +393,6 @@ def _recorded(trial: BaseTrial) -> tuple[dict[str, Any], dict[str, BaseDistribut
     spaces: dict[str, BaseDistribution] = {}
     for name, value in trial.params.items():
         space = trial.distributions[name]
-        name = conditions.plain(name, values)
+        name = plain_name(name, values)
         values[name], spaces[name] = ranges.to_keras_tuner(value, space), space
     return values, spaces

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import check_threads, seeds_kept
+from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
@@ -62,18 +63,16 @@ def refit(
     told = card.arguments
     if epochs is not None:
         told.pop("initial_epoch", None)  # it counts for the epochs of the search alone
-    recipe = replace(recipe, fit=recipe.fit.completed(told))
-    n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(chosen, recipe, told)
+    fit = recipe.fit.completed(told)
+    n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(chosen, fit, told)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
-    objectives = Objectives((Objective("loss", "minimize"),))
-    recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
+    objectives, fit = Objectives((Objective("loss", "minimize"),)), replace(fit, epochs=n)
+    recipe = replace(recipe, fit=fit, objectives=objectives, callbacks=callbacks, executions=1)
     values = TrialRecord(chosen).values or [0.0]  # one for each training if there were several
-    functions = recipe.build_model, *recipe.fit.functions.values()
+    functions = recipe.build_model, *fit.functions.values()
     with shown_once(), seeds_kept(), borrowed(*functions, of_keras=False):
-        recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
-        recipe = replace(recipe, fit=recipe.opened_fit())
         return train_again(
-            recipe,
+            replace(recipe, fit=recipe.opened_fit()),
             chosen,
             # When the trial ran, copied callbacks wrote to the trial's own folder.
             os.path.join(home.name, f"refit_{chosen.number:04d}"),
@@ -85,7 +84,7 @@ def refit(
 
 
 def _up_to_the_best(
-    trial: FrozenTrial, recipe: Recipe, told: Mapping[str, Any]
+    trial: FrozenTrial, fit: FitArguments, told: Mapping[str, Any]
 ) -> tuple[int, Until]:
     """Return the number of epochs to pass, and a callback that stops after the best epoch.
 
@@ -103,5 +102,5 @@ def _up_to_the_best(
     # The builder's fit may derive the epochs of its phases from the epochs= of the search.
     epochs = None if fits is None else told.get("epochs")
     if epochs is None:
-        epochs = recipe.fit.first_epoch + best + 1
+        epochs = fit.first_epoch + best + 1
     return epochs, Until([*ends, best + 1])
