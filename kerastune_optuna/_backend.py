@@ -244,9 +244,13 @@ class Memory:
     JAX keeps a compiled function for each shape that it has seen, some 8 MB for a small model.
     Clearing them after each trial would double the time of short trials, so we clear them once the
     process has grown large.
+
+    Args:
+        share: How long garbage collection may take, as a share of the time between collections.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = _SHARE) -> None:
+        self._share = share
         self._registry = _gradients()
         self._next_collection = 0.0
         self._least = _bytes()
@@ -289,7 +293,7 @@ class Memory:
         if began >= self._next_collection:
             gc.collect()
             ended = time.perf_counter()
-            self._next_collection = ended + (ended - began) / _SHARE
+            self._next_collection = ended + (ended - began) / self._share
 
     def _drop_compiled(self) -> None:
         """Clear JAX's compiled functions if the process has grown large."""
