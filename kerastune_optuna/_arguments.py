@@ -49,10 +49,10 @@ def check_tuner(tuner: Any) -> None:
     check_hooks(type(tuner))
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
-    for one in objectives.each:
-        if one.looks_for_the_worst:
+    for each in objectives.each:
+        if each.looks_for_the_worst:
             _check.warn(
-                f"direction={one.direction!r} searches for the worst {one.name!r}. Pass "
+                f"direction={each.direction!r} searches for the worst {each.name!r}. Pass "
                 'direction="auto" to search for the best.'
             )
     Constraints.of(tuner).check_limits()
@@ -110,6 +110,7 @@ def check_limits(n_trials: object, timeout: object) -> None:
 
 
 def _check_builder(build_model: object) -> None:
+    """Refuse what cannot be called with a trial."""
     instead = "Pass a function that takes an Optuna trial and returns a compiled keras.Model."
     if isinstance(build_model, keras.Model):
         raise ArgumentTypeError(

@@ -114,6 +114,7 @@ def _is_listed(value: Any, listed: str) -> bool:
 
 
 def _as_number(text: str) -> float | None:
+    """Return a listed value as a number; None for other text."""
     try:
         return float({"True": "1", "False": "0"}.get(text, text))
     except ValueError:

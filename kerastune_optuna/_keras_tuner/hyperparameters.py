@@ -59,7 +59,14 @@ class HyperParameters:
 
     def __init__(self, trial: BaseTrial | None = None, _first: FirstRanges | None = None) -> None:
         self._first = FirstRanges() if _first is None else _first
-        self.values, self._recorded = ({}, {}) if trial is None else _recorded(trial)
+        self.values: dict[str, Any] = {}
+        self._recorded: dict[str, BaseDistribution] = {}
+        if trial is not None:  # it may have parameters already, from build() or a search
+            for recorded, value in trial.params.items():
+                space = trial.distributions[recorded]
+                name = plain_name(recorded, self.values)
+                self.values[name] = ranges.to_keras_tuner(value, space)
+                self._recorded[name] = space
         self._trial = trial
         self._scopes: list[str] = []
         self._conditions: list[Condition] = []
@@ -302,6 +309,7 @@ class HyperParameters:
             return _check.absent(self, "HyperParameters", name, _HINTS, "KerasTuner's")
 
     def _was_asked(self, name: str) -> bool:
+        """Whether the builder asked for a hyperparameter, though it may not be active."""
         return any(one.name == name for one in self._entries.values())
 
     def _ask(
@@ -375,9 +383,9 @@ class HyperParameters:
 def _suggest(trial: BaseTrial, entry: Entry) -> Any:
     """Ask a trial; if the study has other values for the name, append the conditions to it."""
     name, distribution = entry.name, entry.distribution
-    for one in entry.names:
+    for recorded in entry.names:
         try:
-            return ranges.to_keras_tuner(suggest(trial, one, distribution), distribution)
+            return ranges.to_keras_tuner(suggest(trial, recorded, distribution), distribution)
         except ValueError as error:
             cause = error
     raise ArgumentError(
@@ -385,14 +393,3 @@ def _suggest(trial: BaseTrial, entry: Entry) -> Any:
         "another study_name, or overwrite=True to start over. If two branches ask for it, use two "
         "names, or ask for it in conditional_scope()."
     ) from cause
-
-
-def _recorded(trial: BaseTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return the values and distributions that a trial already has, from build() or a search."""
-    values: dict[str, Any] = {}
-    spaces: dict[str, BaseDistribution] = {}
-    for name, value in trial.params.items():
-        space = trial.distributions[name]
-        name = plain_name(name, values)
-        values[name], spaces[name] = ranges.to_keras_tuner(value, space), space
-    return values, spaces

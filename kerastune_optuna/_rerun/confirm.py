@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -147,7 +146,9 @@ def _train(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count: 
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
         say(f"Study {study.study_name!r} has all of its {size} executions")
-    tidy(study, recipe, partial(_winners, study, recipe))
+    objective = recipe.objectives.watched
+    # The best execution of each configuration may still win.
+    tidy(study, recipe, lambda: {one.number for one in best_of_each(study, objective).values()})
 
 
 def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> optuna.Study:
@@ -160,11 +161,6 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     StudyRecord(study).part_of = home.name
     opening.note_epochs(study, given.epochs_per_training)
     return study
-
-
-def _winners(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Return the number of each configuration's best execution, since each may still win."""
-    return {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
 
 
 def confirmation(home: Home) -> Confirmation:

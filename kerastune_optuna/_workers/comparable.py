@@ -109,6 +109,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what has changed other than the validation data."""
     for name in ("epochs", "batch_size", "dtype_policy"):
         if before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"

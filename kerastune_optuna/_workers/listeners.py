@@ -35,16 +35,16 @@ def listeners(given: Any) -> Sequence[Listener]:
     """
     each = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
     instead = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
-    for one in each:
-        if isinstance(one, keras.callbacks.Callback):
+    for function in each:
+        if isinstance(function, keras.callbacks.Callback):
             instead = "Pass Keras callbacks as callbacks=."
-        if not callable(one):
+        if not callable(function):
             raise ArgumentTypeError(
-                f"on_trial_end holds {one!r}, which cannot be called. {instead}"
+                f"on_trial_end holds {function!r}, which cannot be called. {instead}"
             )
-        if (why := _check.why_not(one, 2)) is not None:
+        if (why := _check.why_not(function, 2)) is not None:
             raise ArgumentTypeError(
-                f"on_trial_end holds {one!r}, which cannot be called with a study and a trial "
+                f"on_trial_end holds {function!r}, which cannot be called with a study and a trial "
                 f"({why}). {instead}"
             )
     return tuple(each)

@@ -145,6 +145,7 @@ def _joined(job: Job) -> optuna.Study:
 
 
 def _elsewhere(shown: str) -> WorkerError:
+    """Return the error that a storage has no study of this search."""
     return WorkerError(
         f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: "
         "the worker sees another storage than the process that began the search. To search on "

@@ -159,6 +159,7 @@ class _Worker:
         threading.Thread(target=self._send, args=(payload,), daemon=True).start()
 
     def _send(self, payload: bytes) -> None:
+        """Write the payload, after its length, to the process."""
         with suppress(BrokenPipeError):  # the process died, which its exit code tells us
             self._pipe.write(len(payload).to_bytes(8, "big") + payload)
             self._pipe.flush()
@@ -376,6 +377,7 @@ def _give_up(code: int) -> NoReturn:
 
 
 def _picklable(error: Exception) -> bytes:
+    """Return an error and its traceback, or the traceback alone, as bytes."""
     text = "".join(traceback.format_exception(error))
     try:
         pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))

@@ -73,10 +73,12 @@ def check_warm_start(given: object, *, are_several: bool) -> None:
 
 
 def _listed(given: Any) -> list[Any]:
+    """Return the sources of a warm start."""
     return given if isinstance(given, list) else [given]
 
 
 def _check_source(source: Any) -> None:
+    """Refuse a source that is no study with one objective, and no table with its columns."""
     if isinstance(source, optuna.Study):
         if len(source.directions) == 1:
             return
