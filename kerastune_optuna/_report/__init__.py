@@ -5,6 +5,7 @@ from kerastune_optuna._report.importances import importances as importances
 from kerastune_optuna._report.live import progress_for as progress_for
 from kerastune_optuna._report.plots import plot as plot
 from kerastune_optuna._report.plots import write_page as write_page
+from kerastune_optuna._report.progress import Both as Both
 from kerastune_optuna._report.progress import Progress as Progress
 from kerastune_optuna._report.status import best as best
 from kerastune_optuna._report.status import glance as glance

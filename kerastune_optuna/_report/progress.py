@@ -104,7 +104,7 @@ class Both(Progress):
 
     Args:
         shown: Shows it to the user.
-        logged: Writes it to the log.
+        logged: Writes it to the log, or calls the user's functions.
     """
 
     def __init__(self, shown: Progress, logged: Progress) -> None:

@@ -52,16 +52,14 @@ def listeners(given: Any) -> Sequence[Listener]:
 
 @dataclass
 class Announced(Progress):
-    """Forward the progress of a search, and call functions with each trial that ends meanwhile.
+    """Call functions with each trial that ends during a search.
 
     Args:
-        progress: The display that also gets the progress.
         study: The study that is searched.
         functions: The functions to call. An error in one of them ends the search.
         ending: The conditions by which study.stop() in one of the functions ends the search.
     """
 
-    progress: Progress
     study: optuna.Study
     functions: Sequence[Listener]
     ending: StopConditions
@@ -72,26 +70,19 @@ class Announced(Progress):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Announce the last trials at the end, even if that has to wait for the database."""
-        with self.progress.running():
-            yield
-            self._announce(self._ended())
+        yield
+        self._announce(self._ended())
 
     def trial(self, trial: FrozenTrial) -> None:
         """Announce a trial of this process that ended."""
-        self.progress.trial(trial)
         self._announce(self._ended())
 
     def catch_up(self) -> None:
         """Announce the trials of other processes, at the next call if the storage is away now."""
-        self.progress.catch_up()
         ended: list[FrozenTrial] = []
         with unless_away():
             ended = self._ended()
         self._announce(ended)
-
-    def tell(self, line: str | None) -> None:
-        """Forward a line."""
-        self.progress.tell(line)
 
     def _ended(self) -> list[FrozenTrial]:
         """Return the trials that have ended, in the order in which they ended."""

@@ -12,7 +12,7 @@ from kerastune_optuna import _check, _signals, _source
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_kinds, check_training, key_of_folds
 from kerastune_optuna._generators import borrowed
-from kerastune_optuna._report import Plan, progress_for
+from kerastune_optuna._report import Both, Plan, progress_for
 from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
 from kerastune_optuna._storage import database, unless_away
 from kerastune_optuna._study import Home, StudyRecord, opening, retry
@@ -102,7 +102,7 @@ class Run:
         budget = replace(budget, ending=budget.ending.from_now_on(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         if self.on_trial_end:
-            progress = Announced(progress, study, self.on_trial_end, budget.ending)
+            progress = Both(progress, Announced(study, self.on_trial_end, budget.ending))
         job = Job(
             self.home.storage_source,
             study.study_name,

@@ -97,7 +97,7 @@ def _check_source(source: Any) -> None:
         )
 
 
-def start_of(given: Any, recipe: Recipe) -> Start:
+def start_of(given: Source | list[Source] | None, recipe: Recipe) -> Start:
     """Return the trials and configurations from which a search starts.
 
     Args:
