@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 
@@ -20,7 +19,6 @@ from kerastune_optuna._rerun.averaging import Pool
 from kerastune_optuna._rerun.greedy import Judge, Rows, select
 from kerastune_optuna._rerun.models import Models
 from kerastune_optuna._study import Home, Objective
-from kerastune_optuna._trial import MissingWeightsError
 
 _LEAST = 2  # models of an ensemble
 
@@ -103,30 +101,25 @@ def _check_request(home: Home, rows: Rows, top: object) -> None:
         )
 
 
-def _kept(kept: Models, top: int) -> tuple[list[FrozenTrial], list[keras.Model]]:
-    """Return the best trials whose weights are kept, at most `top`, and their models.
+def _models(kept: Models, trials: Sequence[FrozenTrial]) -> dict[int, keras.Model]:
+    """Return the models of trials by number, as far as their weights are kept.
 
     Raises:
         BuilderError: Their models are not compiled.
         WeightsError: There are fewer than two.
     """
-    home, count = kept.home, min(top, kept.count)
-    trials, models = [], []
-    for trial in home.top(max(1, count))[:count]:
-        with suppress(MissingWeightsError):  # keep_best= may have been raised later
-            models.append(kept.of(home.existing, trial))
-            trials.append(trial)
+    models = kept.of_each(trials)
     if len(models) < _LEAST:
         raise WeightsError(
-            f"Study {home.name!r} keeps {_check.count(len(models), 'model')}, and an ensemble "
+            f"Study {kept.home.name!r} keeps {_check.count(len(models), 'model')}, and an ensemble "
             "needs two or more. Pass keep_best=5 to the tuner before it searches."
         )
-    if not models[0].compiled:
+    if not next(iter(models.values())).compiled:
         raise BuilderError(
             "build_model returns models that are not compiled, so that nothing says what the mean "
             "of their predictions is worth. Compile them there with a loss and metrics."
         )
-    return trials, models
+    return models
 
 
 def ensemble(kept: Models, rows: Rows, top: int) -> Ensemble:
@@ -139,8 +132,11 @@ def ensemble(kept: Models, rows: Rows, top: int) -> Ensemble:
     """
     home = kept.home
     _check_request(home, rows, top)
-    trials, models = _kept(kept, top)
-    pool = Pool({one.number: model for one, model in zip(trials, models, strict=True)}, rows.inputs)
+    count = min(top, kept.count)
+    best = home.top(max(1, count))[:count]
+    models = _models(kept, best)
+    trials = [trial for trial in best if trial.number in models]
+    pool = Pool(models, rows.inputs)
     candidates, *targets = rows.predict(pool.predictor())
     judge = Judge(pool.judge(), home.objectives.watched, *targets)
     shares = select(candidates, judge)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import keras
@@ -67,13 +69,9 @@ class Models:
                 f"n={n} is more than keep_best=0, the number of trials that keep their weights. "
                 f"Pass keep_best={n} to the tuner before it searches."
             )
-        models: dict[int, keras.Model] = {}
-        for trial in trials:
-            try:
-                models[trial.number] = self.of(self.home.existing, trial)
-            except MissingWeightsError:
-                if not models:
-                    raise  # otherwise the list would begin with the model of a worse trial
+        # Of the first one, missing weights are an error: the list would begin with a worse trial.
+        models = {trials[0].number: self.of(self.home.existing, trials[0])}
+        models |= self.of_each(trials[1:])
         if len(models) < n:
             are = "1 is" if len(models) == 1 else f"{len(models)} are"
             of = f"best first, those of trials {', '.join(map(str, models))}"
@@ -97,6 +95,14 @@ class Models:
             f"{objective.name} {execution.values[0]:.6g}"
         )
         return model
+
+    def of_each(self, trials: Iterable[FrozenTrial]) -> dict[int, keras.Model]:
+        """Return the models of trials of the search by number, as far as their weights are kept."""
+        models: dict[int, keras.Model] = {}
+        for trial in trials:
+            with suppress(MissingWeightsError):  # keep_best= may have been raised later
+                models[trial.number] = self.of(self.home.existing, trial)
+        return models
 
     def of(self, study: optuna.Study, trial: FrozenTrial) -> keras.Model:
         """Return the model of a trial; warn if it may differ from the model that was trained."""

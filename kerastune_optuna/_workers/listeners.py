@@ -24,6 +24,7 @@ from kerastune_optuna._study import TrialRecord
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 
 _NEVER = datetime.max  # for trials that were added without an end time
+_INSTEAD = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
 _STOPPED = "Stopped by study.stop() in on_trial_end"
 
 
@@ -34,10 +35,9 @@ def listeners(given: Any) -> Sequence[Listener]:
         ArgumentTypeError: One of them cannot be called with a study and a trial.
     """
     each = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
-    instead = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
     for function in each:
-        if isinstance(function, keras.callbacks.Callback):
-            instead = "Pass Keras callbacks as callbacks=."
+        is_keras = isinstance(function, keras.callbacks.Callback)
+        instead = "Pass Keras callbacks as callbacks=." if is_keras else _INSTEAD
         if not callable(function):
             raise ArgumentTypeError(
                 f"on_trial_end holds {function!r}, which cannot be called. {instead}"
