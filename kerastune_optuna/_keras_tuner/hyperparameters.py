@@ -287,9 +287,9 @@ class HyperParameters:
     def space(self) -> list[Entry]:
         """The entries that the builder asked for so far, then others that the trial recorded."""
         asked = list(self._entries.values())
-        others = self._recorded.keys() - {one.name for one in asked}
-        recorded = ((name, self._recorded[name]) for name in self._recorded if name in others)
-        return asked + [Entry(name, (), self.values.get(name), one) for name, one in recorded]
+        names = {one.name for one in asked}
+        others = ((name, space) for name, space in self._recorded.items() if name not in names)
+        return asked + [Entry(name, (), self.values.get(name), space) for name, space in others]
 
     def copy(self) -> HyperParameters:
         """Return a copy with the same values but without the trial.

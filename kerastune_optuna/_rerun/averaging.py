@@ -62,7 +62,7 @@ class Pool:
                 "predictions of best_models() yourself."
             )
         graphs = {number: symbolic_inputs(model) for number, model in models.items()}
-        known = {number: of for number, of in graphs.items() if of is not None}
+        known = {number: own for number, own in graphs.items() if own is not None}
         _check_equal("take", known)
         self._inputs = _inputs_like(next(iter(known.values()), inputs))
         models = _apart(models)
