@@ -358,12 +358,12 @@ class HyperParameters:
         if isinstance(trial, Trial) and not trial.params.keys() & set(names):
             with suppress(TypeError, ValueError):
                 only = ranges.only(value, entry.distribution)
-                _suggest(trial, replace(entry, distribution=only))
+                _ask_trial(trial, replace(entry, distribution=only))
 
     def _suggest(self, trial: BaseTrial, entry: Entry) -> Any:
         """Ask a trial; if that fails, use the distribution that another process asked for first."""
         try:
-            return _suggest(trial, entry)
+            return _ask_trial(trial, entry)
         except ArgumentError:
             fixed = self._first.fixed
             if fixed is None or entry.key in fixed or not isinstance(trial, Trial):
@@ -373,14 +373,14 @@ class HyperParameters:
             first = next(filter(None, known), None)
             if first is None:
                 raise
-            return _suggest(trial, replace(entry, distribution=first))
+            return _ask_trial(trial, replace(entry, distribution=first))
 
     def _named(self, name: str) -> str:
         """Return a name prefixed with the current scopes."""
         return "/".join([*self._scopes, str(name)])
 
 
-def _suggest(trial: BaseTrial, entry: Entry) -> Any:
+def _ask_trial(trial: BaseTrial, entry: Entry) -> Any:
     """Ask a trial; if the study has other values for the name, append the conditions to it."""
     name, distribution = entry.name, entry.distribution
     for recorded in entry.names:
