@@ -19,10 +19,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
-from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
-from kerastune_optuna._data import Given, check_fit_arguments
+from kerastune_optuna._arguments import budget_of, check_names, check_tuner
+from kerastune_optuna._data import Given, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import borrowed
+from kerastune_optuna._keras_tuner import absent
 from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home
@@ -294,15 +295,13 @@ class OptunaTuner:
             >>> len(tuner.study.trials)
             4
         """
-        self._check_has_builder()
-        told = _workers.listeners(on_trial_end)
-        budget = budget_of(self, n_trials, timeout)
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        recipe = self._recipe("search()", given, callbacks, cv=cv, groups=groups)
-        crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
+        recipe = self._recipe("search()", given, callbacks, cv, groups)
+        told = _workers.listeners(on_trial_end)
+        budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
-        with _workers.guarded(run, "search()"):
-            _workers.search(run, self)
+        chooser = _search.Chooser(self.sampler, self.pruner, self.seed)
+        _workers.search(run, chooser, self.warm_start)
         return self
 
     def confirm(
@@ -372,16 +371,10 @@ class OptunaTuner:
             >>> low < found.winner.mean < high
             True
         """
-        home = self._home
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("confirm()", given, callbacks)
-        has_data = x is not None or recipe.fit.is_free
-        chosen = _rerun.configurations(home, top, executions, has_data=has_data)
-        recipe = _rerun.as_searched(home, chosen[0], recipe)
-        crew, ready = _workers.prepared(home, recipe, n_workers, executor, verbose)
-        run = _workers.Run(home, ready, budget_of(self, None, None), crew, verbose)
-        with _workers.guarded(run, "confirm()"):
-            _rerun.confirm(run, recipe.fit, chosen, executions)
+        budget, crew = budget_of(self, None, None), _workers.Crew(n_workers, executor)
+        _rerun.confirm(_workers.Run(self._home, recipe, budget, crew, verbose), top, executions)
         return self.confirmation
 
     @property
@@ -577,7 +570,7 @@ class OptunaTuner:
             WeightsError: The weights are not kept, are damaged, or no longer fit the model that
                 build_model returns.
         """
-        return _rerun.best_model(self._home, self.build_model, self.keep_best, trial)
+        return self._models.best(trial)
 
     def best_models(self, n: int) -> list[keras.Model]:
         """Rebuild the models of the best `n` trials, the best first.
@@ -596,7 +589,7 @@ class OptunaTuner:
             WeightsError: The weights of the best trial are not kept, or weights no longer fit the
                 model that build_model returns.
         """
-        return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
+        return self._models.top(n)
 
     def ensemble(
         self,
@@ -651,7 +644,7 @@ class OptunaTuner:
             (16, 1)
         """
         rows = _rerun.Rows(x, y, sample_weight, batch_size)
-        return _rerun.ensemble(self._home, self.build_model, self.keep_best, rows, top)
+        return _rerun.ensemble(self._models, rows, top)
 
     def exclude(self, trial: int | FrozenTrial, why: str) -> None:
         """Exclude a trial whose result is wrong, for example because its data leaked.
@@ -859,6 +852,11 @@ class OptunaTuner:
             overwrite=self.overwrite,
         )
 
+    @property
+    def _models(self) -> _rerun.Models:
+        """The models whose weights are kept."""
+        return _rerun.Models(self._home, self.build_model, self.keep_best)
+
     def _check_has_builder(self) -> None:
         """Refuse to call a builder if open_study() opened the study, which knows none.
 
@@ -871,9 +869,25 @@ class OptunaTuner:
                 "be trained. Make an OptunaTuner with its build_model to go on."
             )
 
-    def _recipe(self, call: str, given: tuple[Any, ...], callbacks: Any, **folds: Any) -> Recipe:
+    def _recipe(
+        self, call: str, given: tuple[Any, ...], callbacks: Any, cv: Any = None, groups: Any = None
+    ) -> Recipe:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
         self._check_has_builder()
         fit = replace(Given(*given), is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
-        return _workers.recipe_of(self, self._home, fit, callbacks, **folds)
+        objectives = self._home.objectives
+        metrics = [one.name for one in objectives.metrics]
+        return Recipe(
+            self.build_model,
+            objectives,
+            cross_validated(fit, cv, groups, self.seed, metrics),
+            _trial.user_callbacks.as_list(callbacks),
+            self.seed,
+            self.keep_best,
+            self._home.store,
+            self.backup_every,
+            self.train_repeats,
+            self.executions_per_trial,
+            constraints=_study.Constraints.of(self),
+        )

@@ -25,7 +25,6 @@ OF_NO_MODULE = {
     "data/grain": "a library whose data passes through several modules",
     "keras_tuner/errors": "what users of KerasTuner do wrong, in whatever module",
     "keras_tuner/guides": "programs of others as they stand",
-    "keras_tuner/names": "a page of examples/",
     "keras_tuner/own_fit": "HyperModel.fit passes through several modules",
     "keras_tuner/project": "a whole search that moves from KerasTuner",
     "benchmarks": "tests/benchmarks/",

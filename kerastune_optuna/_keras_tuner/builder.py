@@ -60,7 +60,9 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
             f"from_keras_tuner() got {hypermodel!r}, which is no builder for KerasTuner. Pass a "
             "function that takes hp and returns a compiled model, or an instance of a HyperModel."
         )
-    return _TrainingBuilder(hypermodel) if _has_own_fit(hypermodel) else _Builder(hypermodel)
+    fit = getattr(type(hypermodel), "fit", None)
+    is_own = fit is not None and not fit.__module__.startswith("keras_tuner.")
+    return _TrainingBuilder(hypermodel) if is_own else _Builder(hypermodel)
 
 
 class _Builder:
@@ -71,11 +73,7 @@ class _Builder:
         self._first = FirstRanges()
 
     def __call__(self, trial: BaseTrial | HyperParameters) -> Any:
-        if isinstance(trial, HyperParameters):
-            return self._build(trial)
-        return self._build(HyperParameters(trial, self._first))
-
-    def _build(self, hp: HyperParameters) -> Any:
+        hp = trial if isinstance(trial, HyperParameters) else HyperParameters(trial, self._first)
         if (declare := getattr(self.func, "declare_hyperparameters", None)) is not None:
             declare(hp)
         return getattr(self.func, "build", self.func)(hp)
@@ -85,16 +83,16 @@ class _Builder:
 
         A builder may ask for the same name with other ranges in another branch of its code.
         """
-        if not self._first.are_known:
-            self._build(HyperParameters(None, self._first))
-            self._first.fix()
+        if self._first.fixed is None:
+            self(HyperParameters(None, self._first))
+            self._first.fixed = frozenset(self._first.entries)
 
     def default_params(self) -> dict[str, Any]:
         """Return the defaults with which KerasTuner begins, for enqueue()."""
         hp = HyperParameters(None, self._first)
-        self._build(hp)
+        self(hp)
         asked = FixedTrial(hp.values)  # its params record the parameters that are suggested
-        self._build(HyperParameters(asked, self._first))
+        self(asked)
         return asked.params
 
 
@@ -116,12 +114,6 @@ class _TrainingBuilder(_Builder):
                 twice = _TWICE.search(str(error))
                 if twice is None or offered.pop(twice[1], None) is None:
                     raise
-
-
-def _has_own_fit(hypermodel: Any) -> bool:
-    """Whether a HyperModel overrides KerasTuner's default fit."""
-    fit = getattr(type(hypermodel), "fit", None)
-    return fit is not None and not fit.__module__.startswith("keras_tuner.")
 
 
 def _as_called(

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
 
 from kerastune_optuna import _check
-from kerastune_optuna._keras_tuner.conditions import Condition
 
-Key: TypeAlias = tuple[str, tuple[Condition, ...]]
-
+_APART = " | "  # between a name and the conditions that distinguish it from the same name elsewhere
 # Names of KerasTuner's hyperparameters that an entry does not have.
 _GONE = "from_config from_proto get_config max_value min_value ordered prob_to_value random_sample "
 _GONE += "sampling step to_proto value value_to_prob values"
 _INSTEAD = "Its `distribution` is Optuna's, with `low`, `high` and `step`, or with `choices`."
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Hold the values of a parent hyperparameter for which others are active."""
+
+    parent: str
+    values: tuple[Any, ...]
+
+    def is_met(self, values: Mapping[str, Any]) -> bool:
+        """Whether the parent is active and has one of the values."""
+        return self.parent in values and values[self.parent] in self.values
+
+    def __str__(self) -> str:
+        return f"{self.parent}={','.join(map(str, self.values))}"
+
+
+Key: TypeAlias = tuple[str, tuple[Condition, ...]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,15 @@ class Entry:
         """The key that distinguishes the entry from others with the same name."""
         return self.name, self.conditions
 
+    @property
+    def names(self) -> list[str]:
+        """The names that it may have in a study, in the order to try them.
+
+        In an Optuna study, a name can have one distribution; in KerasTuner, one for each condition.
+        """
+        longer = _APART.join([self.name, *map(str, self.conditions)])
+        return [self.name, longer] if self.conditions else [self.name]
+
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Whether all conditions are met."""
         return all(condition.is_met(values) for condition in self.conditions)
@@ -52,26 +77,45 @@ class Entry:
             return _check.absent(self, "An entry of hp.space", name, hints, "KerasTuner's")
 
 
+@dataclass
 class FirstRanges:
-    """Hold the first entry for each name and conditions, which all trials of a builder use."""
+    """Hold the first entry for each name and conditions, which all trials of a builder use.
 
-    def __init__(self) -> None:
-        self._entries: dict[Key, Entry] = {}
-        self._fixed: frozenset[Key] | None = None
+    Args:
+        entries: These entries. Another process may have met others first, unless they are fixed.
+        fixed: The keys of those that come from building the model with the defaults, and so do not
+            depend on chance; None before that model was built.
+    """
 
-    @property
-    def are_known(self) -> bool:
-        """Whether the model with the defaults was built, whose ranges do not depend on chance."""
-        return self._fixed is not None
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    fixed: frozenset[Key] | None = None
 
-    def fix(self) -> None:
-        """Note that all entries so far come from building the model with the defaults."""
-        self._fixed = frozenset(self._entries)
 
-    def of(self, entry: Entry) -> Entry:
-        """Return the first entry that has the same name and conditions."""
-        return self._entries.setdefault(entry.key, entry)
+def plain_name(name: str, values: Mapping[str, Any]) -> str:
+    """Return the name of a hyperparameter without the conditions that `Entry.names` appended.
 
-    def may_differ(self, entry: Entry) -> bool:
-        """Whether another process may have met another entry for the same key first."""
-        return self._fixed is not None and entry.key not in self._fixed
+    Args:
+        name: The name in a study, in which " | " may also be part of the user's name.
+        values: The values of the trial, which the conditions must match.
+    """
+    for parent, value in values.items():
+        before, apart, listed = name.rpartition(f"{_APART}{parent}=")
+        if apart and _is_listed(value, listed):
+            return plain_name(before, values)
+    return name
+
+
+def _is_listed(value: Any, listed: str) -> bool:
+    """Whether a value is among the listed values of a condition; 1 equals True, as in Python."""
+    is_number = isinstance(value, int | float)
+    return f",{value}," in f",{listed}," or (
+        is_number and any(_as_number(one) == value for one in listed.split(","))
+    )
+
+
+def _as_number(text: str) -> float | None:
+    """Return a listed value as a number; None for other text."""
+    try:
+        return float({"True": "1", "False": "0"}.get(text, text))
+    except ValueError:
+        return None

@@ -13,9 +13,14 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial
 from kerastune_optuna import _check
 from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._keras_tuner import conditions, ranges
-from kerastune_optuna._keras_tuner.conditions import Condition
-from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
+from kerastune_optuna._keras_tuner import ranges
+from kerastune_optuna._keras_tuner.entries import (
+    Condition,
+    Entry,
+    FirstRanges,
+    Key,
+    plain_name,
+)
 
 _PARAMS = "Use tuner.best_params, a dict that json.dumps() writes and tuner.enqueue() takes."
 _ACTIVE = "An active hyperparameter has a value once it is asked for; see hp.is_active(name)."
@@ -54,7 +59,14 @@ class HyperParameters:
 
     def __init__(self, trial: BaseTrial | None = None, _first: FirstRanges | None = None) -> None:
         self._first = FirstRanges() if _first is None else _first
-        self.values, self._recorded = ({}, {}) if trial is None else _recorded(trial)
+        self.values: dict[str, Any] = {}
+        self._recorded: dict[str, BaseDistribution] = {}
+        if trial is not None:  # it may have parameters already, from build() or a search
+            for recorded, value in trial.params.items():
+                space = trial.distributions[recorded]
+                name = plain_name(recorded, self.values)
+                self.values[name] = ranges.to_keras_tuner(value, space)
+                self._recorded[name] = space
         self._trial = trial
         self._scopes: list[str] = []
         self._conditions: list[Condition] = []
@@ -216,7 +228,8 @@ class HyperParameters:
                 f"conditional_scope({parent!r}, ...) comes before that hyperparameter. Ask for it "
                 f"first. So far, the builder has asked for: {known}."
             )
-        values = conditions.as_tuple(parent_values)
+        is_list = isinstance(parent_values, list | tuple)
+        values = tuple(parent_values) if is_list else (parent_values,)
         if not values:
             raise ArgumentError(
                 f"conditional_scope({parent!r}, ...) has no values, so nothing in it could ever be "
@@ -274,9 +287,9 @@ class HyperParameters:
     def space(self) -> list[Entry]:
         """The entries that the builder asked for so far, then others that the trial recorded."""
         asked = list(self._entries.values())
-        others = self._recorded.keys() - {one.name for one in asked}
-        recorded = ((name, self._recorded[name]) for name in self._recorded if name in others)
-        return asked + [Entry(name, (), self.values.get(name), one) for name, one in recorded]
+        names = {one.name for one in asked}
+        others = ((name, space) for name, space in self._recorded.items() if name not in names)
+        return asked + [Entry(name, (), self.values.get(name), space) for name, space in others]
 
     def copy(self) -> HyperParameters:
         """Return a copy with the same values but without the trial.
@@ -296,6 +309,7 @@ class HyperParameters:
             return _check.absent(self, "HyperParameters", name, _HINTS, "KerasTuner's")
 
     def _was_asked(self, name: str) -> bool:
+        """Whether the builder asked for a hyperparameter, though it may not be active."""
         return any(one.name == name for one in self._entries.values())
 
     def _ask(
@@ -310,28 +324,24 @@ class HyperParameters:
             parent: The name of its own parent, if any.
             values: The values of the parent for which it is active.
         """
+        trial = self._trial
         with self.conditional_scope(parent, values) if parent else nullcontext():
-            entry = Entry(self._named(name), tuple(self._conditions), default, space)
-            return self._value_of(entry)
-
-    def _value_of(self, entry: Entry) -> Any:
-        """Return the value of an entry, or None if it is not active."""
-        name = entry.name
-        if any(condition.parent == name for condition in entry.conditions):
+            name, scope = self._named(name), tuple(self._conditions)
+        if any(condition.parent == name for condition in scope):
             raise ArgumentError(
                 f"{name!r} is its own parent, so it could never be active. Give the "
                 "hyperparameter and its parent different names."
             )
-        entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        if (note := getattr(self._trial, "note", None)) is not None:  # the trial is a Walker
+        entry = self._first.entries.setdefault((name, scope), Entry(name, scope, default, space))
+        entry = self._entries.setdefault(entry.key, entry)
+        if (note := getattr(trial, "note", None)) is not None:  # the trial is a Walker
             note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
         if not entry.is_active(self.values):
             return None
-        if name not in self.values:
-            trial = self._trial
-            self.values[name] = entry.default if trial is None else self._suggest(trial, entry)
-        else:
+        if name in self.values:
             self._record(entry, self.values[name])
+        else:
+            self.values[name] = entry.default if trial is None else self._suggest(trial, entry)
         return self.values[name]
 
     def _record(self, entry: Entry, value: Any) -> None:
@@ -341,36 +351,41 @@ class HyperParameters:
         has other choices for the name, or the value has another type, it is used but not recorded.
         A finished trial records that the builder has asked, as if it had suggested the value.
         """
-        trial, names = self._trial, conditions.names(entry.name, entry.conditions)
+        trial, names = self._trial, entry.names
         if isinstance(trial, FrozenTrial):
             asked = trial.distributions.keys() & set(names)
             trial.distributions |= dict.fromkeys(asked, entry.distribution)
         if isinstance(trial, Trial) and not trial.params.keys() & set(names):
             with suppress(TypeError, ValueError):
                 only = ranges.only(value, entry.distribution)
-                _suggest(trial, replace(entry, distribution=only))
+                _ask_trial(trial, replace(entry, distribution=only))
 
     def _suggest(self, trial: BaseTrial, entry: Entry) -> Any:
         """Ask a trial; if that fails, use the distribution that another process asked for first."""
         try:
-            return _suggest(trial, entry)
+            return _ask_trial(trial, entry)
         except ArgumentError:
-            known = _known(trial, entry.name) if self._first.may_differ(entry) else None
-            if known is None:
+            fixed = self._first.fixed
+            if fixed is None or entry.key in fixed or not isinstance(trial, Trial):
                 raise
-            return _suggest(trial, replace(entry, distribution=known))
+            trials = trial.study.get_trials(deepcopy=False)
+            known = [one.distributions.get(entry.name) for one in trials]
+            first = next(filter(None, known), None)
+            if first is None:
+                raise
+            return _ask_trial(trial, replace(entry, distribution=first))
 
     def _named(self, name: str) -> str:
         """Return a name prefixed with the current scopes."""
         return "/".join([*self._scopes, str(name)])
 
 
-def _suggest(trial: BaseTrial, entry: Entry) -> Any:
+def _ask_trial(trial: BaseTrial, entry: Entry) -> Any:
     """Ask a trial; if the study has other values for the name, append the conditions to it."""
     name, distribution = entry.name, entry.distribution
-    for one in conditions.names(name, entry.conditions):
+    for recorded in entry.names:
         try:
-            return ranges.to_keras_tuner(suggest(trial, one, distribution), distribution)
+            return ranges.to_keras_tuner(suggest(trial, recorded, distribution), distribution)
         except ValueError as error:
             cause = error
     raise ArgumentError(
@@ -378,23 +393,3 @@ def _suggest(trial: BaseTrial, entry: Entry) -> Any:
         "another study_name, or overwrite=True to start over. If two branches ask for it, use two "
         "names, or ask for it in conditional_scope()."
     ) from cause
-
-
-def _known(trial: BaseTrial, name: str) -> BaseDistribution | None:
-    """Return the distribution of a parameter in the study of a running trial."""
-    if not isinstance(trial, Trial):
-        return None
-    trials = trial.study.get_trials(deepcopy=False)
-    spaces = (one.distributions[name] for one in trials if name in one.distributions)
-    return next(spaces, None)
-
-
-def _recorded(trial: BaseTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return the values and distributions that a trial already has, from build() or a search."""
-    values: dict[str, Any] = {}
-    spaces: dict[str, BaseDistribution] = {}
-    for name, value in trial.params.items():
-        space = trial.distributions[name]
-        name = conditions.plain(name, values)
-        values[name], spaces[name] = ranges.to_keras_tuner(value, space), space
-    return values, spaces

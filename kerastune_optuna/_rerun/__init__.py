@@ -1,15 +1,12 @@
 """Take up finished trials: train their configurations again, and rebuild or join their models."""
 
-from kerastune_optuna._rerun.confirm import as_searched as as_searched
-from kerastune_optuna._rerun.confirm import configurations as configurations
 from kerastune_optuna._rerun.confirm import confirm as confirm
 from kerastune_optuna._rerun.confirm import confirmation as confirmation
 from kerastune_optuna._rerun.confirmation import Confirmation as Confirmation
 from kerastune_optuna._rerun.confirmation import Confirmed as Confirmed
+from kerastune_optuna._rerun.ensemble import Ensemble as Ensemble
+from kerastune_optuna._rerun.ensemble import Member as Member
 from kerastune_optuna._rerun.ensemble import ensemble as ensemble
 from kerastune_optuna._rerun.greedy import Rows as Rows
-from kerastune_optuna._rerun.members import Ensemble as Ensemble
-from kerastune_optuna._rerun.members import Member as Member
-from kerastune_optuna._rerun.models import best_model as best_model
-from kerastune_optuna._rerun.models import best_models as best_models
+from kerastune_optuna._rerun.models import Models as Models
 from kerastune_optuna._rerun.refit import refit as refit

@@ -62,7 +62,7 @@ class Pool:
                 "predictions of best_models() yourself."
             )
         graphs = {number: symbolic_inputs(model) for number, model in models.items()}
-        known = {number: of for number, of in graphs.items() if of is not None}
+        known = {number: own for number, own in graphs.items() if own is not None}
         _check_equal("take", known)
         self._inputs = _inputs_like(next(iter(known.values()), inputs))
         models = _apart(models)
@@ -142,10 +142,10 @@ def _apart(models: Mapping[int, keras.Model]) -> dict[int, keras.Model]:
 def _inputs_like(tensors: Any) -> Any:
     """Return new inputs with the names, shapes and nesting of symbolic tensors."""
     made = []
-    for path, one in keras.tree.flatten_with_path(tensors):
-        name = path[-1] if path and isinstance(path[-1], str) else one.name
-        given = {"dtype": one.dtype, "sparse": one.sparse, "name": name}
-        made.append(keras.Input(one.shape[1:], **given))
+    for path, tensor in keras.tree.flatten_with_path(tensors):
+        name = path[-1] if path and isinstance(path[-1], str) else tensor.name
+        given = {"dtype": tensor.dtype, "sparse": tensor.sparse, "name": name}
+        made.append(keras.Input(tensor.shape[1:], **given))
     return keras.tree.pack_sequence_as(tensors, made)
 
 
@@ -163,6 +163,7 @@ def _check_equal(verb: str, tensors: Mapping[int, Any]) -> None:
 
 
 def _shapes_of(tensors: Any) -> str:
+    """Return the shapes of nested tensors, each with its name if it has one."""
     named = [
         f"{'.'.join(map(str, path))} {one.shape[1:]}".strip()  # batches may differ
         for path, one in keras.tree.flatten_with_path(tensors)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -29,7 +28,7 @@ from kerastune_optuna._rerun.executions import (
 )
 from kerastune_optuna._study import Home, StudyRecord, opening, parts_of, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
-from kerastune_optuna._workers import Run, card, comparable
+from kerastune_optuna._workers import Card, Run, warn_if_builder_changed
 
 
 def _check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
@@ -55,20 +54,12 @@ def _check_request(home: Home, top: object, count: object, *, has_data: bool) ->
         )
 
 
-def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[FrozenTrial]:
-    """Return one trial for each of the best configurations.
-
-    Args:
-        home: The home of their study.
-        top: The number of configurations.
-        count: The number of executions of each configuration.
-        has_data: Whether there is data to train them on.
+def _configurations(home: Home, top: int) -> list[FrozenTrial]:
+    """Return one trial for each of the best `top` configurations.
 
     Raises:
-        ArgumentError: They cannot be confirmed; the message says what to pass instead.
-        NoTrialsError: There are fewer configurations than `top`.
+        NoTrialsError: There are fewer.
     """
-    _check_request(home, top, count, has_data=has_data)
     chosen: list[FrozenTrial] = []
     for trial in ranking.ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
@@ -83,47 +74,54 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
     return chosen
 
 
-def as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
+def _as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     """Return a recipe with the arguments of Model.fit that a trial had, unless others were passed.
 
     Raises:
         ArgumentError: No epochs were passed, and the study has no record of its search's epochs.
     """
-    told = card.arguments(home.study, trial)
+    told = Card.of(home.study, trial).arguments
     fit = recipe.fit.completed(told)
     if fit.epochs is None:
-        is_told = "epochs" in told
-        own = told["epochs"] - told.get("initial_epoch", 0) if is_told else _epochs_of_last(home)
-        fit = replace(fit, epochs=fit.first_epoch + own)
+        epochs = (StudyRecord(home.study).given or {}).get("epochs")  # of its latest search
+        if "epochs" in told:
+            epochs = told["epochs"] - told.get("initial_epoch", 0)
+        if epochs is None:
+            raise ArgumentError(
+                f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass "
+                "epochs=."
+            )
+        fit = replace(fit, epochs=fit.first_epoch + epochs)
     return replace(recipe, fit=fit)
 
 
-def _epochs_of_last(home: Home) -> int:
-    """Return how many epochs each training of the study's last search had.
-
-    Raises:
-        ArgumentError: The study has no record of it.
-    """
-    epochs: int | None = (StudyRecord(home.study).given or {}).get("epochs")
-    if epochs is None:
-        raise ArgumentError(
-            f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass epochs=."
-        )
-    return epochs
-
-
-def confirm(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:
-    """Train configurations again until each has its executions.
+def confirm(run: Run, top: int, count: int) -> None:
+    """Train the best configurations of a study again until each has its executions.
 
     Args:
-        run: The run that trains; its budget limits how many executions may fail in a row.
-        given: The arguments as the user passed them, by which a repeated request is recognized.
-        chosen: The trials of the search that had the configurations.
+        run: The run that trains, unchecked; its budget limits how many executions may fail in a
+            row.
+        top: The number of configurations.
         count: The number of executions of each configuration.
+
+    Raises:
+        ArgumentError: They cannot be confirmed; the message says what to pass instead.
+        NoTrialsError: There are fewer configurations than `top`.
     """
+    fit = run.recipe.fit
+    _check_request(run.home, top, count, has_data=fit.x is not None or fit.is_free)
+    chosen = _configurations(run.home, top)
+    recipe = _as_searched(run.home, chosen[0], run.recipe)
+    run = replace(run, recipe=recipe).prepared()
+    with run.guarded("confirm()"):
+        _train(run, recipe.fit, chosen, count)
+
+
+def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:
+    """Train configurations of a study again; `given`, unopened, shows what was trained before."""
     home = run.home
-    comparable.warn_if_builder_changed(home.study, run.recipe)
-    if changes := card.changes(home.study, chosen[0], run.recipe):
+    warn_if_builder_changed(home.study, run.recipe)
+    if changes := Card.of(home.study, chosen[0]).changes(run.recipe):
         _check.warn(
             f"confirm() trains otherwise than the search of study {home.name!r}: "
             f"{'; '.join(changes)}. What this changes would be taken for luck. If you do not mean "
@@ -148,7 +146,9 @@ def confirm(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
         say(f"Study {study.study_name!r} has all of its {size} executions")
-    tidy(study, recipe, partial(_winners, study, recipe))
+    objective = recipe.objectives.watched
+    # The best execution of each configuration may still win.
+    tidy(study, recipe, lambda: {one.number for one in best_of_each(study, objective).values()})
 
 
 def _study_of_executions(home: Home, given: Given, recipe: Recipe) -> optuna.Study:
@@ -161,11 +161,6 @@ def _study_of_executions(home: Home, given: Given, recipe: Recipe) -> optuna.Stu
     StudyRecord(study).part_of = home.name
     opening.note_epochs(study, given.epochs_per_training)
     return study
-
-
-def _winners(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Return the number of each configuration's best execution, since each may still win."""
-    return {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
 
 
 def confirmation(home: Home) -> Confirmation:

@@ -2,21 +2,87 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 
 import keras
 from optuna.trial import FrozenTrial
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, BuilderError, WeightsError
+from kerastune_optuna._report import drawn, params_line, printable, short
 from kerastune_optuna._rerun.averaging import Pool
 from kerastune_optuna._rerun.greedy import Judge, Rows, select
-from kerastune_optuna._rerun.members import Ensemble, Member
-from kerastune_optuna._rerun.models import rebuilt
-from kerastune_optuna._study import Home
-from kerastune_optuna._trial import Builder, MissingWeightsError, keeps
+from kerastune_optuna._rerun.models import Models
+from kerastune_optuna._study import Home, Objective
 
 _LEAST = 2  # models of an ensemble
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an ensemble.
+
+    Args:
+        trial: The trial whose model it is.
+        weight: Its share of the mean.
+        value: The objective of only this model, on the rows that were passed to ensemble().
+    """
+
+    trial: FrozenTrial
+    weight: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The result of ensemble(): the averaged model, and how good it is. It prints as a table.
+
+    Args:
+        model: The compiled model, which needs only Keras.
+        study_name: The study whose models it averages.
+        objective: The objective by which they were chosen, with its direction.
+        members: The models that it averages, the largest weight first.
+        value: The objective on the rows that were passed, as `model.evaluate` gives it.
+        tried: How many models there were to choose from.
+    """
+
+    model: keras.Model
+    study_name: str
+    objective: Objective
+    members: Sequence[Member]
+    value: float
+    tried: int
+
+    def __str__(self) -> str:
+        """Return the table, ready to print."""
+        title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
+        note = f" Chosen by these rows from {self.tried} kept models, so the value is optimistic."
+        parts = Text(title), self._table(), Text(note)
+        return printable(drawn(*parts, force_terminal=False).rstrip())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
+        for heading in ("trial", "weight", self.objective.name):
+            table.add_column(heading, justify="right", overflow="fold")
+        table.add_column("parameters", overflow="fold")
+        table.add_row("ensemble", "1.00", short(self.value), "")
+        for member in self.members:
+            cells = (
+                str(member.trial.number),
+                f"{member.weight:.2f}",
+                short(member.value),
+                params_line(member.trial.params),
+            )
+            table.add_row(*map(Text, cells))  # rich would interpret brackets in a str as markup
+        return table
 
 
 def _check_request(home: Home, rows: Rows, top: object) -> None:
@@ -35,49 +101,42 @@ def _check_request(home: Home, rows: Rows, top: object) -> None:
         )
 
 
-def _kept(
-    home: Home, build_model: Builder, keep_best: int | str, top: int
-) -> tuple[list[FrozenTrial], list[keras.Model]]:
-    """Return the best trials whose weights are kept, at most `top`, and their models.
+def _models(kept: Models, trials: Sequence[FrozenTrial]) -> dict[int, keras.Model]:
+    """Return the models of trials by number, as far as their weights are kept.
 
     Raises:
         BuilderError: Their models are not compiled.
         WeightsError: There are fewer than two.
     """
-    count = min(top, keeps(home.existing, keep_best))
-    trials, models = [], []
-    for trial in home.top(max(1, count))[:count]:
-        with suppress(MissingWeightsError):  # keep_best= may have been raised later
-            models.append(rebuilt(home, build_model, home.existing, trial))
-            trials.append(trial)
+    models = kept.of_each(trials)
     if len(models) < _LEAST:
         raise WeightsError(
-            f"Study {home.name!r} keeps {_check.count(len(models), 'model')}, and an ensemble "
+            f"Study {kept.home.name!r} keeps {_check.count(len(models), 'model')}, and an ensemble "
             "needs two or more. Pass keep_best=5 to the tuner before it searches."
         )
-    if not models[0].compiled:
+    if not next(iter(models.values())).compiled:
         raise BuilderError(
             "build_model returns models that are not compiled, so that nothing says what the mean "
             "of their predictions is worth. Compile them there with a loss and metrics."
         )
-    return trials, models
+    return models
 
 
-def ensemble(
-    home: Home, build_model: Builder, keep_best: int | str, rows: Rows, top: int
-) -> Ensemble:
+def ensemble(kept: Models, rows: Rows, top: int) -> Ensemble:
     """Choose among the kept models of the best trials, and return the ensemble.
 
     Args:
-        home: The home of the study.
-        build_model: The builder.
-        keep_best: How many trials keep their weights; "auto" for the number on record.
+        kept: The kept models of the study.
         rows: The rows to choose by.
         top: From how many of the best trials to choose.
     """
+    home = kept.home
     _check_request(home, rows, top)
-    trials, models = _kept(home, build_model, keep_best, top)
-    pool = Pool({one.number: model for one, model in zip(trials, models, strict=True)}, rows.inputs)
+    count = min(top, kept.count)
+    best = home.top(max(1, count))[:count]
+    models = _models(kept, best)
+    trials = [trial for trial in best if trial.number in models]
+    pool = Pool(models, rows.inputs)
     candidates, *targets = rows.predict(pool.predictor())
     judge = Judge(pool.judge(), home.objectives.watched, *targets)
     shares = select(candidates, judge)

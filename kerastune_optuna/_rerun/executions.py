@@ -80,7 +80,14 @@ def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTria
     Returns:
         The trial of the search by the key of each execution.
     """
-    return {(trial.number, _seed(trial, nth)): trial for nth in range(count) for trial in chosen}
+    asked: dict[Key, FrozenTrial] = {}
+    for nth in range(count):
+        for trial in chosen:
+            seed = TrialRecord(trial).seed
+            # The same in each process, but not one of the search.
+            own = derive(trial.number if seed is None else seed, nth)
+            asked[trial.number, own] = trial
+    return asked
 
 
 def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> None:
@@ -90,12 +97,6 @@ def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> N
         if states.get((number, seed), TrialState.FAIL) is TrialState.FAIL:
             own = {TrialRecord.confirms: number, TrialRecord.seed: seed}
             retry.lay_out(study, trial.params, user_attrs=own)
-
-
-def _seed(trial: FrozenTrial, nth: int) -> int:
-    """Return the seed of an execution: the same in each process, but not one of the search."""
-    seed = TrialRecord(trial).seed
-    return derive(trial.number if seed is None else seed, nth)
 
 
 def laid_out(study: optuna.Study, keys: Collection[Key]) -> list[FrozenTrial]:

@@ -42,6 +42,7 @@ class Rows:
 
     @property
     def _fit(self) -> FitArguments:
+        """The rows as arguments of Model.fit, which know what a batch is."""
         others = {"sample_weight": self.sample_weight}
         return FitArguments(self.x, self.y, 1, None, 0.0, others)
 
@@ -120,6 +121,7 @@ class Judge:
         return float(known[name])
 
     def _logs(self, means: Outputs) -> Mapping[str, float]:
+        """Return the loss and the metrics of means."""
         data = [mean.astype("float32") for mean in means], self.y, self.weights
         logs: Mapping[str, float] = self.model.test_on_batch(*data, return_dict=True)
         return logs
@@ -148,4 +150,5 @@ def select(candidates: Sequence[Outputs], judge: Judge) -> dict[int, float]:
 
 
 def _mean(sums: Outputs, more: Outputs, count: int) -> Outputs:
+    """Return the means of `count` outputs: of summed ones, and of one more."""
     return [(total + one) / count for total, one in zip(sums, more, strict=True)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 
 import keras
 import optuna
@@ -16,81 +19,102 @@ from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._study import Home, parts_of
-from kerastune_optuna._trial import Builder, MissingWeightsError, keeps, rebuild
-from kerastune_optuna._workers import card
+from kerastune_optuna._trial import Builder, MissingWeightsError, has_own_code, keeps, rebuild
+from kerastune_optuna._workers import Card
 
 
-def best_model(
-    home: Home, build_model: Builder, keep_best: int | str, trial: int | FrozenTrial | None
-) -> keras.Model:
-    """Return a trial's model; for None, that of confirm()'s winner or else of the best trial."""
-    chosen = home.best(trial)
-    if trial is None:
-        if not keeps(home.existing, keep_best):
-            return best_models(home, build_model, keep_best, 1)[0]  # raises: no weights are kept
-        found = confirmed(home)
-        if found is not None and _is_up_to_date(home, found):
-            return _model_of_winner(home, build_model, found)
-    return rebuilt(home, build_model, home.existing, chosen)
+@dataclass(frozen=True)
+class Models:
+    """Rebuild the models whose weights a study keeps.
 
+    Args:
+        home: The home of the study.
+        build_model: The builder.
+        keep_best: How many trials keep their weights; "auto" for the number on record.
+    """
 
-def best_models(
-    home: Home, build_model: Builder, keep_best: int | str, n: int
-) -> list[keras.Model]:
-    """Return the models of the best `n` trials, or as many as are kept, the best first."""
-    _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
-    count = keeps(home.existing, keep_best)
-    trials = home.top(min(n, max(count, 1)))
-    if not count:
-        raise ArgumentError(
-            f"n={n} is more than keep_best=0, the number of trials that keep their weights. Pass "
-            f"keep_best={n} to the tuner before it searches."
-        )
-    models: dict[int, keras.Model] = {}
-    for trial in trials:
+    home: Home
+    build_model: Builder
+    keep_best: int | str
+
+    @property
+    def count(self) -> int:
+        """How many trials keep their weights."""
+        return keeps(self.home.existing, self.keep_best)
+
+    def best(self, trial: int | FrozenTrial | None) -> keras.Model:
+        """Return a trial's model; for None, that of confirm()'s winner or else of the best one."""
+        chosen = self.home.best(trial)
+        if trial is None:
+            if not self.count:
+                return self.top(1)[0]  # raises: no weights are kept
+            found = confirmed(self.home)
+            # The search may have found a better trial since.
+            if (
+                found is not None
+                and not found.missing
+                and found.is_decided
+                and chosen.number in [row.number for row in found.ranking]
+            ):
+                return self._of_winner(found)
+        return self.of(self.home.existing, chosen)
+
+    def top(self, n: int) -> list[keras.Model]:
+        """Return the models of the best `n` trials, or as many as are kept, the best first."""
+        _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
+        count = self.count
+        trials = self.home.top(min(n, max(count, 1)))
+        if not count:
+            raise ArgumentError(
+                f"n={n} is more than keep_best=0, the number of trials that keep their weights. "
+                f"Pass keep_best={n} to the tuner before it searches."
+            )
+        # Of the first one, missing weights are an error: the list would begin with a worse trial.
+        models = {trials[0].number: self.of(self.home.existing, trials[0])}
+        models |= self.of_each(trials[1:])
+        if len(models) < n:
+            are = "1 is" if len(models) == 1 else f"{len(models)} are"
+            of = f"best first, those of trials {', '.join(map(str, models))}"
+            say(f"{n} models were asked for, and {are} kept: {of}.")
+        return list(models.values())
+
+    def _of_winner(self, found: Confirmation) -> keras.Model:
+        """Return the model of the winner's best execution, and print its value."""
+        number, objective = found.winner.number, self.home.objectives.watched
+        study = parts_of(self.home.existing)[found.study_name]
+        execution = best_of_each(study, objective)[number]
         try:
-            models[trial.number] = rebuilt(home, build_model, home.existing, trial)
-        except MissingWeightsError:
-            if not models:
-                raise  # otherwise the list would begin with the model of a worse trial
-    if len(models) < n:
-        are = "1 is" if len(models) == 1 else f"{len(models)} are"
-        numbers = ", ".join(map(str, models))
-        say(f"{n} models were asked for, and {are} kept: best first, those of trials {numbers}.")
-    return list(models.values())
+            model = self.of(study, execution)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error} This is an execution of trial {number}, which won confirm(). "
+                "best_models(1) gives the best model of the search."
+            ) from error.__cause__
+        say(
+            f"The best model is the best execution of trial {number}, which won confirm(), with "
+            f"{objective.name} {execution.values[0]:.6g}"
+        )
+        return model
 
+    def of_each(self, trials: Iterable[FrozenTrial]) -> dict[int, keras.Model]:
+        """Return the models of trials of the search by number, as far as their weights are kept."""
+        models: dict[int, keras.Model] = {}
+        for trial in trials:
+            with suppress(MissingWeightsError):  # keep_best= may have been raised later
+                models[trial.number] = self.of(self.home.existing, trial)
+        return models
 
-def _is_up_to_date(home: Home, found: Confirmation) -> bool:
-    """Whether there is a winner, and the search has found no better trial since."""
-    numbers = [row.number for row in found.ranking]
-    return not found.missing and found.is_decided and home.best(None).number in numbers
-
-
-def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> keras.Model:
-    """Return the model of the winner's best execution, and print its value."""
-    number = found.winner.number
-    study = parts_of(home.existing)[found.study_name]
-    execution = best_of_each(study, home.objectives.watched)[number]
-    try:
-        model = rebuilt(home, build_model, study, execution)
-    except WeightsError as error:
-        raise WeightsError(
-            f"{error} This is an execution of trial {number}, which won confirm(). "
-            "best_models(1) gives the best model of the search."
-        ) from error.__cause__
-    say(
-        f"The best model is the best execution of trial {number}, which won confirm(), with "
-        f"{home.objectives.watched.name} {execution.values[0]:.6g}"
-    )
-    return model
-
-
-def rebuilt(
-    home: Home, build_model: Builder, study: optuna.Study, trial: FrozenTrial
-) -> keras.Model:
-    """Return the model of a trial; warn if it may differ from the model that was trained."""
-    # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
-    with borrowed(build_model, of_keras=False):
-        model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
-    card.warn_where_code_decides(study, trial, build_model, model)
-    return model
+    def of(self, study: optuna.Study, trial: FrozenTrial) -> keras.Model:
+        """Return the model of a trial; warn if it may differ from the model that was trained."""
+        # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
+        with borrowed(self.build_model, of_keras=False):
+            copied = copy.deepcopy(trial)
+            model = rebuild(self.build_model, self.home.store, self.home.storage, copied)
+        if has_own_code(model) and Card.of(study, trial).is_of_other_builder(self.build_model):
+            _check.warn(
+                f"The code of build_model has changed since trial {trial.number} was trained, and "
+                "its model has layers whose settings do not show what they compute. If that has "
+                "changed, the model is wrong although the trial's value is right: restore that "
+                "search's builder."
+            )
+        return model

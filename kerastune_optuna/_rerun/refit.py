@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -17,7 +18,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
 from kerastune_optuna._trial import Recipe, best_of, check_steps, train_again, user_callbacks
-from kerastune_optuna._workers import card, shown_once
+from kerastune_optuna._workers import Card, shown_once
 
 
 def _as_it_is(callback: Any) -> Any:
@@ -52,26 +53,25 @@ def refit(
     check_steps(recipe.fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(trial))
-    if card.is_of_other_builder(home.existing, chosen, recipe.build_model):
+    card = Card.of(home.existing, chosen)
+    if card.is_of_other_builder(recipe.build_model):
         _check.warn(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
         )
-    told = card.arguments(home.existing, chosen)
+    told = card.arguments
     if epochs is not None:
         told.pop("initial_epoch", None)  # it counts for the epochs of the search alone
-    recipe = replace(recipe, fit=recipe.fit.completed(told))
-    n, ends = (epochs, []) if epochs is not None else _up_to_the_best(home, chosen, recipe)
+    fit = recipe.fit.completed(told)
+    n, ends = (epochs, []) if epochs is not None else _up_to_the_best(chosen, fit, told)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
-    objectives = Objectives((Objective("loss", "minimize"),))
-    recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
+    objectives, fit = Objectives((Objective("loss", "minimize"),)), replace(fit, epochs=n)
+    recipe = replace(recipe, fit=fit, objectives=objectives, callbacks=callbacks, executions=1)
     values = TrialRecord(chosen).values or [0.0]  # one for each training if there were several
-    functions = recipe.build_model, *recipe.fit.functions.values()
+    functions = recipe.build_model, *fit.functions.values()
     with shown_once(), seeds_kept(), borrowed(*functions, of_keras=False):
-        recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
-        recipe = replace(recipe, fit=recipe.opened_fit())
         return train_again(
-            recipe,
+            replace(recipe, fit=recipe.opened_fit()),
             chosen,
             # When the trial ran, copied callbacks wrote to the trial's own folder.
             os.path.join(home.name, f"refit_{chosen.number:04d}"),
@@ -82,7 +82,9 @@ def refit(
         )
 
 
-def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int, list[int]]:
+def _up_to_the_best(
+    trial: FrozenTrial, fit: Given, told: Mapping[str, Any]
+) -> tuple[int, list[int]]:
     """Return the number of epochs to pass, and those after which the trial's fits are to end.
 
     Raises:
@@ -94,10 +96,10 @@ def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int
             f"epochs=None: trial {trial.number} has no best_epoch, which only trials run by a "
             "tuner have. Pass how many epochs to train."
         )
-    fits, known = TrialRecord(trial).fits, card.read(home.existing, trial)
+    fits = TrialRecord(trial).fits
     ends = [end for end in accumulate(fits or []) if end <= best]
-    ends.append(best + 1)
-    if fits is None or known is None:
-        return recipe.fit.first_epoch + best + 1, ends
     # The builder's fit may derive the epochs of its phases from the epochs= of the search.
-    return known["arguments"]["epochs"], ends
+    epochs = None if fits is None else told.get("epochs")
+    if epochs is None:
+        epochs = fit.first_epoch + best + 1
+    return epochs, [*ends, best + 1]

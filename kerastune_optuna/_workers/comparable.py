@@ -90,28 +90,26 @@ def _are_known(given: Mapping[str, Any]) -> bool:
 
 
 def _given(recipe: Recipe) -> dict[str, Any]:
+    """Return what the trials of a recipe are compared by."""
     fit = recipe.fit
+    if fit.folds:
+        validation = measure(fit.x, fit.y)
+    elif fit.validation_split:
+        validation = measure(fit.x, fit.y, split=fit.validation_split)
+    else:
+        validation = measure(fit.validation_data)
     return {
         "epochs": fit.epochs_per_training,
         "batch_size": int(fit.batch_size),
         "dtype_policy": keras.config.dtype_policy().name,
         "code": recipe.digests,
         "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),
-        "validation": _validation(recipe),
+        "validation": validation,
     }
 
 
-def _validation(recipe: Recipe) -> list[Any] | None:
-    """Return measures that identify the validation rows, even if x and y contain them."""
-    fit = recipe.fit
-    if fit.folds:
-        return measure(fit.x, fit.y)
-    if fit.validation_split:
-        return measure(fit.x, fit.y, split=fit.validation_split)
-    return measure(fit.validation_data)
-
-
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what has changed other than the validation data."""
     for name in ("epochs", "batch_size", "dtype_policy"):
         if before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"

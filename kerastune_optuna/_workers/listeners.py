@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import keras
@@ -23,6 +24,7 @@ from kerastune_optuna._study import TrialRecord
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 
 _NEVER = datetime.max  # for trials that were added without an end time
+_INSTEAD = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
 _STOPPED = "Stopped by study.stop() in on_trial_end"
 
 
@@ -33,66 +35,55 @@ def listeners(given: Any) -> Sequence[Listener]:
         ArgumentTypeError: One of them cannot be called with a study and a trial.
     """
     each = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
-    for one in each:
-        _check_one(one)
+    for function in each:
+        is_keras = isinstance(function, keras.callbacks.Callback)
+        instead = "Pass Keras callbacks as callbacks=." if is_keras else _INSTEAD
+        if not callable(function):
+            raise ArgumentTypeError(
+                f"on_trial_end holds {function!r}, which cannot be called. {instead}"
+            )
+        if (why := _check.why_not(function, 2)) is not None:
+            raise ArgumentTypeError(
+                f"on_trial_end holds {function!r}, which cannot be called with a study and a trial "
+                f"({why}). {instead}"
+            )
     return tuple(each)
-
-
-def _check_one(given: Any) -> None:
-    instead = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
-    if isinstance(given, keras.callbacks.Callback):
-        instead = "Pass Keras callbacks as callbacks=."
-    if not callable(given):
-        raise ArgumentTypeError(f"on_trial_end holds {given!r}, which cannot be called. {instead}")
-    if (why := _check.why_not(given, 2)) is not None:
-        raise ArgumentTypeError(
-            f"on_trial_end holds {given!r}, which cannot be called with a study and a trial "
-            f"({why}). {instead}"
-        )
 
 
 @dataclass
 class Announced(Progress):
-    """Forward the progress of a search, and call functions with each trial that ends meanwhile.
+    """Call functions with each trial that ends during a search.
 
     Args:
-        progress: The display that also gets the progress.
         study: The study that is searched.
         functions: The functions to call. An error in one of them ends the search.
         ending: The conditions by which study.stop() in one of the functions ends the search.
     """
 
-    progress: Progress
     study: optuna.Study
     functions: Sequence[Listener]
     ending: StopConditions
 
     def __post_init__(self) -> None:
+        super().__init__()
         self._told = {trial.number for trial in self._ended()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Announce the last trials at the end, even if that has to wait for the database."""
-        with self.progress.running():
-            yield
-            self._announce()
+        yield
+        self._announce(self._ended())
 
     def trial(self, trial: FrozenTrial) -> None:
         """Announce a trial of this process that ended."""
-        self.progress.trial(trial)
-        self._announce()
+        self._announce(self._ended())
 
     def catch_up(self) -> None:
         """Announce the trials of other processes, at the next call if the storage is away now."""
-        self.progress.catch_up()
         ended: list[FrozenTrial] = []
         with unless_away():
             ended = self._ended()
         self._announce(ended)
-
-    def tell(self, line: str | None) -> None:
-        """Forward a line."""
-        self.progress.tell(line)
 
     def _ended(self) -> list[FrozenTrial]:
         """Return the trials that have ended, in the order in which they ended."""
@@ -100,16 +91,12 @@ class Announced(Progress):
         ended = [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
         return sorted(ended, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))
 
-    def _announce(self, ended: Sequence[FrozenTrial] | None = None) -> None:
-        for trial in self._ended() if ended is None else ended:
+    def _announce(self, ended: Sequence[FrozenTrial]) -> None:
+        """Call the functions with each of these trials that they do not know yet."""
+        stop = partial(self.ending.bring_about, self.study, _STOPPED)
+        for trial in ended:
             if trial.number not in self._told:
                 self._told.add(trial.number)
-                self._call(trial)
-
-    def _call(self, trial: FrozenTrial) -> None:
-        with _optuna.stoppable(self.study, self._stop):
-            for function in self.functions:
-                function(self.study, copy.deepcopy(trial))
-
-    def _stop(self) -> None:
-        self.ending.bring_about(self.study, _STOPPED)
+                with _optuna.stoppable(self.study, stop):
+                    for function in self.functions:
+                        function(self.study, copy.deepcopy(trial))

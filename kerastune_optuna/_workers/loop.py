@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._backend import Memory, check_threads, take_over
+from kerastune_optuna._backend import Memory, check_threads, keras_settings, take_over
 from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import (
     ArgumentError,
@@ -52,8 +52,8 @@ class Job:
     pruner: BasePruner
     recipe: Recipe
     budget: Budget
-    settings: tuple[str, str, str, str]
     known: Mapping[str, Any]
+    settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
     # System attrs of the study: whether this search should stop, and whether its time is over.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
     late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
@@ -145,6 +145,7 @@ def _joined(job: Job) -> optuna.Study:
 
 
 def _elsewhere(shown: str) -> WorkerError:
+    """Return the error that a storage has no study of this search."""
     return WorkerError(
         f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: "
         "the worker sees another storage than the process that began the search. To search on "
@@ -219,11 +220,16 @@ def _attempt(
     try:
         return run_trial(trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
+        # An ArgumentError may concern the builder of one trial.
+        is_of_search = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
         is_of_code = check and isinstance(error, _CODE_ERRORS)
-        if _is_of_search(error) or (is_of_code and not opening.finished(study)):
+        if is_of_search or is_fatal(error) or (is_of_code and not opening.finished(study)):
             raise
         # The error may become the cause of a later one, and its frames would keep the model alive.
-        _clear_frames(error)
+        linked: BaseException | None = error
+        while linked is not None:
+            traceback.clear_frames(linked.__traceback__)
+            linked = linked.__context__
         if failure.is_of_memory(error):
             memory.make_room()
         return _optuna.as_stored(study, trial), error
@@ -233,18 +239,6 @@ def _was_checked(ended: FrozenTrial) -> bool:
     """Whether a trial got as far as its training; its builder may have pruned it before."""
     record = TrialRecord(ended)
     return record.ending is not Ending.FAILED and record.n_params is not None
-
-
-def _clear_frames(error: BaseException | None) -> None:
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
-
-
-def _is_of_search(error: Exception) -> bool:
-    """Whether an error ends the search; an ArgumentError may concern the builder of one trial."""
-    is_ours = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
-    return is_ours or is_fatal(error)
 
 
 @contextmanager

@@ -108,16 +108,13 @@ class LocalWorkers:
             crew: dict[int, _Worker] = {}
             try:
                 for number in range(self.n_workers):
-                    crew[number] = self._start(number, folder)
+                    crew[number] = _Worker(self.payload, number, self.n_workers, folder)
                 while crew and not _signals.requested():
                     _wait(list(crew.values()))
                     tick()
                     self._look_after(crew, folder)
             finally:
                 _stop(list(crew.values()))
-
-    def _start(self, number: int, folder: Path) -> _Worker:
-        return _Worker(self.payload, number, self.n_workers, folder)
 
     def _look_after(self, crew: dict[int, _Worker], folder: Path) -> None:
         """Remove the workers that are done, and replace those that died."""
@@ -127,7 +124,7 @@ class LocalWorkers:
             del crew[number]
             if worker.died():
                 self._mourn(worker)
-                crew[number] = self._start(number, folder)
+                crew[number] = _Worker(self.payload, number, self.n_workers, folder)
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise if too many died in a row."""
@@ -144,22 +141,17 @@ class LocalWorkers:
         _signals.tell(died)
 
 
-def _environment(number: int, n_workers: int) -> dict[str, str]:
-    """Return the environment of a worker process."""
-    own = environment(number, n_workers, os.environ)
-    return _QUIET | os.environ | _UNBUFFERED | own | compiled.environment()
-
-
 class _Worker:
     """Run one worker process, from its start to its end."""
 
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
         code = _BOOT.format(path=sys.path, report=str(self._report))
+        own = environment(number, n_workers, os.environ) | compiled.environment()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-X", "faulthandler", "-c", code],
             stdin=subprocess.PIPE,
-            env=_environment(number, n_workers),
+            env=_QUIET | os.environ | _UNBUFFERED | own,
         )
         self.pid = self._process.pid
         self._pipe: Any = self._process.stdin
@@ -167,6 +159,7 @@ class _Worker:
         threading.Thread(target=self._send, args=(payload,), daemon=True).start()
 
     def _send(self, payload: bytes) -> None:
+        """Write the payload, after its length, to the process."""
         with suppress(BrokenPipeError):  # the process died, which its exit code tells us
             self._pipe.write(len(payload).to_bytes(8, "big") + payload)
             self._pipe.flush()
@@ -227,27 +220,25 @@ def _wait(workers: list[_Worker]) -> None:
 
 
 def _stop(workers: list[_Worker]) -> None:
-    """Ask the workers to end; kill those that do not end in time, or all at a second Ctrl-C."""
+    """Ask the workers to end; kill those that do not end in time, or all at a second Ctrl-C.
+
+    Those that are saving what they trained have longer.
+    """
     try:
         for worker in workers:
             worker.ask_to_stop()
-        _wait_for_all(workers)
+        began = time.monotonic()
+        deadline, last = began + _PATIENCE, began + _LONGEST
+        while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
+            time.sleep(_LOOK)
+            if any(worker.is_saving() for worker in workers):
+                with _signals.finishing():
+                    while time.monotonic() < last and any(one.is_saving() for one in workers):
+                        time.sleep(_LOOK)
+                deadline = min(time.monotonic() + _PATIENCE, last)
     finally:
         for worker in workers:
             worker.kill()
-
-
-def _wait_for_all(workers: list[_Worker]) -> None:
-    """Wait for the workers to end, and longer for those that are saving what they trained."""
-    began = time.monotonic()
-    deadline, last = began + _PATIENCE, began + _LONGEST
-    while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
-        time.sleep(_LOOK)
-        if any(worker.is_saving() for worker in workers):
-            with _signals.finishing():
-                while time.monotonic() < last and any(worker.is_saving() for worker in workers):
-                    time.sleep(_LOOK)
-            deadline = min(time.monotonic() + _PATIENCE, last)
 
 
 def _raised(report: Path, pid: int) -> BaseException:
@@ -386,6 +377,7 @@ def _give_up(code: int) -> NoReturn:
 
 
 def _picklable(error: Exception) -> bytes:
+    """Return an error and its traceback, or the traceback alone, as bytes."""
     text = "".join(traceback.format_exception(error))
     try:
         pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))

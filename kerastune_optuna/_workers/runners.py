@@ -35,12 +35,21 @@ class Crew:
         executor: Where the workers run; None for this machine.
 
     Raises:
-        ArgumentError: Keras cannot train in that executor.
+        ArgumentError: Keras cannot train in that executor; says what to pass instead.
     """
 
     def __init__(self, n_workers: int, executor: futures.Executor | None) -> None:
         _check.integer("n_workers", n_workers, least=1, instead="Pass 1 or more workers.")
-        _check_executor(executor)
+        if executor is not None and not isinstance(executor, futures.Executor):
+            raise ArgumentTypeError(
+                f"executor={executor!r} is not a concurrent.futures.Executor. Pass one, like "
+                "client.get_executor(pure=False) of a Dask client."
+            )
+        if isinstance(executor, futures.ThreadPoolExecutor):
+            raise ArgumentError(
+                "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
+                "n_workers= without executor= for processes on this machine."
+            )
         self.n_workers = n_workers
         self._executor = executor
 
@@ -142,19 +151,16 @@ def _culprit(job: Job, error: Exception) -> ArgumentError:
         "storage": job.storage,
         "artifact_store": job.recipe.store,
     }
-    names = [name for name, value in arguments.items() if not _can_be_pickled(value)]
+    names = []
+    for name, value in arguments.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception:  # the __reduce__ of the user's objects may raise anything
+            names.append(name)  # the first failure becomes the cause of our error
     return ArgumentError(
         f"{' and '.join(names)} cannot travel to other workers ({type(error).__name__}: {error}). "
         "Pass a function that makes it there (for storage, a URL), or search with n_workers=1."
     )
-
-
-def _can_be_pickled(value: object) -> bool:
-    try:
-        cloudpickle.dumps(value)
-    except Exception:  # the __reduce__ of the user's objects may raise anything
-        return False  # our error then names this argument, with the first failure as its cause
-    return True
 
 
 def _wait_for(tasks: set[futures.Future[None]], tick: Callable[[], None]) -> None:
@@ -180,23 +186,3 @@ def _wait_for(tasks: set[futures.Future[None]], tick: Callable[[], None]) -> Non
             f"The executor lost a worker and broke ({error}). Call search() again to continue, or "
             "pass n_workers= without executor=, so that workers that die are replaced."
         ) from error
-
-
-def _check_executor(executor: object) -> None:
-    """Refuse an executor in which Keras cannot train.
-
-    Raises:
-        ArgumentError: Says which executor or argument to pass instead.
-    """
-    if executor is None:
-        return
-    if not isinstance(executor, futures.Executor):
-        raise ArgumentTypeError(
-            f"executor={executor!r} is not a concurrent.futures.Executor. Pass one, like "
-            "client.get_executor(pure=False) of a Dask client."
-        )
-    if isinstance(executor, futures.ThreadPoolExecutor):
-        raise ArgumentError(
-            "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
-            "n_workers= without executor= for processes on this machine."
-        )

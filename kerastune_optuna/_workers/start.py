@@ -73,10 +73,12 @@ def check_warm_start(given: object, *, are_several: bool) -> None:
 
 
 def _listed(given: Any) -> list[Any]:
+    """Return the sources of a warm start."""
     return given if isinstance(given, list) else [given]
 
 
 def _check_source(source: Any) -> None:
+    """Refuse a source that is no study with one objective, and no table with its columns."""
     if isinstance(source, optuna.Study):
         if len(source.directions) == 1:
             return
@@ -95,7 +97,7 @@ def _check_source(source: Any) -> None:
         )
 
 
-def start_of(given: Any, recipe: Recipe) -> Start:
+def start_of(given: Source | list[Source] | None, recipe: Recipe) -> Start:
     """Return the trials and configurations from which a search starts.
 
     Args:
@@ -138,21 +140,16 @@ def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, A
     directions = table.attrs.get(StudyRecord.given, {}).get("directions", ())
     if len(directions) != 1:  # a table of another tool, or of several objectives
         directions = recipe.objectives.directions
-    names = [name for name in table.columns if str(name).startswith(_PARAMS)]
+    columns = [name for name in table.columns if str(name).startswith(_PARAMS)]
     found = []
     for row in table.to_dict("records"):
-        value = _value(row)
-        if value is not None:
-            params = {str(name).removeprefix(_PARAMS): row[name] for name in names}
-            found.append(({k: v for k, v in params.items() if not _is_missing(v)}, value))
+        names = _VALUES.get(row.get("state", "COMPLETE"), ())
+        values = [row[name] for name in names if not _is_missing(row.get(name))]
+        if values and math.isfinite(values[0]):
+            params = {str(name).removeprefix(_PARAMS): row[name] for name in columns}
+            known = {name: value for name, value in params.items() if not _is_missing(value)}
+            found.append((known, float(values[0])))
     yield from sorted(found, key=lambda one: sign_of(directions[0]) * one[1])
-
-
-def _value(row: Mapping[Any, Any]) -> float | None:
-    """Return a trial's value; None if it has none."""
-    names = _VALUES.get(row.get("state", "COMPLETE"), ())
-    values = [row[name] for name in names if not _is_missing(row.get(name))]
-    return float(values[0]) if values and math.isfinite(values[0]) else None
 
 
 def _is_missing(value: Any) -> bool:

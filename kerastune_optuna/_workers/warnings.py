@@ -42,4 +42,5 @@ def shown_once() -> Iterator[None]:
 
 
 def _says_something(record: logging.LogRecord) -> bool:
+    """Whether a message of TensorFlow's is to be shown."""
     return "triggered tf.function retracing" not in record.getMessage()
