@@ -14,7 +14,7 @@ import numpy as np
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
 from kerastune_optuna._study import Objective
-from kerastune_optuna._trial.ledger import Ledger
+from kerastune_optuna._trial.ledger import Ledger, plain
 
 _DEFAULT = "val_accuracy"  # the default objective of a tuner
 
@@ -47,7 +47,8 @@ def take_returned(ledger: Ledger, came: Any) -> None:
         name = objective.find(came)
         if is_seen and not (name is not None and objective.is_better(came[name], than=best)):
             return  # the weights of the best epoch are kept
-    ledger.now.returned = dict(came) if isinstance(came, Mapping) else {}
+    named = came if isinstance(came, Mapping) else {}
+    ledger.now.returned = {str(name): plain(value) for name, value in named.items()}
     value = _worth(came, objective)
     if is_history:
         _check.warn(
