@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import optuna
 
 from kerastune_optuna._backend import symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._trial import flops
 from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
@@ -27,6 +30,18 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
         _check_objectives(model, inputs)
         if inputs.recipe.keep_best != 0:
             make_ready_to_keep(model, inputs.fit)
+
+
+def broken(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> str | None:
+    """Return which constraint a configuration violates, or None; record the sizes of its model."""
+    record, fit = TrialRecord(trial), inputs.fit
+    constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
+    if sizes or constraints.are_there:
+        make_ready_to_keep(model, fit)
+        record.n_params = model.count_params()
+    if TrialRecord.flops in sizes or constraints.max_flops is not None:
+        record.flops = flops.count(model, fit.specification_of_a_batch)
+    return constraints.check(trial, model)
 
 
 def _check_targets(model: keras.Model, fit: FitArguments) -> None:

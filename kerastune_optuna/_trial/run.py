@@ -19,24 +19,17 @@ from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import check_choices, find_earlier, take_over, watched_alone
 from kerastune_optuna._signals import finishing
-from kerastune_optuna._study import Ending, TrialRecord, liveness
-from kerastune_optuna._trial import failure, flops, history, shared
+from kerastune_optuna._study import Ending, TrialRecord
+from kerastune_optuna._trial import failure, history
 from kerastune_optuna._trial.archive import Archive
-from kerastune_optuna._trial.backup import Backup
-from kerastune_optuna._trial.best import Best
-from kerastune_optuna._trial.bridge import Bridge, Hook
 from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.kept import enters_best, save
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.own_fit import take_returned
-from kerastune_optuna._trial.ready import make_ready
+from kerastune_optuna._trial.ready import broken, make_ready
 from kerastune_optuna._trial.recipe import Recipe, build
-from kerastune_optuna._trial.rehearsal import make_ready_to_keep
-from kerastune_optuna._trial.report import Report
-from kerastune_optuna._trial.score import score
 from kerastune_optuna._trial.state import give_back
-from kerastune_optuna._trial.stop import Limit, StopOnRequest
-from kerastune_optuna._trial.variables import check_are_there, checksum, lacks_variables
+from kerastune_optuna._trial.training import train
+from kerastune_optuna._trial.variables import lacks_variables
 
 _UNTRAINED = (
     "The builder's fit did not train the model that it got, so best_model() will have none to "
@@ -114,15 +107,18 @@ class TrialRun:
             return self._take_over(known)
         builds = lacks_variables(model)
         inputs = self._made_ready(model, arguments, is_first=is_first)
-        if is_first and (broken := self._broken(model, inputs.fit)) is not None:
-            return ended_early(trial, failure.shortened(broken))
+        if is_first and (why := broken(trial, model, inputs)) is not None:
+            return ended_early(trial, failure.shortened(why))
         if known is not None:
             return self._take_over(known)
-        self._train(model, inputs)
+        self._is_untrained = train(trial, model, inputs, ledger, self._archive)
         if ledger.is_open:
             if recipe.backup_every is not None:
                 self._archive.back_up_between(ledger)
             return None
+        if ledger.ending.works is False and (where := self._not_finite) is not None:
+            why = f"{self._record.stop_reason}; {where}"
+            self._record.not_finite, self._record.stop_reason = where, failure.shortened(why)
         # Keras leaves this False if the model's own steps call its layers and never the model.
         model.built = True
         with finishing():
@@ -152,57 +148,6 @@ class TrialRun:
         if check and (where := not_finite.find(self._fit)) is not None:
             _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
         return inputs
-
-    def _broken(self, model: keras.Model, fit: FitArguments) -> str | None:
-        """Return which constraint a configuration violates, or None."""
-        constraints, sizes = self._recipe.constraints, self._recipe.objectives.sizes
-        if sizes or constraints.are_there:
-            make_ready_to_keep(model, fit)
-            self._record.n_params = model.count_params()
-        if TrialRecord.flops in sizes or constraints.max_flops is not None:
-            self._record.flops = flops.count(model, fit.specification_of_a_batch())
-        return constraints.check(self._trial, model)
-
-    def _train(self, model: keras.Model, inputs: TrainingInputs) -> None:
-        """Train the model, and enter in the ledger what the training has come to."""
-        trial, recipe, ledger, record = self._trial, self._recipe, self._ledger, self._record
-        report, best = Report(watched_alone(trial, recipe.objectives)), Best(model)
-        limit, every = recipe.constraints.max_seconds, recipe.backup_every
-        hooks: list[Hook] = [] if limit is None else [Limit(limit)]
-        hooks += [best, report, StopOnRequest()]
-        if every is not None:
-            hooks.append(Backup(self._archive, best, every, inputs.fit))
-        of_search = recipe.fit.epochs_per_training
-        ledger.begin(given := inputs.fit.epochs_per_training, max(given, of_search))
-        try:
-            self._fitted(model, inputs, Bridge(ledger, hooks, model, inputs.fit.epochs))
-        except optuna.TrialPruned as error:  # raised by code of the user
-            ledger.stop(Ending.PRUNED, failure.of_pruned(error))
-        shared.check_trained(model)
-        if ledger.ending is Ending.CUT_OFF:
-            raise KeyboardInterrupt
-        liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
-        ledger.end(is_stopped=bool(getattr(model, "stop_training", False)))
-        report.send(ledger)
-        for name, value in ledger.attributes().items():
-            trial.set_user_attr(name, value)
-        if ledger.is_open:
-            ledger.close(score(ledger, inputs, model, record.flops or 0), best.state_of(ledger))
-        elif ledger.ending.works is False and (where := self._not_finite) is not None:
-            why = f"{record.stop_reason}; {where}"
-            record.not_finite, record.stop_reason = where, failure.shortened(why)
-
-    def _fitted(self, model: keras.Model, inputs: TrainingInputs, bridge: Bridge) -> None:
-        """Fit the model; if the builder has its own fit, take its return value as the result."""
-        if not inputs.recipe.has_own_fit:
-            inputs.train(self._trial, model, self._ledger, bridge)
-            return
-        before, untrained = model.weights, checksum(model)
-        came = inputs.train(self._trial, model, self._ledger, bridge)
-        check_are_there(before, model)
-        self._is_untrained = checksum(model) == untrained
-        if self._ledger.is_open:
-            take_returned(self._ledger, came)
 
     @property
     def _not_finite(self) -> str | None:

@@ -200,14 +200,33 @@ def build_unbuilt(trial):
     return model
 
 
+class Silent(keras.Model):
+    """A model of 15 parameters that does not tell what it takes, even once it has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(3, "softmax")
+        self.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    def call(self, inputs):
+        """Call its layer."""
+        return self.head(inputs)
+
+
 @pytest.mark.parametrize(
-    ("limit", "most", "measure", "least"),
+    ("build", "limit", "most", "measure", "least"),
     # 4 numbers in, 3 out, each with a bias and softmax
-    [("max_params", 5, "n_params", 15), ("max_flops", 23, "flops", 2 * 4 * 3)],
+    [
+        (build_unbuilt, "max_params", 5, "n_params", 15),
+        (build_unbuilt, "max_flops", 23, "flops", 2 * 4 * 3),
+        (lambda trial: Silent(), "max_flops", 23, "flops", 2 * 4 * 3),
+    ],
 )
-def test_a_model_that_came_unbuilt_is_measured(make_tuner, search, limit, most, measure, least):
+def test_a_model_that_came_unbuilt_is_measured(
+    make_tuner, search, build, limit, most, measure, least
+):
     """It is built from the data, and not trained where it is too large."""
-    tuner = make_tuner(build_unbuilt, n_trials=1, **{limit: most})
+    tuner = make_tuner(build, n_trials=1, **{limit: most})
     with pytest.raises(TooManyFailuresError, match="No model was trained"):
         search(tuner=tuner)
     (trial,) = tuner.study.trials
