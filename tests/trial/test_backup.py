@@ -1,6 +1,8 @@
 """Backups of running trials: how often, what a retry goes on with, and what begins anew."""
 
+import os
 import random
+import signal
 import zipfile
 from uuid import UUID
 
@@ -11,10 +13,11 @@ import pytest
 from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore, digest
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.archive import unpack
-from tests.support.faults import interrupt_after
+from tests.support.faults import EpochLog, interrupt_after, logged
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
+from tests.trial.test_own_fit import Phases
 from tests.trial.test_variables import MINIMIZED, OF_ROWS, Part, gan, of_tensorflow
 from tests.zoo.models import Losses
 
@@ -324,3 +327,86 @@ def test_a_backup_stays_until_the_next_one_is_there(tmp_path):
     options = {"n_trials": 1, "backup_every": 0, "artifact_store": Counting(place)}
     run(tuner_in(tmp_path, objective="val_mae", **options))
     assert found == [0, 1, 1, 1, 1]
+
+
+def dropping(trial):
+    """Return a classifier whose training draws by chance."""
+    hidden = keras.layers.Dense(trial.suggest_int("units", 2, 8), "relu")
+    layers = [hidden, keras.layers.Dropout(0.3), keras.layers.Dense(3, "softmax")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    return model
+
+
+class DroppingPhases(Phases):
+    """Train such a classifier in a fit of two epochs and one of three."""
+
+    def model(self, trial):
+        """Return the classifier."""
+        return dropping(trial)
+
+
+def kill_at(training, fit, epoch):
+    """Return a factory of callbacks that kill their process before an epoch, but no retry."""
+
+    def make(trial):
+        begun = []
+
+        def kill(now, logs):
+            place = len(trial.user_attrs.get("values", ())), len(begun) - 1, now
+            if place == (training, fit, epoch) and TrialRecord(trial).retry_of is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: begun.append(None), on_epoch_begin=kill
+        )
+
+    return make
+
+
+TWICE, FOLDS = {"executions_per_trial": 2}, {"cv": 2, "validation_data": None}
+PHASES = DroppingPhases()
+# Of each, what is searched, before which epoch of which fit of which training its process is
+# killed, and which epochs the retry trains: a later fit of a builder's own begins anew.
+KILLED = {
+    "an epoch": (dropping, {}, {}, (0, 0, 2), ["2"]),
+    "the first execution": (dropping, TWICE, {}, (0, 0, 1), ["1", "2", "0", "1", "2"]),
+    "between executions": (dropping, TWICE, {}, (1, 0, 0), ["0", "1", "2"]),
+    "the second execution": (dropping, TWICE, {}, (1, 0, 2), ["2"]),
+    "between folds": (dropping, {}, FOLDS, (1, 0, 0), ["0", "1", "2"]),
+    "the second fold": (dropping, {}, FOLDS, (1, 0, 1), ["1", "2"]),
+    "the first phase": (PHASES, {}, {}, (0, 0, 1), ["1", "0", "1", "2"]),
+    "between phases": (PHASES, {}, {}, (0, 1, 0), ["0", "1", "2"]),
+    "the second phase": (PHASES, {}, {}, (0, 1, 2), ["0", "1", "2"]),
+    "the second execution of phases": (
+        DroppingPhases(),
+        TWICE,
+        {},
+        (1, 0, 1),
+        ["1", "0", "1", "2"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "fit", "place", "again"),
+    mostly_nightly(KILLED, "an epoch", "the second execution", "between phases"),
+)
+def test_a_killed_training_comes_to_the_same_digits(
+    search, tmp_path, build, options, fit, place, again
+):
+    """Wherever its worker is killed, the retry trains what was not backed up, and nothing else."""
+    log, options = tmp_path / "log", {"n_trials": 1, "backup_every": 0, "seed": 3, **options}
+    killing = {"callbacks": [EpochLog(log), kill_at(*place)], "n_workers": 2, "epochs": 3, **fit}
+    tuner = search(build, "val_loss", storage=None, **options, fit=killing)
+    died, retried = tuner.study.trials
+    assert (died.state.name, retried.state.name) == ("FAIL", "COMPLETE")
+    told = [what for number, what, *_ in logged(log) if number == retried.number]
+    assert [what for what in told if what.isdigit()] == again
+    unbroken = search(build, "val_loss", study_name="unbroken", **options, fit={"epochs": 3, **fit})
+    whole = unbroken.best_trial
+    assert (retried.params, retried.value) == (whole.params, whole.value)
+    assert retried.intermediate_values == whole.intermediate_values
+    assert history(tuner, retried.number) == history(unbroken, whole.number)
+    models = tuner.best_model(), unbroken.best_model()
+    assert all(map(np.array_equal, *(model.get_weights() for model in models)))
