@@ -51,7 +51,7 @@ class Ending(Enum):
         True,
     )
     OVER_LIMIT = (
-        "Its training took longer than max_seconds_per_trial=.",
+        "Its training broke a limit, max_seconds_per_trial=.",
         (_PRUNED,),
         Lesson.WORST,
         True,

@@ -1,4 +1,4 @@
-"""The page of a trial: build its model, train it, score it, and keep it if it is among the best."""
+"""One trial from its builder to its outcome: build, check, train, and keep the best weights."""
 
 from __future__ import annotations
 

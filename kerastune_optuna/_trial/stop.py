@@ -7,7 +7,7 @@ import time
 import keras
 
 from kerastune_optuna._signals import requested
-from kerastune_optuna._study import Ending
+from kerastune_optuna._study import Constraints, Ending
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 
@@ -48,7 +48,12 @@ class StopOnRequest(Hook):
             ledger.stop(Ending.CUT_OFF, "a signal")
 
 
-class Limit(Hook):
+def limits_of(constraints: Constraints) -> list[Hook]:
+    """Return the limits that show only while a trial is trained, if any is set."""
+    return [] if constraints.max_seconds is None else [TimeLimit(constraints.max_seconds)]
+
+
+class TimeLimit(Hook):
     """End a training when its trial takes too long.
 
     Args:

@@ -12,13 +12,13 @@ from kerastune_optuna._trial import failure, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup
 from kerastune_optuna._trial.best import Best
-from kerastune_optuna._trial.bridge import Bridge, Hook
+from kerastune_optuna._trial.bridge import Bridge
 from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import take_returned
 from kerastune_optuna._trial.report import Report
 from kerastune_optuna._trial.score import score
-from kerastune_optuna._trial.stop import Limit, StopOnRequest
+from kerastune_optuna._trial.stop import StopOnRequest, limits_of
 from kerastune_optuna._trial.variables import check_are_there, checksum
 
 
@@ -48,10 +48,8 @@ def train(
     """
     recipe, is_untrained = inputs.recipe, False
     report, best = Report(watched_alone(trial, recipe.objectives)), Best(model)
-    limit, every = recipe.constraints.max_seconds, recipe.backup_every
-    hooks: list[Hook] = [] if limit is None else [Limit(limit)]
-    hooks += [best, report, StopOnRequest()]
-    if every is not None:
+    hooks = [*limits_of(recipe.constraints), best, report, StopOnRequest()]
+    if (every := recipe.backup_every) is not None:
         hooks.append(Backup(archive, best, every, inputs.fit))
     of_search = recipe.fit.epochs_per_training
     ledger.begin(given := inputs.fit.epochs_per_training, max(given, of_search))

@@ -12,7 +12,7 @@ from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError
 from kerastune_optuna._study import Ending, Objective
 from kerastune_optuna._trial import ledger
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.stop import Limit
+from kerastune_optuna._trial.stop import TimeLimit
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
 
@@ -144,7 +144,7 @@ def watched():
 def test_time_counts_over_all_processes_of_a_training(monkeypatch):
     """A resumed training goes on from the time that its backup knows."""
     monkeypatch.setattr(ledger, "time", clock := Clock())
-    earlier, resumed, limit = watched(), watched(), Limit(100.0)
+    earlier, resumed, limit = watched(), watched(), TimeLimit(100.0)
     earlier.begin(9)
     clock.sleep(99)
     earlier.take(0, {"val_loss": 1.0})
