@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._data import FitArguments
+from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
 from kerastune_optuna._storage import PatientStore, StoreAwayError
@@ -27,7 +27,6 @@ from kerastune_optuna._trial.variables import (
     build_optimizer,
     check_untracked,
     make_again,
-    remember,
     unbuildable,
 )
 from kerastune_optuna._trial.weights import UnfitWeightsError
@@ -172,7 +171,8 @@ def save(
             batch = None  # stays None if not even reading the data shows its shapes
             with suppress(Exception):  # the user's data may raise anything
                 batch = builds.specification_of_a_batch()
-            TrialRecord(trial).inputs = json.dumps(remember(model, batch))
+            remembered = {"shapes": model.get_build_config(), "batch": to_plain(batch)}
+            TrialRecord(trial).inputs = json.dumps(remembered)
         if not recipe.rebuilt:
             _rebuild_once(recipe, trial, model)
     except ScratchError:

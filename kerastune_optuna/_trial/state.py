@@ -26,9 +26,9 @@ def state_of_generators(model: keras.Model) -> State:
 
 def give_back(model: keras.Model, state: State) -> None:
     """Set a model to an earlier state; a state without generators leaves those as they are."""
-    n = len(model.weights)
-    model.set_weights(list(state[:n]))
-    set_generators(model, state[n:])
+    # A builder that has changed may return a model with more or fewer generators.
+    for variable, value in zip(variables_of(model), state, strict=False):
+        variable.assign(value)
 
 
 def variables_of(model: keras.Model) -> list[keras.Variable]:
@@ -87,13 +87,6 @@ def load(path: Path, model: keras.Model, *left_out: Any) -> None:
         # A builder that has changed may return a model with more or fewer generators.
         for number, variable in enumerate(_unsaved(model)[: len(saved)]):
             variable.assign(saved[str(number)][()])
-
-
-def set_generators(model: keras.Model, state: State) -> None:
-    """Set the generators of a model to earlier states."""
-    # A builder that has changed may return a model with more or fewer generators.
-    for variable, value in zip(_generators(model), state, strict=False):
-        variable.assign(value)
 
 
 def _generators(model: keras.Model) -> list[keras.Variable]:

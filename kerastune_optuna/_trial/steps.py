@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import keras
 
@@ -116,15 +115,11 @@ def _stays_the_same(model: keras.Model) -> bool:
     inner = [part.activation for part in parts if getattr(part, "activation", None) is not None]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
+    used = [model, *parts, *inner, *compiled]
     # Code that is not Keras's may compute anything.
-    return not names.intersection(_ROUNDED) and all(
-        map(_is_of_keras, [model, *parts, *inner, *compiled])
-    )
-
-
-def _is_of_keras(part: Any) -> bool:
-    """Whether a layer, a function or a name is Keras's own."""
-    return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
+    homes = [one.__module__ for one in used if one is not None and not isinstance(one, str)]
+    is_of_keras = all(home.startswith("keras.") for home in homes)
+    return is_of_keras and names.isdisjoint(_ROUNDED)
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
@@ -133,17 +128,16 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
     if shape is None or not model.built:  # building it here would mean guessing fit's inputs
         return None
     rows, *row = shape
-    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
+    of_one_row = 0
+    for layer in _leaves(model):
+        of_one_row += _positions(layer, row) * sum(math.prod(one.shape) for one in layer.weights)
+    return _PASSES * rows * of_one_row
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yield the layers of a model and of its nested models."""
     for layer in model.layers:
         yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
-
-
-def _size(layer: keras.layers.Layer) -> int:
-    return sum(math.prod(weight.shape) for weight in layer.weights)
 
 
 def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +74,7 @@ class FromFiles:
             "does not build it. Make an OptunaTuner with the build_model of the search, and call "
             f"its best_model(trial={trial.number})."
         )
-        with scratch() as folder:
-            path = folder / f"weights{files.WEIGHTS}"
-            _fetch(self.home.store, self.home.storage, trial, path)
+        with _fetched(self.home.store, self.home.storage, trial) as path:
             try:
                 model = architecture.built_from(path)
             except Exception as error:  # the config may name what only the user's code registers
@@ -92,9 +92,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
         UnfitWeightsError: The weights do not fit the model, or were saved from a different model.
         WeightsError: The weights are damaged, or not all of them could be loaded.
     """
-    with scratch() as folder:
-        path = folder / f"weights{files.WEIGHTS}"
-        _fetch(store, storage, trial, path)
+    with _fetched(store, storage, trial) as path:
         if not architecture.is_of(path, model):
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
@@ -121,23 +119,27 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
         )
 
 
-def _fetch(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, path: Path) -> None:
-    """Copy a trial's weights from the store to a path."""
-    # A trial that ran twice has two records. The older one comes first, and its file may be gone.
-    latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
-    if not any(store.fetch(one, path) for one in latest_first):
-        raise MissingWeightsError(_missing(trial, store.name()))
-    if TrialRecord(trial).weights not in (None, digest(path)):
-        raise WeightsError(
-            f"The weights of trial {trial.number} are damaged: their checksum has changed."
-        )
-    try:
-        untrusted.check_file(path)
-    except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
-        raise WeightsError(
-            f"The weights of trial {trial.number} are not as a search saves them, so nothing of "
-            f"them is read ({error!r:.200})."
-        ) from error
+@contextmanager
+def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> Iterator[Path]:
+    """Yield the path of an intact copy of a trial's weights."""
+    with scratch() as folder:
+        path = folder / f"weights{files.WEIGHTS}"
+        # A trial that ran twice has two records. The older one comes first; its file may be gone.
+        latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
+        if not any(store.fetch(one, path) for one in latest_first):
+            raise MissingWeightsError(_missing(trial, store.name()))
+        if TrialRecord(trial).weights not in (None, digest(path)):
+            raise WeightsError(
+                f"The weights of trial {trial.number} are damaged: their checksum has changed."
+            )
+        try:
+            untrusted.check_file(path)
+        except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
+            raise WeightsError(
+                f"The weights of trial {trial.number} are not as a search saves them, so nothing "
+                f"of them is read ({error!r:.200})."
+            ) from error
+        yield path
 
 
 def _missing(trial: FrozenTrial, store: str) -> str:

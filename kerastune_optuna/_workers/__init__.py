@@ -3,6 +3,7 @@
 from kerastune_optuna._workers import card as card
 from kerastune_optuna._workers import comparable as comparable
 from kerastune_optuna._workers.listeners import listeners as listeners
+from kerastune_optuna._workers.overwrite import opened as opened
 from kerastune_optuna._workers.plan import Run as Run
 from kerastune_optuna._workers.plan import guarded as guarded
 from kerastune_optuna._workers.plan import prepared as prepared
