@@ -21,7 +21,7 @@ from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
 from kerastune_optuna._storage import PatientStore, StoreAwayError
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
-from kerastune_optuna._trial import files, weights
+from kerastune_optuna._trial import failure, files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import (
     build_optimizer,
@@ -258,4 +258,6 @@ def _make_again(model: keras.Model, trial: FrozenTrial, inputs: str) -> None:
     try:
         make_again(model, json.loads(inputs))
     except Exception as error:  # the user's layers may raise anything
+        if failure.is_of_memory(error):
+            raise
         raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

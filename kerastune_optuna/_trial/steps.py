@@ -117,9 +117,8 @@ def _stays_the_same(model: keras.Model) -> bool:
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
     used = [model, *parts, *inner, *compiled]
     # Code that is not Keras's may compute anything.
-    homes = [one.__module__ for one in used if one is not None and not isinstance(one, str)]
-    is_of_keras = all(home.startswith("keras.") for home in homes)
-    return is_of_keras and names.isdisjoint(_ROUNDED)
+    homes = (one.__module__ for one in used if one is not None and not isinstance(one, str))
+    return names.isdisjoint(_ROUNDED) and all(home.startswith("keras.") for home in homes)
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
@@ -130,7 +129,14 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
     rows, *row = shape
     of_one_row = 0
     for layer in _leaves(model):
-        of_one_row += _positions(layer, row) * sum(math.prod(one.shape) for one in layer.weights)
+        # A layer uses each weight at several positions, as for each pixel of an image.
+        try:
+            ends = [end.shape[1:-1] for end in keras.tree.flatten([layer.input, layer.output])]
+        except (AttributeError, ValueError):  # only layers of functional models know these
+            ends = [row]
+        # 128 is a guess for sizes that are not fixed, as for texts of any length.
+        positions = max(math.prod(128 if size is None else size for size in end) for end in ends)
+        of_one_row += positions * sum(math.prod(one.shape) for one in layer.weights)
     return _PASSES * rows * of_one_row
 
 
@@ -138,14 +144,3 @@ def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yield the layers of a model and of its nested models."""
     for layer in model.layers:
         yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
-
-
-def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
-    """Return how often a layer uses each weight per row, as for each pixel of an image."""
-    try:
-        ends = keras.tree.flatten([layer.input, layer.output])
-    except (AttributeError, ValueError):  # only layers of functional models know input and output
-        return math.prod(row)
-    # 128 is a guess for sizes that are not fixed, as for texts of any length.
-    sizes = [[128 if size is None else int(size) for size in end.shape[1:-1]] for end in ends]
-    return max(map(math.prod, sizes))
