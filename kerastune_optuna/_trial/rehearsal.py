@@ -50,8 +50,8 @@ def rehearse(model: keras.Model, batch: Any) -> None:
         return  # fit() makes the same calls next, with data, and raises the error
     import tensorflow as tf  # imported here, since other backends do not need it
 
-    # Within a trace, where fit() creates the optimizer's variables, Keras loses what
-    # ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise. An error is raised:
+    # fit() creates the optimizer's variables within a trace. There Keras loses what
+    # ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise. This may raise:
     # Keras marks an optimizer as built before it is.
     tf.function(lambda: build_optimizer(model), autograph=False).get_concrete_function()
 

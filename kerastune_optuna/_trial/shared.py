@@ -29,7 +29,7 @@ def variables_of(read: Iterable[Any]) -> set[int]:
     return {id(variable) for layer in layers for variable in layer.variables}
 
 
-def check(model: keras.Model, before: set[int], own: Container[int] = ()) -> None:
+def check(model: keras.Model, before: set[int], own: Container[int]) -> None:
     """Reject a model whose training would change variables that other models use too.
 
     Shared seed generators are reset from the trial's seed instead.

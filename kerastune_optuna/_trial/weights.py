@@ -18,7 +18,7 @@ from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, digest, telling_room
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import architecture, failure, files, state, untrusted
-from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
+from kerastune_optuna._trial.variables import checksum, lacks_variables
 
 
 class UnfitWeightsError(WeightsError):
@@ -32,8 +32,6 @@ class MissingWeightsError(WeightsError):
 def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
-    The optimizer's state is not saved: it belongs to the last epoch and would triple the file size.
-
     Raises:
         ScratchError: The temporary folder cannot be used.
         WeightsError: The model cannot be saved, or the store cannot be written.
@@ -42,7 +40,7 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
         with scratch() as folder:
             path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
             with telling_room(str(folder), state.size_of(model)):
-                state.save(path, model, *optimizers(model))
+                state.save(path, model)
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
@@ -100,7 +98,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
                 "their settings differ."
             )
         try:
-            state.load(path, model, *optimizers(model))
+            state.load(path, model)
         except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             if failure.is_of_memory(error):
                 raise
