@@ -473,7 +473,7 @@ class OptunaTuner:
         self._check_has_builder()
         with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
-            _search.enqueue(_trial.opened(self._home), wanted)
+            _search.enqueue(_workers.opened(self._home), wanted)
 
     @property
     def study(self) -> optuna.Study:
@@ -483,7 +483,7 @@ class OptunaTuner:
             StorageError: The storage cannot be used.
             StudyMismatchError: The study exists with another objective or direction.
         """
-        return _trial.opened(self._home) if self._home.overwrite else self._home.study
+        return _workers.opened(self._home) if self._home.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:

@@ -1,6 +1,7 @@
 """One trial: build its model, train it, score it, and keep it."""
 
 from kerastune_optuna._trial import failure as failure
+from kerastune_optuna._trial import files as files
 from kerastune_optuna._trial import user_callbacks as user_callbacks
 from kerastune_optuna._trial.again import train_again as train_again
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
@@ -10,7 +11,6 @@ from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
 from kerastune_optuna._trial.kept import tidy as tidy
 from kerastune_optuna._trial.ledger import best_of as best_of
-from kerastune_optuna._trial.overwrite import opened as opened
 from kerastune_optuna._trial.own_fit import trains_itself as trains_itself
 from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningCallback
 from kerastune_optuna._trial.recipe import Builder as Builder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -30,19 +31,15 @@ _LEFT_OUT = set(
 
 def put(path: Path, model: keras.Model) -> None:
     """Write the digest of what a model computes, and its config, into its weights file."""
-    config = None if has_own_code(model) else _serialized(model)
+    config = None
+    if not has_own_code(model):
+        # A loss or metric of the user may raise anything, and the search needs no config.
+        with suppress(Exception):
+            config = json.dumps(keras.saving.serialize_keras_object(model))
     with h5py.File(path, "a") as file:
         file.attrs[_PLACE] = digest_of(model)
         if config is not None:
             file[_CONFIG] = config  # an attribute holds 64 KB at most
-
-
-def _serialized(model: keras.Model) -> str | None:
-    """Return the config of a compiled model as JSON; None if a loss or metric has none."""
-    try:
-        return json.dumps(keras.saving.serialize_keras_object(model))
-    except Exception:  # a loss or metric of the user may raise anything, and the search needs none
-        return None
 
 
 def built_from(path: Path) -> keras.Model | None:

@@ -41,22 +41,28 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = dict(keywords)
     counted = [keras.config.max_steps_per_epoch(), *(given.get(name) for name in _COUNTED)]
-    if all(steps is None for steps in counted) and _trains_plainly(model) and _order_stays():
-        return _with_batches(_with_validation(given))
-    return given
+    may_stop = any(steps is not None for steps in counted)
+    if may_stop or not (_trains_plainly(model) and _order_stays()):
+        return given
+    given = _with_validation(given)
+    arrays = {name: given.get(name) for name in _OF_ARRAYS}
+    own = _batches({**arrays, "shuffle": given.get("shuffle", True)})
+    if own is None:
+        return given
+    others = {name: value for name, value in given.items() if name not in _OF_ARRAYS}
+    return {**others, "x": own, "shuffle": False}
 
 
 def _trains_plainly(model: keras.Model) -> bool:
     """Whether only Keras's own fit gets the arrays, and trains on one device."""
-    is_wrapped = not vars(model).keys().isdisjoint(_METHODS) or not all(map(_is_own, _METHODS))
-    return is_usual(model, *_METHODS) and strategy_of(model) is None and not is_wrapped
-
-
-def _is_own(method: str) -> bool:
-    """Whether a method is Keras's own; a tracker may have replaced it to inspect the arrays."""
-    function = getattr(keras.Model, method)
-    # A wrapper has the name and the module of the function that it wraps, but not its globals.
-    return type(function) is FunctionType and function.__globals__["__name__"].startswith("keras.")
+    for method in _METHODS:
+        # A tracker may have replaced the method to inspect the arrays. A wrapper has the name and
+        # the module of the function that it wraps, but not its globals.
+        function = getattr(keras.Model, method)
+        home = function.__globals__["__name__"] if type(function) is FunctionType else ""
+        if method in vars(model) or not home.startswith("keras."):
+            return False
+    return is_usual(model, *_METHODS) and strategy_of(model) is None
 
 
 def _with_validation(given: dict[str, Any]) -> dict[str, Any]:
@@ -74,20 +80,15 @@ def _with_validation(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "validation_data": own, "validation_split": 0.0, "validation_batch_size": size}
 
 
-def _with_batches(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of Model.fit, with the training data as a dataset of batches."""
-    arrays = {name: given.get(name) for name in _OF_ARRAYS}
-    own = _batches({**arrays, "shuffle": given.get("shuffle", True)})
-    if own is None:
-        return given
-    others = {name: value for name, value in given.items() if name not in _OF_ARRAYS}
-    return {**others, "x": own, "shuffle": False}
-
-
 def _same_batches(arrays: Mapping[str, Any]) -> Any:
-    """Return the batches of arrays that are not shuffled; reuse those of small arrays."""
-    if (key := _key(arrays)) is None:
+    """Return the batches of arrays that are not shuffled; reuse those of few numbers of NumPy."""
+    data = [arrays[name] for name in _DATA]
+    leaves = [one for one in keras.tree.flatten(data) if one is not None]
+    are_numbers = all(isinstance(one, np.ndarray) and one.dtype.kind in "biuf" for one in leaves)
+    if not are_numbers or sum(one.size for one in leaves) > _MOST_KEPT:
         return _batches(arrays)
+    structure = keras.tree.map_structure(lambda one: one is None, data)
+    key = digest(leaves, str(structure), arrays["batch_size"], keras.config.floatx())
     found = _kept.pop(key, None)
     _kept[key] = found = _batches(arrays) if found is None else found
     for oldest in list(_kept)[:-_MOST_SETS]:
@@ -95,23 +96,16 @@ def _same_batches(arrays: Mapping[str, Any]) -> Any:
     return found
 
 
-def _key(arrays: Mapping[str, Any]) -> str | None:
-    """Return a digest of small NumPy arrays of numbers; None for other data."""
-    data = [arrays[name] for name in _DATA]
-    leaves = keras.tree.flatten(data)
-    known = [one for one in leaves if isinstance(one, np.ndarray) and one.dtype.kind in "biuf"]
-    if len(known) < sum(one is not None for one in leaves):
-        return None
-    if sum(one.size for one in known) > _MOST_KEPT:
-        return None
-    structure = keras.tree.map_structure(lambda one: one is None, data)
-    return digest(leaves, str(structure), arrays["batch_size"], keras.config.floatx())
-
-
 def _batches(arrays: Mapping[str, Any]) -> Any:
     """Return the batches that Keras makes of arrays; None for other or large data."""
     data = [arrays[name] for name in _DATA]
-    if not are_arrays(*data) or not _are_small(keras.tree.flatten(data), arrays["batch_size"]):
+    if not are_arrays(*data):
+        return None
+    shapes = [leaf.shape for leaf in keras.tree.flatten(data) if leaf is not None]
+    if any(None in shape or 0 in shape for shape in shapes):
+        return None  # of unknown size, or empty
+    n_batches = shapes[0][0] / (arrays["batch_size"] or 32)
+    if sum(map(math.prod, shapes)) > _MOST or n_batches > _MOST_BATCHES:
         return None
     import tensorflow as tf  # imported here, since other backends do not need it
 
@@ -127,15 +121,6 @@ def _batches(arrays: Mapping[str, Any]) -> Any:
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     return made.with_options(options) if made.element_spec == pipeline.element_spec else None
-
-
-def _are_small(leaves: list[Any], size: int | None) -> bool:
-    """Whether arrays have known shapes, are not empty, and take little memory and few batches."""
-    shapes = [leaf.shape for leaf in leaves if leaf is not None]
-    if any(None in shape or 0 in shape for shape in shapes):
-        return False
-    n_batches = shapes[0][0] / (size or 32)
-    return sum(map(math.prod, shapes)) <= _MOST and n_batches <= _MOST_BATCHES
 
 
 def _dataset_of(batches: list[Any], is_even: bool) -> Any:

@@ -53,13 +53,11 @@ def _row(model: keras.Model, batch: Callable[[], Any]) -> Any:
         inputs = own[0] if isinstance(model, keras.Sequential) else model.input
     else:
         inputs = keras.utils.unpack_x_y_sample_weight(batch())[0]
-    return keras.tree.map_structure(_of_one_row, inputs)
-
-
-def _of_one_row(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    if None in tensor.shape[1:]:
-        raise NotImplementedError(f"the shape of its input, {tensor.shape}, is open")
-    return keras.KerasTensor((1, *tensor.shape[1:]), tensor.dtype)
+    if opened := [one.shape for one in keras.tree.flatten(inputs) if None in one.shape[1:]]:
+        raise NotImplementedError(f"the shape of its input, {opened[0]}, is open")
+    return keras.tree.map_structure(
+        lambda one: keras.KerasTensor((1, *one.shape[1:]), one.dtype), inputs
+    )
 
 
 def _with_tensorflow(model: keras.Model, inputs: Any) -> int:
@@ -81,18 +79,18 @@ def _of_graph(graph: Any) -> int:
         if (operation := waiting.pop()) not in needed:
             needed.add(operation)
             waiting += [one.op for one in operation.inputs]
-    return sum(map(_of_operation, needed))
-
-
-def _of_operation(operation: Any) -> int:
-    is_loop = operation.type.endswith("While")
-    times = _most_passes(operation) if is_loop else 1
-    if times and (function := operation.node_def.attr["body" if is_loop else "f"].func.name):
-        return times * _of_graph(operation.graph._get_function(function).graph)
-    counted = (_of_einsum if operation.type == "Einsum" else _statistic)(operation)
-    if counted is None and _HEAVY.search(operation.type):
-        raise NotImplementedError(f"TensorFlow does not count its operation {operation.type}")
-    return int(counted or 0)
+    total = 0
+    for operation in needed:
+        is_loop = operation.type.endswith("While")
+        times = _most_passes(operation) if is_loop else 1
+        if times and (name := operation.node_def.attr["body" if is_loop else "f"].func.name):
+            total += times * _of_graph(graph._get_function(name).graph)
+            continue
+        counted = _counted(operation)
+        if counted is None and _HEAVY.search(operation.type):
+            raise NotImplementedError(f"TensorFlow does not count its operation {operation.type}")
+        total += int(counted or 0)
+    return total
 
 
 def _most_passes(loop: Any) -> int:
@@ -104,21 +102,18 @@ def _most_passes(loop: Any) -> int:
     return 0 if passes is None else max(0, int(passes.max()))
 
 
-def _of_einsum(operation: Any) -> int | None:
-    """Return what a product of two tensors takes, of which TensorFlow has no statistic."""
-    labels = operation.get_attr("equation").decode().partition("->")[0].split(",")
-    sizes: dict[str, int | None] = {}
-    for names, tensor in zip(labels, operation.inputs, strict=True):
-        sizes |= dict(zip(names, tensor.shape.as_list(), strict=False))
-    known = [size for label, size in sizes.items() if size is not None and label != "."]
-    return 2 * math.prod(known) if len(labels) == 2 and len(known) == len(sizes) else None
-
-
-def _statistic(operation: Any) -> Any:
+def _counted(operation: Any) -> Any:
     """Return the FLOPs of an operation; None if TensorFlow or a size in the graph is lacking."""
     from tensorflow.python.framework import ops
     from tensorflow.python.util import deprecation
 
+    if operation.type == "Einsum":  # of which TensorFlow has no statistic
+        labels = operation.get_attr("equation").decode().partition("->")[0].split(",")
+        sizes: dict[str, int | None] = {}
+        for names, tensor in zip(labels, operation.inputs, strict=True):
+            sizes |= dict(zip(names, tensor.shape.as_list(), strict=False))
+        known = [size for label, size in sizes.items() if size is not None and label != "."]
+        return 2 * math.prod(known) if len(labels) == 2 and len(known) == len(sizes) else None
     with deprecation.silence():  # an error that passed through it would keep it silent
         try:
             return ops.get_stats_for_node_def(operation.graph, operation.node_def, "flops").value

@@ -16,18 +16,17 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._data import FitArguments
+from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
 from kerastune_optuna._storage import PatientStore, StoreAwayError
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
-from kerastune_optuna._trial import files, weights
+from kerastune_optuna._trial import failure, files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     check_untracked,
     make_again,
-    remember,
     unbuildable,
 )
 from kerastune_optuna._trial.weights import UnfitWeightsError
@@ -172,7 +171,8 @@ def save(
             batch = None  # stays None if not even reading the data shows its shapes
             with suppress(Exception):  # the user's data may raise anything
                 batch = builds.specification_of_a_batch()
-            TrialRecord(trial).inputs = json.dumps(remember(model, batch))
+            remembered = {"shapes": model.get_build_config(), "batch": to_plain(batch)}
+            TrialRecord(trial).inputs = json.dumps(remembered)
         if not recipe.rebuilt:
             _rebuild_once(recipe, trial, model)
     except ScratchError:
@@ -258,4 +258,6 @@ def _make_again(model: keras.Model, trial: FrozenTrial, inputs: str) -> None:
     try:
         make_again(model, json.loads(inputs))
     except Exception as error:  # the user's layers may raise anything
+        if failure.is_of_memory(error):
+            raise
         raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

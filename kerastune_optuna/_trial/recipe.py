@@ -12,9 +12,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
-from kerastune_optuna._data import (
-    Given,
-)
+from kerastune_optuna._data import Given
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import explain, with_defaults
@@ -120,7 +118,7 @@ def build(
         set_all(seed)
     read = _source.values(build_model)
     before, own = shared.variables_of(read), _generators.restore_read(read)
-    model, arguments = _as_pair(_called(build_model, trial))
+    model, arguments = _made_by(build_model, trial)
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
@@ -183,9 +181,10 @@ def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T])
         return make()
 
 
-def _called(build_model: Builder, trial: BaseTrial) -> Any:
+def _made_by(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Call a builder; return its model, and its arguments of Model.fit."""
     try:
-        return build_model(trial)
+        made: Any = build_model(trial)
     except (TypeError, ValueError) as error:
         explain(error, build_model, trial)
         raise
@@ -197,10 +196,6 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
                 "trial.suggest_int, suggest_float and suggest_categorical in build_model."
             ) from error
         raise
-
-
-def _as_pair(made: Any) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Return the model that a builder returned, and its arguments of Model.fit."""
     parts = made if isinstance(made, tuple) else (made, {})
     if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):
         return parts

@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna._backend import build_symbolically, optimizer_of, strategy_of
+from kerastune_optuna._backend import build_symbolically, strategy_of
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own, is_usual
 from kerastune_optuna._trial.variables import (
+    build_optimizer,
     lacks_variables,
     make_variables,
     scope_of,
@@ -44,31 +45,15 @@ def rehearse(model: keras.Model, batch: Any) -> None:
             return
         build_symbolically(model, batch)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
-        _raise_if_of_memory(error)
+        if failure.is_of_memory(error):  # a half-built model could hide it from fit()
+            raise
         return  # fit() makes the same calls next, with data, and raises the error
-    _build_optimizer(model)  # may raise: Keras marks an optimizer as built before it is
-
-
-def _build_optimizer(model: keras.Model) -> None:
-    """Create the optimizer's variables within a trace, where fit() creates them.
-
-    There Keras loses what ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise.
-    """
     import tensorflow as tf  # imported here, since other backends do not need it
 
-    optimizer = optimizer_of(model)
-
-    def build() -> None:
-        if not (optimizer is None or optimizer.built):
-            optimizer.build(model.trainable_variables)
-
-    tf.function(build, autograph=False).get_concrete_function()
-
-
-def _raise_if_of_memory(error: Exception) -> None:
-    """Raise an error about memory, which a half-built model could hide from fit()."""
-    if failure.is_of_memory(error):
-        raise error
+    # fit() creates the optimizer's variables within a trace. There Keras loses what
+    # ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise. This may raise:
+    # Keras marks an optimizer as built before it is.
+    tf.function(lambda: build_optimizer(model), autograph=False).get_concrete_function()
 
 
 def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
@@ -80,30 +65,18 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
     if keras.backend.backend() != "tensorflow" or has_own(model, *_OWN_LOOPS):
         return set()
     try:
-        return _logged(model, fit)
+        batch = fit.specification_of_a_batch()
+        if has_own(model, *OWN_STEPS):
+            if lacks_variables(model):
+                make_variables(model, batch)
+            return set(traced(model, model.test_step, batch))
+        with scope_of(model):
+            build_symbolically(model, batch)
+        return set(model.get_metrics_result())
     except Exception as error:  # layers, losses and metrics of the user may raise anything
-        _raise_if_of_memory(error)
+        if failure.is_of_memory(error):  # a half-built model could hide it from fit()
+            raise
         return set()  # fit() makes the same calls next, with data, and raises the error
-
-
-def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
-    batch = fit.specification_of_a_batch()
-    if has_own(model, *OWN_STEPS):
-        if lacks_variables(model):
-            make_variables(model, batch)
-        return set(traced(model, model.test_step, batch))
-    with scope_of(model):
-        build_symbolically(model, batch)
-    return set(model.get_metrics_result())
-
-
-def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
-    """Let Keras build a model, its metrics and its optimizer by a fit of no epochs.
-
-    With JAX and PyTorch, the first fit of a model reads, and shuffles, an extra batch to build it.
-    This fit reads that batch, so the next fit trains just as the first fit would have.
-    """
-    model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
 
 
 def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
@@ -116,12 +89,16 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
         model.built = True
         return
     if keras.backend.backend() != "tensorflow":
-        _begin_to_fit(model, fit)
+        # With JAX and PyTorch, the first fit of a model reads, and shuffles, an extra batch to
+        # build the model, its metrics and its optimizer. This fit of no epochs reads that batch, so
+        # the next fit trains just as the first fit would have.
+        model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
         return
     try:
         make_variables(model, fit.specification_of_a_batch())
     except Exception as error:  # layers of the user may raise anything
-        _raise_if_of_memory(error)
+        if failure.is_of_memory(error):  # a half-built model could hide it from fit()
+            raise
         if not model.run_eagerly:
             return  # fit() traces the same code next, and raises the error
         raise unbuildable(model) from error

@@ -29,7 +29,7 @@ def variables_of(read: Iterable[Any]) -> set[int]:
     return {id(variable) for layer in layers for variable in layer.variables}
 
 
-def check(model: keras.Model, before: set[int], own: Container[int] = ()) -> None:
+def check(model: keras.Model, before: set[int], own: Container[int]) -> None:
     """Reject a model whose training would change variables that other models use too.
 
     Shared seed generators are reset from the trial's seed instead.
@@ -48,8 +48,11 @@ def check(model: keras.Model, before: set[int], own: Container[int] = ()) -> Non
     if shared:
         trained = {id(one) for one in model.trainable_variables}
         _refuse(one for one in shared if id(one) in trained)
-        states = (one for one in shared if one.path.endswith(_STATE))
-        _draw_anew(one for one in states if id(one) not in own)
+        chance = random.Random()  # so that Python's generator does not advance
+        chance.setstate(random.getstate())
+        for one in shared:
+            if one.path.endswith(_STATE) and id(one) not in own:
+                one.assign([chance.getrandbits(31), 0])
         weights = [one for one in shared if not one.path.endswith(_STATE)]
         _frozen[model] = {id(one): checksum_of(one) for one in weights}
     _refuse_optimizer(model)
@@ -80,6 +83,7 @@ def check_trained(model: keras.Model) -> None:
 
 
 def _refuse(changing: Iterable[keras.Variable]) -> None:
+    """Reject a training that changes shared variables, if it changes any."""
     if (first := next(iter(changing), None)) is not None:
         raise BuilderError(
             f"build_model returned a model with the variable {first.path!r}, which existed "
@@ -87,11 +91,3 @@ def _refuse(changing: Iterable[keras.Variable]) -> None:
             "earlier trials learnt. Load the base inside of build_model, or clone it there "
             "(clone_model and set_weights), or freeze it (trainable = False) in all trials."
         )
-
-
-def _draw_anew(states: Iterable[keras.Variable]) -> None:
-    """Set seed generators from the trial's seed, without advancing Python's generator."""
-    chance = random.Random()
-    chance.setstate(random.getstate())
-    for state in states:
-        state.assign([chance.getrandbits(31), 0])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna._backend import layers_within
+from kerastune_optuna._trial.variables import optimizers
 
 State: TypeAlias = Sequence[NDArray[Any]]  # the weights, followed by the states of generators
 
@@ -26,9 +27,9 @@ def state_of_generators(model: keras.Model) -> State:
 
 def give_back(model: keras.Model, state: State) -> None:
     """Set a model to an earlier state; a state without generators leaves those as they are."""
-    n = len(model.weights)
-    model.set_weights(list(state[:n]))
-    set_generators(model, state[n:])
+    # A builder that has changed may return a model with more or fewer generators.
+    for variable, value in zip(variables_of(model), state, strict=False):
+        variable.assign(value)
 
 
 def variables_of(model: keras.Model) -> list[keras.Variable]:
@@ -55,22 +56,20 @@ def read(path: Path) -> State:
         return list(file.values())
 
 
-def save(path: Path, model: keras.Model, *left_out: Any) -> None:
+def save(path: Path, model: keras.Model) -> None:
     """Save a model's weights, the states of its generators, and its LoRA weights as they are.
 
     Keras saves the sum of a kernel and its LoRA product instead. If the kernel is quantized, it
     rounds the sum, so the loaded model would evaluate to another value.
 
-    Args:
-        path: The file to write.
-        model: The model.
-        left_out: Objects not to save.
+    The optimizers' states are not saved: they belong to the last epoch and would triple the file
+    size.
     """
     layers = _layers_with_lora(model)
     for layer in layers:
         layer.lora_enabled = False
     try:
-        keras.saving.save_weights(model, path, objects_to_skip=left_out)
+        keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
     finally:
         for layer in layers:
             layer.lora_enabled = True
@@ -79,21 +78,14 @@ def save(path: Path, model: keras.Model, *left_out: Any) -> None:
             file[f"{_PLACE}/{number}"] = array
 
 
-def load(path: Path, model: keras.Model, *left_out: Any) -> None:
+def load(path: Path, model: keras.Model) -> None:
     """Load a file that `save` wrote into a model."""
-    keras.saving.load_weights(model, path, objects_to_skip=left_out)
+    keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
     with h5py.File(path, "r") as file:
         saved = file.get(_PLACE, {})
         # A builder that has changed may return a model with more or fewer generators.
         for number, variable in enumerate(_unsaved(model)[: len(saved)]):
             variable.assign(saved[str(number)][()])
-
-
-def set_generators(model: keras.Model, state: State) -> None:
-    """Set the generators of a model to earlier states."""
-    # A builder that has changed may return a model with more or fewer generators.
-    for variable, value in zip(_generators(model), state, strict=False):
-        variable.assign(value)
 
 
 def _generators(model: keras.Model) -> list[keras.Variable]:

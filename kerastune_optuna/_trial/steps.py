@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import keras
 
@@ -116,15 +115,10 @@ def _stays_the_same(model: keras.Model) -> bool:
     inner = [part.activation for part in parts if getattr(part, "activation", None) is not None]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
+    used = [model, *parts, *inner, *compiled]
     # Code that is not Keras's may compute anything.
-    return not names.intersection(_ROUNDED) and all(
-        map(_is_of_keras, [model, *parts, *inner, *compiled])
-    )
-
-
-def _is_of_keras(part: Any) -> bool:
-    """Whether a layer, a function or a name is Keras's own."""
-    return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
+    homes = (one.__module__ for one in used if one is not None and not isinstance(one, str))
+    return names.isdisjoint(_ROUNDED) and all(home.startswith("keras.") for home in homes)
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
@@ -133,25 +127,20 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
     if shape is None or not model.built:  # building it here would mean guessing fit's inputs
         return None
     rows, *row = shape
-    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
+    of_one_row = 0
+    for layer in _leaves(model):
+        # A layer uses each weight at several positions, as for each pixel of an image.
+        try:
+            ends = [end.shape[1:-1] for end in keras.tree.flatten([layer.input, layer.output])]
+        except (AttributeError, ValueError):  # only layers of functional models know these
+            ends = [row]
+        # 128 is a guess for sizes that are not fixed, as for texts of any length.
+        positions = max(math.prod(128 if size is None else size for size in end) for end in ends)
+        of_one_row += positions * sum(math.prod(one.shape) for one in layer.weights)
+    return _PASSES * rows * of_one_row
 
 
 def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yield the layers of a model and of its nested models."""
     for layer in model.layers:
         yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
-
-
-def _size(layer: keras.layers.Layer) -> int:
-    return sum(math.prod(weight.shape) for weight in layer.weights)
-
-
-def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
-    """Return how often a layer uses each weight per row, as for each pixel of an image."""
-    try:
-        ends = keras.tree.flatten([layer.input, layer.output])
-    except (AttributeError, ValueError):  # only layers of functional models know input and output
-        return math.prod(row)
-    # 128 is a guess for sizes that are not fixed, as for texts of any length.
-    sizes = [[128 if size is None else int(size) for size in end.shape[1:-1]] for end in ends]
-    return max(map(math.prod, sizes))

@@ -69,31 +69,22 @@ def check_file(path: Path) -> None:
     Raises:
         Exception: The file is not such a file, or is damaged.
     """
+    size = 0
     with h5py.File(path, "r") as file:
         parts = [file]
         file.visititems(lambda _, part: parts.append(part))  # follows hard links alone, each once
         for part in parts:
-            _check_part(part)
-        held = [one for part in parts for one in _arrays_of(part)]
-        # Nothing is compressed, so what is stored takes at least as much room in the file.
-        if sum(math.prod(one.shape) * one.dtype.itemsize for one in held) > path.stat().st_size:
-            raise ValueError("it claims to hold more than there is in the file")
-
-
-def _check_part(part: h5py.HLObject) -> None:
-    """Reject a group with links, and an array that is stored elsewhere or compressed."""
-    if isinstance(part, h5py.Dataset):
-        if part.external or part.is_virtual or part.chunks:
-            raise ValueError(f"{part.name!r} is not stored as one piece in the file")
-    elif any(part.get(name, getclass=True, getlink=True) is not h5py.HardLink for name in part):
-        raise ValueError(f"{part.name!r} has a link to somewhere else")
-
-
-def _arrays_of(part: h5py.HLObject) -> list[Any]:
-    """Return an array and its attributes, none of which may refer to further arrays."""
-    held = [part.attrs.get_id(name) for name in part.attrs]
-    held += [part] if isinstance(part, h5py.Dataset) else []
-    # A text has a length of its own, and many elements may refer to one.
-    if any(one.dtype.hasobject and one.shape != () for one in held):
-        raise ValueError(f"{part.name!r} refers to other places in the file")
-    return held
+            held = [part.attrs.get_id(name) for name in part.attrs]
+            if isinstance(part, h5py.Dataset):
+                held.append(part)
+                if part.external or part.is_virtual or part.chunks:
+                    raise ValueError(f"{part.name!r} is not stored as one piece in the file")
+            elif {part.get(name, getclass=True, getlink=True) for name in part} - {h5py.HardLink}:
+                raise ValueError(f"{part.name!r} has a link to somewhere else")
+            # A text has a length of its own, and many elements may refer to one.
+            if any(one.dtype.hasobject and one.shape != () for one in held):
+                raise ValueError(f"{part.name!r} refers to other places in the file")
+            size += sum(math.prod(one.shape) * one.dtype.itemsize for one in held)
+    # Nothing is compressed, so what is stored takes at least as much room in the file.
+    if size > path.stat().st_size:
+        raise ValueError("it claims to hold more than there is in the file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,9 +12,8 @@ import optuna
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
-# The attributes in which Keras's own callbacks keep the file or folder that they write to.
+# The attributes in which Keras's own callbacks keep the file that they write to.
 _FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}
-_FOLDERS = {keras.callbacks.TensorBoard: "log_dir"}
 
 
 def as_list(callbacks: Any) -> list[Any]:
@@ -81,26 +80,34 @@ def for_trial(
     copied = [_copy(one) if isinstance(one, is_made) else one for one in shared]
     for callback in [*copied, *as_list(of_builder)]:
         check_kind(callback)
-        is_factory = not isinstance(callback, is_made)
-        made += _from_factory(callback, trial) if is_factory else [_in_folder(callback, folder)]
+        if isinstance(callback, is_made):
+            made.append(_in_folder(callback, folder))
+            continue
+        for one in (of_factory := as_list(callback(trial))):
+            if not isinstance(one, is_made):
+                raise ArgumentTypeError(
+                    f"callbacks holds the factory {callback!r}, which returned {one!r}. "
+                    "Return a keras Callback or a list of them."
+                )
+        made += of_factory
     return made
 
 
 def may_add_metrics(callbacks: Sequence[Any]) -> bool:
     """Whether callbacks may add names to the epoch logs that the model does not log itself."""
-    return any(not _leaves_logs_alone(callback) for callback in callbacks)
-
-
-def _leaves_logs_alone(callback: object) -> bool:
-    """Whether the callback certainly adds nothing to the epoch logs."""
-    kind: Any = type(callback)
-    if not isinstance(callback, keras.callbacks.Callback) or kind is keras.callbacks.LambdaCallback:
-        return False
-    default = kind.on_epoch_end is keras.callbacks.Callback.on_epoch_end
-    return default or kind.__module__.startswith("keras.")
+    base = keras.callbacks.Callback
+    for callback in callbacks:
+        kind = type(callback)
+        if not issubclass(kind, base) or kind is keras.callbacks.LambdaCallback:
+            return True
+        acts = kind.on_epoch_end is not base.on_epoch_end
+        if acts and not kind.__module__.startswith("keras."):
+            return True
+    return False
 
 
 def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
+    """Return a copy of a callback, or say that it has none."""
     try:
         return copy.deepcopy(callback)
     except Exception as error:  # a callback may hold anything, so copying may raise anything
@@ -111,20 +118,9 @@ def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
         ) from error
 
 
-def _from_factory(factory: Callable[..., Any], trial: optuna.trial.BaseTrial) -> list[Any]:
-    made = as_list(factory(trial))
-    for callback in made:
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise ArgumentTypeError(
-                f"callbacks holds the factory {factory!r}, which returned {callback!r}. "
-                "Return a keras Callback or a list of them."
-            )
-    return made
-
-
 def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbacks.Callback:
     """Return the callback; if it is one of Keras's that write files, a copy that uses `folder`."""
-    if not isinstance(callback, (*_FILES, *_FOLDERS)):
+    if not isinstance(callback, (*_FILES, keras.callbacks.TensorBoard)):
         return callback
     callback = copy.copy(callback)  # a builder may return the same callback in each trial
     for kind, name in _FILES.items():
@@ -133,7 +129,6 @@ def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbac
             # CSVLogger opens its file without making the folder.
             os.makedirs(os.path.join(head, folder), exist_ok=True)
             setattr(callback, name, os.path.join(head, folder, tail))
-    for kind, name in _FOLDERS.items():
-        if isinstance(callback, kind):
-            setattr(callback, name, os.path.join(getattr(callback, name), folder))
+    if isinstance(callback, keras.callbacks.TensorBoard):
+        callback.log_dir = os.path.join(callback.log_dir, folder)
     return callback

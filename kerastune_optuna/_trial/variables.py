@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
-from kerastune_optuna._data import from_plain, to_plain
+from kerastune_optuna._data import from_plain
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import BuilderError, WeightsError
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own
@@ -27,21 +27,15 @@ def lacks_variables(model: keras.Model) -> bool:
     """Whether a model or one of its layers is not built yet, whatever `model.built` says."""
     # A model whose own steps call its parts is never marked as built, but may lack nothing.
     is_built = model.built or not has_own(model, "build")
-    # Keras also checks each layer before it builds a model. A model without any weights may create
-    # its layers later.
-    return not (is_built and model.weights and all(layer.built for layer in _called(model)))
-
-
-def _called(model: keras.Model) -> Iterator[keras.Layer]:
-    """Yield the layers that a training of a model may call."""
-    if has_own(model, *OWN_STEPS):
-        yield from layers_within(model)
-        return
-    # A training calls the layers in the graph of a functional model. KerasHub's tasks also have an
-    # attribute `preprocessor`, which their fit() calls on strings, and which is never built.
-    for layer in model.layers:
-        yield layer
-        yield from layers_within(layer)
+    if not (is_built and model.weights):  # without any weights, it may create its layers later
+        return True
+    # Keras checks each layer before it builds a model. A training calls the layers in the graph of
+    # a functional model. KerasHub's tasks also have an attribute `preprocessor`, which their fit()
+    # calls on strings, and which is never built.
+    called = layers_within(model)
+    if not has_own(model, *OWN_STEPS):
+        called = [one for layer in model.layers for one in (layer, *layers_within(layer))]
+    return not all(layer.built for layer in called)
 
 
 def make_variables(model: keras.Model, batch: Any) -> None:
@@ -77,13 +71,13 @@ def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
     return tf.function(run).get_concrete_function(specs).structured_outputs
 
 
-def remember(model: keras.Model, batch: Any) -> dict[str, Any]:
-    """Return what `make_again` needs to create a model's variables, as JSON-serializable values."""
-    return {"shapes": model.get_build_config(), "batch": to_plain(batch)}
-
-
 def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
-    """Create the variables of a model that was returned unbuilt, so that weights can be loaded."""
+    """Create the variables of a model that was returned unbuilt, so that weights can be loaded.
+
+    Args:
+        model: The compiled model.
+        remembered: The config of its build as "shapes", and a batch as plain values as "batch".
+    """
     if not model.built and remembered["shapes"]:
         # With TensorFlow, variables belong to the strategy in whose scope the model was created.
         with scope_of(model), warnings.catch_warnings(action="ignore"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, digest, telling_room
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import architecture, failure, files, state, untrusted
-from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
+from kerastune_optuna._trial.variables import checksum, lacks_variables
 
 
 class UnfitWeightsError(WeightsError):
@@ -30,8 +32,6 @@ class MissingWeightsError(WeightsError):
 def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
-    The optimizer's state is not saved: it belongs to the last epoch and would triple the file size.
-
     Raises:
         ScratchError: The temporary folder cannot be used.
         WeightsError: The model cannot be saved, or the store cannot be written.
@@ -40,7 +40,7 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
         with scratch() as folder:
             path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
             with telling_room(str(folder), state.size_of(model)):
-                state.save(path, model, *optimizers(model))
+                state.save(path, model)
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
@@ -72,9 +72,7 @@ class FromFiles:
             "does not build it. Make an OptunaTuner with the build_model of the search, and call "
             f"its best_model(trial={trial.number})."
         )
-        with scratch() as folder:
-            path = folder / f"weights{files.WEIGHTS}"
-            _fetch(self.home.store, self.home.storage, trial, path)
+        with _fetched(self.home.store, self.home.storage, trial) as path:
             try:
                 model = architecture.built_from(path)
             except Exception as error:  # the config may name what only the user's code registers
@@ -92,9 +90,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
         UnfitWeightsError: The weights do not fit the model, or were saved from a different model.
         WeightsError: The weights are damaged, or not all of them could be loaded.
     """
-    with scratch() as folder:
-        path = folder / f"weights{files.WEIGHTS}"
-        _fetch(store, storage, trial, path)
+    with _fetched(store, storage, trial) as path:
         if not architecture.is_of(path, model):
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
@@ -102,7 +98,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
                 "their settings differ."
             )
         try:
-            state.load(path, model, *optimizers(model))
+            state.load(path, model)
         except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             if failure.is_of_memory(error):
                 raise
@@ -121,23 +117,27 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
         )
 
 
-def _fetch(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, path: Path) -> None:
-    """Copy a trial's weights from the store to a path."""
-    # A trial that ran twice has two records. The older one comes first, and its file may be gone.
-    latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
-    if not any(store.fetch(one, path) for one in latest_first):
-        raise MissingWeightsError(_missing(trial, store.name()))
-    if TrialRecord(trial).weights not in (None, digest(path)):
-        raise WeightsError(
-            f"The weights of trial {trial.number} are damaged: their checksum has changed."
-        )
-    try:
-        untrusted.check_file(path)
-    except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
-        raise WeightsError(
-            f"The weights of trial {trial.number} are not as a search saves them, so nothing of "
-            f"them is read ({error!r:.200})."
-        ) from error
+@contextmanager
+def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> Iterator[Path]:
+    """Yield the path of an intact copy of a trial's weights."""
+    with scratch() as folder:
+        path = folder / f"weights{files.WEIGHTS}"
+        # A trial that ran twice has two records. The older one comes first; its file may be gone.
+        latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
+        if not any(store.fetch(one, path) for one in latest_first):
+            raise MissingWeightsError(_missing(trial, store.name()))
+        if TrialRecord(trial).weights not in (None, digest(path)):
+            raise WeightsError(
+                f"The weights of trial {trial.number} are damaged: their checksum has changed."
+            )
+        try:
+            untrusted.check_file(path)
+        except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
+            raise WeightsError(
+                f"The weights of trial {trial.number} are not as a search saves them, so nothing "
+                f"of them is read ({error!r:.200})."
+            ) from error
+        yield path
 
 
 def _missing(trial: FrozenTrial, store: str) -> str:

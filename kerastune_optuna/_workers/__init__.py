@@ -5,6 +5,7 @@ from kerastune_optuna._workers.comparable import (
     warn_if_builder_changed as warn_if_builder_changed,
 )
 from kerastune_optuna._workers.listeners import listeners as listeners
+from kerastune_optuna._workers.overwrite import opened as opened
 from kerastune_optuna._workers.plan import Run as Run
 from kerastune_optuna._workers.plan import search as search
 from kerastune_optuna._workers.runners import Crew as Crew

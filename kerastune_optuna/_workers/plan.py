@@ -21,13 +21,13 @@ from kerastune_optuna._trial import (
     check_steps,
     claim_keeping,
     keeps,
-    opened,
     tidy,
     user_callbacks,
 )
 from kerastune_optuna._workers import comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
+from kerastune_optuna._workers.overwrite import opened
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.start import Source, start_of
 from kerastune_optuna._workers.warnings import shown_once

@@ -453,6 +453,26 @@ def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(search, ma
     assert list(tuner.results()["state"]).count("COMPLETE") == 3
 
 
+def test_a_lack_of_memory_for_the_variables_of_a_second_model_ends_no_search(search):
+    """Where the builder leaves them to Keras, memory runs out only after it has returned."""
+    built = []
+
+    class Large(keras.layers.Dense):
+        def build(self, shape):
+            built.append(shape)
+            if len(built) in (2, 3):  # Keras tries a second time
+                raise MemoryError("out of memory")
+            super().build(shape)
+
+    def build(trial):
+        model = keras.Sequential([Large(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    assert search(build, "val_loss", n_trials=1).best_model().built
+    assert len(built) == 4
+
+
 def test_a_builder_that_raises_when_it_is_called_again_ends_no_search(search):
     """What it asks of a running trial, as in `trial.study`, may be of this trial alone."""
 

@@ -92,7 +92,11 @@ def _check_idle(study: optuna.Study) -> None:
     while running := _running(study, watch):
         for part, trial in running:
             if not watch.is_in_doubt(trial):
-                raise StudyMismatchError(_why_not(study.study_name, part, trial))
+                raise StudyMismatchError(
+                    f"overwrite=True would delete study {study.study_name!r} while "
+                    f"{_whose(part, trial)} is running. Stop that process or wait until it has "
+                    "ended, then try again; or pass another study_name."
+                )
         if not is_told:
             part, trial = running[0]
             _signals.tell(f"Waiting for a sign of life from {_whose(part, trial)}")
@@ -114,36 +118,22 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
     return found
 
 
-def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
-    return (
-        f"overwrite=True would delete study {name!r} while {_whose(part, trial)} is running. Stop "
-        "that process or wait until it has ended, then try again; or pass another study_name."
-    )
-
-
 def _whose(part: str, trial: FrozenTrial) -> str:
     """Return a text that names a trial and the process that runs it."""
     return f"trial {trial.number} of study {part!r} ({liveness.whereabouts(trial)})"
 
 
 def delete_study(study: optuna.Study, store: PatientStore) -> None:
-    """Delete a study, the studies that are part of it, and their files.
+    """Delete a study and the studies that are part of it, with the files of their trials.
 
-    Raises:
-        KeyError: Another process has deleted it.
+    Trials that ran before a study was copied keep their files.
     """
-    for part in parts_of(study).values():
-        with suppress(KeyError):
-            _delete(part, store)
-    _delete(study, store)
-
-
-def _delete(study: optuna.Study, store: PatientStore) -> None:
-    """Delete a study and its trials' files, except of trials that ran before it was copied."""
-    storage = _optuna.storage_of(study)
-    for trial in filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False)):
-        files.discard(store, storage, trial, *files.KINDS)
-    # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another process
-    # deletes the same rows at the same time.
-    with warnings.catch_warnings(action="ignore", category=SAWarning):
-        storage.delete_study(_optuna.id_of(study))
+    for part in (*parts_of(study).values(), study):
+        storage = _optuna.storage_of(part)
+        with suppress(KeyError):  # another process has deleted it
+            for trial in filterfalse(liveness.ran_elsewhere(part), part.get_trials(deepcopy=False)):
+                files.discard(store, storage, trial, *files.KINDS)
+            # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another
+            # process deletes the same rows at the same time.
+            with warnings.catch_warnings(action="ignore", category=SAWarning):
+                storage.delete_study(_optuna.id_of(part))

@@ -16,8 +16,8 @@ from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
 from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._trial import overwrite
-from kerastune_optuna._trial.overwrite import delete_study
+from kerastune_optuna._workers import overwrite
+from kerastune_optuna._workers.overwrite import delete_study
 from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.untrained import Untrained, run, tuner_in
@@ -36,7 +36,7 @@ def tuner(folder, **options):
 RUNNING = """
 import os, sys, time
 from kerastune_optuna._study.liveness import sign
-from tests.trial.test_overwrite import tuner
+from tests.workers.test_overwrite import tuner
 
 one = tuner(sys.argv[1], overwrite=True)
 sign(one.study, one.study.ask()._trial_id)
