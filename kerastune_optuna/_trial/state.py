@@ -26,9 +26,15 @@ def state_of_generators(model: keras.Model) -> State:
 
 
 def give_back(model: keras.Model, state: State) -> None:
-    """Set a model to an earlier state; a state without generators leaves those as they are."""
+    """Set a model to an earlier state; a state without generators leaves those as they are.
+
+    Raises:
+        ValueError: The state is that of another model.
+    """
+    n = len(model.weights)
+    model.set_weights(list(state[:n]))
     # A builder that has changed may return a model with more or fewer generators.
-    for variable, value in zip(variables_of(model), state, strict=False):
+    for variable, value in zip(_generators(model), state[n:], strict=False):
         variable.assign(value)
 
 
