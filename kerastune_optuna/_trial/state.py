@@ -31,10 +31,13 @@ def give_back(model: keras.Model, state: State) -> None:
     Raises:
         ValueError: The state is that of another model.
     """
-    n = len(model.weights)
+    variables, n = variables_of(model), len(model.weights)
+    if len(state) not in (n, len(variables)):
+        raise ValueError(
+            f"a state of {len(state)} arrays is not that of {len(variables)} variables"
+        )
     model.set_weights(list(state[:n]))
-    # A builder that has changed may return a model with more or fewer generators.
-    for variable, value in zip(_generators(model), state[n:], strict=False):
+    for variable, value in zip(variables[n:], state[n:], strict=False):
         variable.assign(value)
 
 

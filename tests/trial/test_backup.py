@@ -125,6 +125,29 @@ def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 0, 1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore:.*build_model has changed")
+@pytest.mark.parametrize("later", [1, 3], ids=["fewer layers", "more layers"])
+def test_a_backup_of_another_model_is_not_used(search, later):
+    """Where build_model has changed since, the retry has all epochs of what it returns now."""
+    n_layers, ended = [2], []
+
+    def build(trial):
+        layers = [keras.layers.Dense(3) for _ in range(n_layers[0])]
+        model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Softmax()])
+        rate = trial.suggest_float("rate", 0.01, 0.1)
+        model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
+        return model
+
+    options = {"objective": "val_loss", "n_trials": 1, "backup_every": 0}
+    fit = {"epochs": 4, "callbacks": [interrupt_after(3, ended)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, fit=fit, **options)
+    n_layers[0] = later
+    tuner = search(build, fit=fit, **options)
+    assert ended == [0, 1, 2, 0, 1, 2, 3]
+    assert len(tuner.best_model().layers) == later + 1
+
+
 class Counting(WholeFileStore):
     """Count the backups."""
 
