@@ -296,9 +296,10 @@ class OptunaTuner:
             4
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        recipe = self._recipe("search()", given, callbacks, cv, groups)
+        self._check_has_builder()
         told = _workers.listeners(on_trial_end)
         budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
+        recipe = self._recipe("search()", given, callbacks, cv, groups)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         chooser = _search.Chooser(self.sampler, self.pruner, self.seed)
         _workers.search(run, chooser, self.warm_start)

@@ -201,13 +201,15 @@ class _AsTold(_WithKnown):
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        told = {one.number: one for one in [*trials, *self._as_complete]}
+        told = {one.number: one for one in trials}
         # Where a sampler asks for trials of any state, it looks for parameters that all of them
         # have. A trial that failed while its model was built lacks some.
         if states is not None:
             failed = _optuna.known_trials(self._study, (TrialState.FAIL,))
             for trial in filter(is_bad, failed):
                 told[trial.number] = _as(trial, TrialState.PRUNED, intermediate_values={})
+        told.update((one.number, one) for one in self._as_complete)
+        if states is not None:
             told = {number: one for number, one in told.items() if one.state in states}
         seen = [  # without what the user has excluded, which a storage shows as PRUNED
             one
@@ -225,7 +227,9 @@ class _AsTold(_WithKnown):
         told = [one for one in learned if one is not None]
         if not self._space:  # what is wanted is the parameters that all trials have
             return told
-        rest = (one for one, shown in zip(pruned, learned, strict=True) if shown is None)
+        rest = [one for one, shown in zip(pruned, learned, strict=True) if shown is None]
+        if isinstance(self._by.sampler, GPSampler):  # which does not look at PRUNED trials
+            rest += _optuna.known_trials(self._study, (TrialState.FAIL,))
         # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
         bad = [
             one for one in filter(is_bad, rest) if self._space.items() <= one.distributions.items()

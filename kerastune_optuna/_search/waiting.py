@@ -23,13 +23,14 @@ class Wait:
 
     def __init__(self, lacking: Callable[[optuna.Study], list[FrozenTrial]]) -> None:
         self._lacking = lacking
-        self._given_up: set[int] = set()  # trials that were waited for in vain
+        self._given_up: set[int] = set()  # ids of trials that were waited for in vain
 
     def before(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Wait for the trials before one, and read the trials of the study again."""
         gives_up = time.monotonic() + _PATIENCE
         while True:
-            others = {one.number for one in self._lacking(study) if one.number < trial.number}
+            earlier = (one for one in self._lacking(study) if one.number < trial.number)
+            others = {_optuna.id_of(one) for one in earlier}
             if not (others := others - self._given_up) or _signals.requested():
                 return
             if time.monotonic() > gives_up:

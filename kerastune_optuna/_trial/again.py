@@ -63,6 +63,9 @@ def train_again(
     Returns:
         The model, and what Model.fit or the builder's own fit returned. If the training was over
         before the builder's fit returned, the History of the last fit that ended.
+
+    Raises:
+        KeyboardInterrupt: A signal had asked for the end of the search that calls this.
     """
     seed = TrialRecord(trial).seed_of(training, recipe.seed)
     fit = recipe.fit_of(trial)
@@ -73,4 +76,6 @@ def train_again(
     ledger = Ledger(None)
     bridge = Bridge(ledger, [Until(ends)] if ends else [], model, epochs)
     came = own.train(trial, model, ledger, bridge, verbose)
+    if ledger.ending is Ending.CUT_OFF:
+        raise KeyboardInterrupt  # as a signal had asked before the fit
     return model, bridge.history if came is None else came

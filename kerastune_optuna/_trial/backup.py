@@ -19,7 +19,7 @@ from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.best import Best
 from kerastune_optuna._trial.bridge import Hook
-from kerastune_optuna._trial.ledger import Ledger
+from kerastune_optuna._trial.ledger import Ledger, Training
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     lacks_variables,
@@ -55,16 +55,18 @@ class Backup(Hook):
     def begin(self, ledger: Ledger, model: keras.Model) -> None:
         """Restore the last backup if it was made during this training."""
         self._saved = time.monotonic()
-        if not ledger.now.rows:
+        if ledger.backed_up is None:
             return
         try:
-            self._restore(ledger, model)
+            self._restore(ledger.backed_up, model)
         except MemoryError:
             raise  # this does not show that the backup does not fit
         except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             raise UnfitBackupError from error
+        ledger.go_on()
 
-    def _restore(self, ledger: Ledger, model: keras.Model) -> None:
+    def _restore(self, training: Training, model: keras.Model) -> None:
+        """Give the model back what it had when a training was backed up."""
         state = self._archive.state["model"]
         if lacks_variables(model):
             batch = to_plain(self._fit.specification_of_a_batch())
@@ -76,11 +78,11 @@ class Backup(Hook):
         for variable, value in zip(_variables_of_optimizers(model), saved, strict=True):
             variable.assign(value)
         now, best = _state.read(self._path(_NOW)), self._path(_BEST)
-        if ledger.now.best_epoch is not None:
+        if training.best_epoch is not None:
             self._best.state = _state.read(best) if best.exists() else now
         _state.give_back(model, now)
         begin_at(model, state["next_epoch"])
-        self._fit.skip(len(ledger.now.rows))
+        self._fit.skip(len(training.rows))
         set_generators(state["chance"])
 
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:

@@ -85,7 +85,9 @@ class Bridge(keras.callbacks.Callback):
     ) -> list[keras.callbacks.Callback]:
         """Return a fit's callbacks: a first one, those of the user, and the bridge."""
         first = keras.callbacks.LambdaCallback(
-            on_train_begin=self._let_begin, on_test_end=self._validated
+            on_train_begin=self._let_begin,
+            on_test_end=self._validated,
+            on_train_end=lambda logs=None: self._ledger.look_at_watch(),
         )
         return [first, *callbacks, self]
 
@@ -101,19 +103,21 @@ class Bridge(keras.callbacks.Callback):
             self._ledger.stop(Ending.CUT_OFF, "a signal")
         if not self._ledger.is_open:
             raise TrainingOver
+        if not self._n_fits:
+            self._ledger.start_watch()
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Begin the training with its first fit."""
         self._is_new = True
         self._n_fits += 1
-        now = self._ledger.now
+        ledger = self._ledger
         if self._n_fits == 1:
-            self._is_resumed, now.starts = bool(now.rows), [0]
-            self._ledger.until = self._epochs_of_fit
+            ledger.until = self._epochs_of_fit
             for hook in self._hooks:
-                hook.begin(self._ledger, self.model)
+                hook.begin(ledger, self.model)
+            self._is_resumed, ledger.now.starts = bool(ledger.now.rows), [0]
         else:
-            now.starts.append(len(now.rows))
+            ledger.now.starts.append(len(ledger.now.rows))
             # If a backup resumed the first fit, Keras would begin this fit at the same epoch too.
             begin_at(self.model, None)
 
@@ -148,12 +152,13 @@ class Bridge(keras.callbacks.Callback):
             self._shift = rows[-1]["epoch"] + 1 - epoch
         self._is_new = False
         ledger.until = self._epochs_of_fit + self._shift
-        is_stopped = bool(getattr(self.model, "stop_training", False))  # a user's model may lack it
-        ledger.is_last = is_stopped or epoch + 1 >= self._epochs_of_fit
+        # A model with a fit of its own may lack the attribute.
+        ledger.is_stopped = bool(getattr(self.model, "stop_training", False))
+        ledger.is_last = ledger.is_stopped or epoch + 1 >= self._epochs_of_fit
         if self._is_other and ledger.objective is not None and ledger.objective.find(logs or {}):
             ledger.fail(self._other(ledger.objective.name))
         else:
-            ledger.take(epoch + self._shift, logs or {})
+            ledger.take(int(epoch + self._shift), logs or {})
             for hook in self._hooks:
                 hook.epoch(ledger, self.model)
         if not ledger.is_open:
@@ -161,7 +166,6 @@ class Bridge(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         """End a fit."""
-        self._ledger.look_at_watch()
         for hook in self._hooks:
             hook.end(self._ledger, self.model)
         self.history = getattr(self.model, "history", None)

@@ -26,6 +26,7 @@ class Training:
     """Hold what one training has come to, as values that JSON can represent."""
 
     rows: list[Row] = field(default_factory=list)  # the logs of its epochs
+    reports: list[tuple[int, float]] = field(default_factory=list)  # each a step and the mean there
     best_value: float | None = None
     best_epoch: int | None = None  # 0 is the first that was trained
     first_step: int = 0  # at which its first epoch is reported
@@ -70,7 +71,6 @@ class Ledger:
         objective: The watched objective; None for a training that nothing watches.
         length: How many trainings there are. Default 1.
         seed: The seed of the trial, which the first training uses.
-        begins_at: The step of the first report.
         is_open_ended: Whether the builder's own fit trains: another fit may follow each one, and
             the value may come at the end.
     """
@@ -81,22 +81,21 @@ class Ledger:
         length: int = 1,
         seed: int = 0,
         *,
-        begins_at: int = 0,
         is_open_ended: bool = False,
     ) -> None:
         self.objective, self.length, self.is_open_ended = objective, length, is_open_ended
         # confirm() derives its seeds from one number; deriving from two numbers here ensures that
         # no training shares a seed with confirm().
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
-        self._begins_at = begins_at
         self.past: list[Training] = []  # those that came to their end
         self.now = Training()
-        self.reports: list[tuple[int, float]] = []  # each a step and the mean up to it
+        self.backed_up: Training | None = None  # what `now` becomes once its model is restored
         self.epochs = 0  # the most that a training may have, to which steps leave room
         self.state_of_best: State | None = None  # the weights of the best training that ended
         # Of the training that runs, and not part of a backup:
         self.given = math.inf  # the epochs that it was given
         self.until = math.inf  # the epoch before which its fit ends, in the fit's numbering
+        self.is_stopped = False  # whether the model was told to stop, as callbacks of the user do
         self.is_last = False  # whether its latest epoch is the last of its fit
         self.latest: float | None = None  # the value of its latest epoch, if that has one
         self.ending = Ending.OPEN  # of the trial, as far as its trainings know
@@ -138,16 +137,33 @@ class Ledger:
         scores = (one.scores for one in self.past)
         return [statistics.fmean(values) for values in zip(*scores, strict=True)]
 
-    def begin(self, given: float, epochs: int = 0) -> None:
-        """Begin a training, or resume it after what an earlier process did of it.
+    @property
+    def reports(self) -> list[tuple[int, float]]:
+        """The reports of all trainings."""
+        return [report for one in [*self.past, self.now] for report in one.reports]
+
+    def begin(self, given: float, epochs: int, first_step: int) -> None:
+        """Begin a training.
 
         Args:
             given: How many epochs it is given.
             epochs: How many epochs each training of a trial may have.
+            first_step: At which step to report its first epoch, if no training came before it.
         """
         self.given, self.epochs = given, max(self.epochs, epochs)
-        if not self.now.rows:
-            self.now.first_step = self.number * self.epochs if self.past else self._begins_at
+        # If a training ended early, its remaining steps stay unused. So a step denotes the same
+        # epoch of the same training in all trials, which pruners need in order to compare trials.
+        self.now.first_step = self.number * self.epochs if self.past else first_step
+        self.start_watch()
+
+    def go_on(self) -> None:
+        """Continue with what an earlier process did of the training, now that its model is back."""
+        assert self.backed_up is not None
+        self.now, self.backed_up = self.backed_up, None
+        self.start_watch()
+
+    def start_watch(self) -> None:
+        """Begin to measure the seconds, after those of an earlier process."""
         self._began = time.monotonic() - self.now.seconds
 
     def look_at_watch(self) -> None:
@@ -162,10 +178,11 @@ class Ledger:
             logs: Its logs, with what the user's callbacks have added.
         """
         now, self.latest = self.now, None
-        now.rows.append({"epoch": epoch, **{name: plain(one) for name, one in logs.items()}})
-        if self.given < (epochs := self.until - now.rows[0]["epoch"]) < math.inf:
-            now.longer = int(epochs)
-            self.epochs = max(self.epochs, now.longer)
+        row = {"epoch": epoch, **{name: plain(value) for name, value in logs.items()}}
+        now.rows.append(row | {"epoch": epoch})  # whatever a callback logs under that name
+        epochs = self.until - now.rows[0]["epoch"]
+        now.longer = int(epochs) if self.given < epochs < math.inf else None
+        self.epochs = max(self.epochs, now.longer or 0)
         self.look_at_watch()
         if self.objective is None:
             return
@@ -207,16 +224,12 @@ class Ledger:
         return not self.is_last or self.is_open_ended or self.number + 1 < self.length
 
     def step_of(self, place: int) -> int:
-        """Return the step at which an epoch of the training that runs is reported.
-
-        If a training ended early, its remaining steps stay unused. So a step denotes the same epoch
-        of the same training in all trials, which pruners need in order to compare trials.
-        """
+        """Return the step at which an epoch of the training that runs is reported."""
         return self.now.first_step + place
 
     def report(self, value: float, place: int) -> None:
         """Note a value of the training that runs as a report: the mean with those that ended."""
-        self.reports.append((self.step_of(place), statistics.fmean([*self.values, value])))
+        self.now.reports.append((self.step_of(place), statistics.fmean([*self.values, value])))
 
     def take_end(self, value: float) -> None:
         """Make a value, and the final weights, count for the training."""
@@ -259,11 +272,8 @@ class Ledger:
         epochs = float(self.until - self.now.rows[0]["epoch"])
         return f"epoch {self.now.place + 1}" + f"/{epochs:.0f}" * (epochs < math.inf)
 
-    def end(self, *, is_stopped: bool) -> None:
+    def end(self) -> None:
         """Note how the training that runs has ended.
-
-        Args:
-            is_stopped: Whether the model was told to stop, as callbacks of the user do.
 
         Raises:
             MetricNotFoundError: No epoch had the objective.
@@ -280,20 +290,21 @@ class Ledger:
             if is_first and not now.rows:
                 self.ending = Ending.FORBIDDEN
         elif now.best_value is not None or objective is None:
-            self.reason = self._how_it_ended(is_stopped)
+            self.reason = self._how_it_ended()
         elif not (now.is_of_end or self.has_values):
             raise objective.missing({name for row in now.rows for name in row if name != "epoch"})
         else:
             self.find_no_value()
 
-    def _how_it_ended(self, is_stopped: bool) -> str:
+    def _how_it_ended(self) -> str:
         """Return how a training ended that nothing of ours ended."""
         if not self.now.rows:
             return "all of the builder's own training"
         if self.now.last_epoch + 1 >= self.until:
             return "ran all epochs"
         # A loop of the user's may end the training without a word.
-        return f"stopped at {self.told} by a callback" if is_stopped else f"ended at {self.told}"
+        stopped, ended = f"stopped at {self.told} by a callback", f"ended at {self.told}"
+        return stopped if self.is_stopped else ended
 
     def close(self, scores: Sequence[float], state: State) -> None:
         """Put the training that has ended to the others; the trial is COMPLETE after its last one.
@@ -348,15 +359,14 @@ class Ledger:
     def state(self) -> dict[str, Any]:
         """Return all but the weights, as values that JSON can represent."""
         past = [vars(one) for one in self.past]
-        own = {"reports": self.reports, "epochs": self.epochs}
-        return {"past": past, "now": vars(self.now), **own}
+        return {"past": past, "now": vars(self.now), "epochs": self.epochs}
 
     def resume(self, state: Mapping[str, Any], of_best: State | None) -> None:
-        """Continue with what an earlier process saved."""
+        """Continue with what an earlier process saved, between two trainings or within one."""
         self.past = [Training(**one) for one in state["past"]]
-        self.now, self.epochs = Training(**state["now"]), state["epochs"]
-        self.reports = [(step, value) for step, value in state["reports"]]
-        self.state_of_best = of_best
+        now = Training(**state["now"])
+        self.backed_up = now if now.rows else None
+        self.epochs, self.state_of_best = state["epochs"], of_best
 
 
 def best_of(values: Sequence[float], objective: Objective) -> int:
@@ -366,6 +376,11 @@ def best_of(values: Sequence[float], objective: Objective) -> int:
 
 def plain(value: Any) -> Any:
     """Return a value as one that JSON and CSV can represent."""
+    if isinstance(value, int | float | str):
+        return value
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return value if isinstance(value, int | float | str) else str(value)
+    try:
+        return float(value)  # a tensor of one number
+    except (TypeError, ValueError):
+        return str(value)

@@ -6,12 +6,11 @@ import math
 
 import optuna
 
-from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Ending, Objective
 from kerastune_optuna._trial.bridge import Bridge, Logs
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.report import Report
+from kerastune_optuna._trial.report import Report, next_step
 
 
 class PruningCallback(Bridge):
@@ -79,10 +78,8 @@ class PruningCallback(Bridge):
 
     def _new_ledger(self) -> Ledger:
         """Return the ledger of a training, whose reports follow those that the trial has."""
-        # Optuna ignores a second report for a step, so a second training continues the count.
-        after = max(_optuna.reports_of(self.trial), default=-1) + 1
-        ledger = Ledger(self.objective, begins_at=after)
-        ledger.begin(math.inf)
+        ledger = Ledger(self.objective)
+        ledger.begin(math.inf, 0, next_step(self.trial))
         return ledger
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -93,7 +90,7 @@ class PruningCallback(Bridge):
     def on_train_end(self, logs: Logs = None) -> None:
         """Write the outcome of the training to the user attrs, or raise the error that ended it."""
         super().on_train_end(logs)
-        self._ledger.end(is_stopped=bool(getattr(self.model, "stop_training", False)))
+        self._ledger.end()
         self._report.send(self._ledger)
         for key, value in self._ledger.attributes().items():
             self.trial.set_user_attr(key, value)

@@ -14,6 +14,11 @@ from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 
 
+def next_step(trial: Any) -> int:
+    """Return the step after all that a trial has reports of: Optuna ignores a second one."""
+    return max(_optuna.reports_of(trial), default=-1) + 1
+
+
 class Report(Hook):
     """Report each epoch that has a value; end a training that the pruner would not go on with.
 
@@ -27,10 +32,6 @@ class Report(Hook):
     def __init__(self, trial: Any, interval: int = 1) -> None:
         self._trial, self._interval = trial, interval
         self._known = set(_optuna.reports_of(trial))  # the steps that the storage has received
-
-    def begin(self, ledger: Ledger, model: keras.Model) -> None:
-        """Send the reports of an earlier process, which a retry lacks."""
-        self.send(ledger)
 
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:
         """Report the value; if epochs are left, ask the pruner.
@@ -59,7 +60,10 @@ class Report(Hook):
             ledger.find_no_value()
 
     def send(self, ledger: Ledger) -> None:
-        """Send the reports that the storage has not received yet, the earliest first."""
+        """Send the reports that the storage has not received yet, the earliest first.
+
+        A retry sends those of an earlier process, too.
+        """
         liveness.check_not_left(self._trial)
         for step, value in ledger.reports:
             if step not in self._known:

@@ -12,7 +12,7 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _check
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import TunerError
@@ -59,12 +59,10 @@ class TrialRun:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
         self._trial, self._recipe, self._check = trial, recipe, check
         self._record = record = TrialRecord(trial)
-        seed, after = record.seed_of(0, recipe.seed), max(_optuna.reports_of(trial), default=-1) + 1
         self._ledger = Ledger(
             recipe.objectives.watched,
             recipe.n_trainings,
-            seed,
-            begins_at=after,
+            record.seed_of(0, recipe.seed),
             is_open_ended=recipe.has_own_fit,
         )
         # If a trial has only one training, the worker frees the memory after it.

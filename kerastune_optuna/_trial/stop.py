@@ -66,14 +66,12 @@ class TimeLimit(Hook):
     def batch(self, ledger: Ledger) -> None:
         """Look at the time."""
         ledger.look_at_watch()
+        self.epoch(ledger)
+
+    def epoch(self, ledger: Ledger, model: keras.Model | None = None) -> None:
+        """End the training if its time is over."""
         if ledger.seconds > self._limit:
             why = f"max_seconds_per_trial: {ledger.seconds:.4g} > {self._limit:g}"
             ledger.stop(Ending.OVER_LIMIT, why)
 
-    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
-        """Look at the time."""
-        self.batch(ledger)
-
-    def end(self, ledger: Ledger, model: keras.Model) -> None:
-        """Look at the time."""
-        self.batch(ledger)
+    end = epoch

@@ -16,7 +16,7 @@ from kerastune_optuna._trial.bridge import Bridge
 from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import take_returned
-from kerastune_optuna._trial.report import Report
+from kerastune_optuna._trial.report import Report, next_step
 from kerastune_optuna._trial.score import score
 from kerastune_optuna._trial.stop import StopOnRequest, limits_of
 from kerastune_optuna._trial.variables import check_are_there, checksum
@@ -51,8 +51,8 @@ def train(
     hooks = [*limits_of(recipe.constraints), best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
         hooks.append(Backup(archive, best, every, inputs.fit))
-    of_search = recipe.fit.epochs_per_training
-    ledger.begin(given := inputs.fit.epochs_per_training, max(given, of_search))
+    given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
+    ledger.begin(given, max(given, of_search), next_step(trial))
     try:
         bridge = Bridge(ledger, hooks, model, inputs.fit.epochs)
         is_untrained = _fit(trial, model, inputs, ledger, bridge)
@@ -62,7 +62,7 @@ def train(
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt
     liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
-    ledger.end(is_stopped=bool(getattr(model, "stop_training", False)))
+    ledger.end()
     report.send(ledger)
     for name, value in ledger.attributes().items():
         trial.set_user_attr(name, value)

@@ -75,16 +75,16 @@ def ended(state, *reports, value=None, names=("x",), **attrs):
 @pytest.mark.parametrize(
     ("others", "shown"),
     [
-        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4)], {1: 0.6}),
+        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4), ended(FAIL)], {1: 0.6, 2: 0.6}),
         ([ended(PRUNED, 0.4), ended(PRUNED)], {1: 0.8, 2: 0.8}),
         ([ended(PRUNED, 0.3, 0.6)], {1: 0.8}),
         ([ended(PRUNED, 0.4, **{TrialRecord.code: "DIVERGED"})], {1: 0.4}),
         ([ended(PRUNED, 0.3, 0.6), ended(FAIL, names=())], {1: 0.8}),
     ],
-    ids=["with NaN", "forbidden", "pruned", "diverged", "without parameters"],
+    ids=["with NaN, and a failure", "forbidden", "pruned", "diverged", "without parameters"],
 )
 def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
-    """It gains what the best one did, unless it diverged; a forbidden one is bad."""
+    """It gains what the best one did, unless it diverged; a forbidden one, or a failure, is bad."""
     study = optuna.create_study(direction="maximize")
     study.add_trials([ended(COMPLETE, 0.5, 0.7, 0.9, value=0.9), *others])
     spy = Spy(warn_independent_sampling=False)

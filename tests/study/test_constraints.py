@@ -145,11 +145,12 @@ def test_time_counts_over_all_processes_of_a_training(monkeypatch):
     """A resumed training goes on from the time that its backup knows."""
     monkeypatch.setattr(ledger, "time", clock := Clock())
     earlier, resumed, limit = watched(), watched(), TimeLimit(100.0)
-    earlier.begin(9)
+    earlier.begin(9, 9, 0)
     clock.sleep(99)
     earlier.take(0, {"val_loss": 1.0})
     resumed.resume(json.loads(json.dumps(earlier.state())), None)
-    resumed.begin(9)
+    resumed.begin(9, 9, 0)
+    resumed.go_on()
     limit.batch(resumed)
     assert (resumed.seconds, resumed.is_open) == (99, True)
     clock.sleep(2)
@@ -165,7 +166,7 @@ def test_a_training_may_end_before_its_first_value():
     training = watched()
     training.take(0, {"loss": 1.0})
     training.stop(Ending.OVER_LIMIT, "time is over")
-    training.end(is_stopped=True)
+    training.end()
     assert (training.ending, training.reason) == (Ending.OVER_LIMIT, "time is over")
 
 

@@ -145,6 +145,7 @@ def test_a_backup_of_another_model_is_not_used(search, later):
     n_layers[0] = later
     tuner = search(build, fit=fit, **options)
     assert ended == [0, 1, 2, 0, 1, 2, 3]
+    assert sorted(tuner.best_trial.intermediate_values) == [0, 1, 2, 3]
     assert len(tuner.best_model().layers) == later + 1
 
 

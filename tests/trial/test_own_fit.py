@@ -370,6 +370,13 @@ def test_several_objectives_are_those_of_the_epoch_that_counts(made_up, returns,
     assert tuner.best_trials[0].values == [float(row["val_loss"]), accuracy]
 
 
+def test_what_a_fit_returns_may_be_tensors(made_up):
+    """As what Keras's functions of losses return, for each of several objectives."""
+    names = ["val_loss", "val_accuracy"]
+    returns = lambda *both: {name: keras.ops.convert_to_tensor(0.125) for name in names}  # noqa: E731
+    assert made_up(returns, objective=names).best_trials[0].values == [0.125, 0.125]
+
+
 @pytest.mark.filterwarnings(IS_BETTER)
 def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(made_up, data):
     """Where a trial has several trainings, each returns its own."""

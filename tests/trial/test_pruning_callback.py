@@ -221,3 +221,17 @@ def test_a_plain_objective_may_not_tell_the_epochs():
     pruning = PruningCallback(trial, "val_mae")
     terse(trial).fit(callbacks=[pruning], epochs=3)
     assert (pruning.pruned, pruning.epochs_run) == (True, 2)
+
+
+def test_a_metric_that_is_called_epoch_is_not_the_number_of_the_epoch():
+    """Where a callback logs one, reports and the best epoch are counted as ever."""
+    trial = optuna.create_study().ask()
+    pruning = PruningCallback(trial, "val_mae")
+    pruning.set_model(keras.Sequential())
+    pruning.set_params({"epochs": 3})
+    pruning.on_train_begin()
+    for epoch in range(3):
+        pruning.on_epoch_end(epoch, {"epoch": 0.5, "val_mae": 1.0 - epoch})
+    pruning.on_train_end()
+    assert sorted(trial.study.trials[0].intermediate_values) == [0, 1, 2]
+    assert (pruning.best_epoch, pruning.stop_reason) == (2, "ran all epochs")
