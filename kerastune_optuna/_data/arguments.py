@@ -8,13 +8,18 @@ from collections.abc import Iterable
 import keras
 
 from kerastune_optuna import _check
-from kerastune_optuna._data.fit import OURS, OWNED, SIZES, FitArguments
+from kerastune_optuna._data.fit import (
+    DATA_OF_SIZE,
+    ONLY_SEARCH_SETS,
+    SEARCH_PARAMETERS,
+    FitArguments,
+)
 from kerastune_optuna._data.sources import makes_batches
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
 
 _OF_SEARCH = {"cv", "groups"}
-_SAME_FOR_ALL = {*OWNED, "initial_epoch"}
+_SAME_FOR_ALL = {*ONLY_SEARCH_SETS, "initial_epoch"}
 
 
 def check_fit_arguments(
@@ -30,7 +35,7 @@ def check_fit_arguments(
     Raises:
         ArgumentTypeError: An argument is unknown; the message suggests the nearest known one.
     """
-    known = _arguments_of_fit() - OURS
+    known = _arguments_of_fit() - SEARCH_PARAMETERS
     for name in names:
         if name in _OF_SEARCH:
             raise ArgumentTypeError(
@@ -38,7 +43,7 @@ def check_fit_arguments(
                 "on all rows that it gets."
             )
         if name not in known and not is_free:
-            ours = known | OURS | {"n_trials", "timeout", "n_workers"}
+            ours = known | SEARCH_PARAMETERS | {"n_trials", "timeout", "n_workers"}
             raise ArgumentTypeError(
                 f"{caller} got {name!r}, which Model.fit does not take."
                 f"{_check.nearest(name, ours)} It takes {', '.join(sorted(known))}."
@@ -85,7 +90,7 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
         ArgumentError: An argument is invalid; the message says what to pass instead.
     """
     _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
-    for name, of in SIZES.items():
+    for name, of in DATA_OF_SIZE.items():
         if (size := arguments.others.get(name)) is not None:
             _check.integer(name, size, least=1, instead="Pass how many rows a batch has.")
             data = getattr(arguments, of)

@@ -31,10 +31,16 @@ from kerastune_optuna._data.specs import specify, specify_read
 from kerastune_optuna._exceptions import ArgumentError
 
 _DATA = ("x", "y", "validation_data")
-OWNED = {*_DATA, "verbose"}  # arguments that only search() sets
+ONLY_SEARCH_SETS = {*_DATA, "verbose"}  # arguments that only search() sets
 # Named parameters of search(), which passes them to Model.fit in its own way.
-OURS = {*OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
-SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}  # of which data
+SEARCH_PARAMETERS = {
+    *ONLY_SEARCH_SETS,
+    "epochs",
+    "callbacks",
+    "validation_split",
+    "steps_per_execution",
+}
+DATA_OF_SIZE = {"batch_size": "x", "validation_batch_size": "validation_data"}  # of which data
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 
 
@@ -222,15 +228,15 @@ class Given(FitArguments):
 
     def completed(self, others: Mapping[str, Any]) -> Given:
         """Return a copy with others that were not passed, as far as the data fits them."""
-        taken = others.keys() - self.others.keys() - OURS
+        taken = others.keys() - self.others.keys() - SEARCH_PARAMETERS
         mine = {**{name: others[name] for name in taken}, **self.others}
-        return replace(self, others=mine, taken=frozenset(taken))._fitting()
+        return replace(self, others=mine, taken=frozenset(taken))._without_unfit()
 
-    def _fitting(self) -> Given:
+    def _without_unfit(self) -> Given:
         """Return a copy without those taken arguments that do not fit the data, once it is open."""
         if not self.taken:
             return self
-        unfit = {name for name, of in SIZES.items() if makes_batches(getattr(self, of))}
+        unfit = {name for name, of in DATA_OF_SIZE.items() if makes_batches(getattr(self, of))}
         unfit.update(weights_within(self.x))
         if self.others.get("sample_weight") is not None:
             unfit.add("class_weight")  # Keras takes only one of them
@@ -267,10 +273,10 @@ class Given(FitArguments):
         data = {name: open_data(name, source, trial) for name, source in self.data.items()}
         others = {name: open_parcel(value) for name, value in self.others.items()}
         if is_loader(self.x) and isinstance(data["x"], tuple):
-            is_strict = takes_trial("x", self.x)
-            if is_strict or not self.is_free:
-                _unpack_x(data, others, is_strict=is_strict)
-        opened = replace(self, **data, others=others)._fitting().checked()
+            is_of_trial = takes_trial("x", self.x)
+            if is_of_trial or not self.is_free:
+                _unpack_x(data, others, is_of_trial=is_of_trial)
+        opened = replace(self, **data, others=others)._without_unfit().checked()
         if trial is not None:
             opened.check_kinds()
         given = {**opened.data, **opened.others}
@@ -311,20 +317,20 @@ class Given(FitArguments):
         return replace(fit, pipelines=begun)
 
 
-def _unpack_x(data: dict[str, Any], others: dict[str, Any], *, is_strict: bool) -> None:
+def _unpack_x(data: dict[str, Any], others: dict[str, Any], *, is_of_trial: bool) -> None:
     """Give y and sample_weight their parts of the tuple that the function passed as x returned.
 
     Args:
         data: The data by its name.
         others: The other arguments of Model.fit.
-        is_strict: Whether the function is one of the trial; of others, a tuple may be inputs alone.
+        is_of_trial: Whether it is a function of the trial; of others, a tuple may be inputs alone.
 
     Raises:
         ArgumentError: The tuple has other parts, or y or sample_weight was passed too.
     """
     loaded = data["x"]
     if data["y"] is not None or len(loaded) not in (2, 3):
-        if not is_strict:
+        if not is_of_trial:
             return
         beside = ", but y was passed too" if data["y"] is not None else ""
         raise ArgumentError(

@@ -18,7 +18,7 @@ from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
-from kerastune_optuna._trial import Recipe, best_of, check_steps, train_again, user_callbacks
+from kerastune_optuna._trial import Recipe, check_steps, number_of_best, train_again, user_callbacks
 from kerastune_optuna._workers import Card, shown_once
 
 
@@ -76,7 +76,7 @@ def refit(
             chosen,
             # When the trial ran, copied callbacks wrote to the trial's own folder.
             os.path.join(home.name, f"refit_{chosen.number:04d}"),
-            training=best_of(values, home.objectives.watched),
+            training=number_of_best(values, home.objectives.watched),
             epochs=n,
             verbose=verbose,
             ends=ends,

@@ -20,7 +20,7 @@ from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.process import Floats, Process
 from kerastune_optuna._search.waiting import Wait
-from kerastune_optuna._search.worth import best_of, is_bad, telling, worth
+from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
 from kerastune_optuna._study import Lesson, TrialRecord, liveness, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
@@ -80,7 +80,7 @@ class GaussianProcessSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return in_order(one.distributions for one in telling(study))
+        return in_order(one.distributions for one in informative(study))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -89,7 +89,7 @@ class GaussianProcessSampler(BaseSampler):
             return {}
         self._wait.before(study, trial)
         running, done = [], []
-        for one in telling(study):
+        for one in informative(study):
             if TrialRecord(one).ending.lesson is Lesson.RUNNING:
                 running.append(one)
             elif one.params:
@@ -108,7 +108,7 @@ class GaussianProcessSampler(BaseSampler):
 
         Once one did, a trial that broke a constraint tells as much if it has all parameters.
         """
-        trials, directions = telling(study), study.directions
+        trials, directions = informative(study), study.directions
         best = best_of(trials, directions)
         told = sum(worth(one, best, directions) is not None for one in trials)
         pruned = (one for one in trials if one.state is TrialState.PRUNED and is_bad(one))

@@ -1,4 +1,4 @@
-"""What a trial is worth to a sampler: the one rule, which reads the lesson of its Ending."""
+"""What a trial is worth to a sampler: the only place that decides it, from `Ending.lesson`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kerastune_optuna._study import Ending, Lesson, TrialRecord, ranking, sign_o
 _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
-def telling(study: optuna.Study) -> list[FrozenTrial]:
+def informative(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials of which a sampler learns; of one that was run again, the latest try."""
     trials = _optuna.known_trials(study, _BEGUN)
     again = {TrialRecord(one).retry_of for one in trials}
@@ -32,9 +32,9 @@ def worth(
 ) -> Sequence[float] | None:
     """Return the values that a trial counts with; None where it has none, or is bad.
 
-    A COMPLETE trial counts with its values. A PRUNED one counts with its best report and what the
-    best trial of the study gained after those epochs, or, if it diverged, with its best report. Of
-    several objectives, nobody knows what a PRUNED trial may have come to.
+    A COMPLETE trial counts with its values. A PRUNED one counts with its best report, to which the
+    best trial's gain after these epochs is added unless it diverged: the value of that trial less
+    its best report until then. Of several objectives, a PRUNED trial has no value.
 
     Args:
         trial: The trial.
@@ -63,10 +63,12 @@ def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
 def best_of(
     trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]
 ) -> FrozenTrial | None:
-    """Return the best trial, of whose study these are, of one objective; None where none is."""
+    """Return the best of a study's trained trials; None if none is, or of several objectives."""
     if len(directions) > 1:
         return None
-    own = [one for one in trials if one.state is TrialState.COMPLETE and one.number >= 0]
+    own = [
+        one for one in trials if one.state is TrialState.COMPLETE and one.number >= 0
+    ]  # others are of a warm start
     finite = [one for one in own if math.isfinite(one.values[0]) and ranking.may_be_best(one)]
     return min(finite, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
 

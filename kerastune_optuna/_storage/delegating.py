@@ -21,11 +21,11 @@ class Delegating(BaseStorage):
         self._backend = backend
 
     def __reduce__(self) -> Any:
-        """Pickle what stands behind, which makes the same storages in front of its copy."""
+        """Pickle as the backend does, whose copy gets the same storages in front of it."""
         return self._backend.__reduce__()
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Make any call that a subclass has no method for."""
+        """Pass a call on; a subclass may act on all calls here."""
         return getattr(self._backend, name)(*args, **kwargs)
 
 

@@ -10,7 +10,7 @@ from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
 from kerastune_optuna._trial.kept import tidy as tidy
-from kerastune_optuna._trial.ledger import best_of as best_of
+from kerastune_optuna._trial.ledger import number_of_best as number_of_best
 from kerastune_optuna._trial.own_fit import trains_itself as trains_itself
 from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningCallback
 from kerastune_optuna._trial.recipe import Builder as Builder

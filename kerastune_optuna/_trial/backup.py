@@ -73,8 +73,8 @@ class Backup(Hook):
             make_again(model, {"shapes": state["shapes"], "batch": batch})
         build_optimizer(model)
         saved = _state.read(self._path(_OPTIMIZERS))
-        # Only the model's own steps know which variables other optimizers are for. If one is not
-        # built yet, the numbers of variables differ, zip() raises, and the trial starts over.
+        # Optimizers that only the model's own steps use may not be built yet. The file then has
+        # more arrays, zip() raises, and the trial starts over.
         for variable, value in zip(_variables_of_optimizers(model), saved, strict=True):
             variable.assign(value)
         now, best = _state.read(self._path(_NOW)), self._path(_BEST)
@@ -86,7 +86,7 @@ class Backup(Hook):
         set_generators(state["chance"])
 
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:
-        """Back up an epoch, except the last one of a builder's own fit, whose end follows."""
+        """Back up an epoch, except the last one of a builder's own fit, which `end` backs up."""
         if not (ledger.is_open_ended and ledger.is_last):
             self._back_up(ledger, model, ledger.now.last_epoch + 1)
 
@@ -103,6 +103,7 @@ class Backup(Hook):
             model: The model that is trained.
             next_epoch: The epoch with which a retry begins.
         """
+        # Of several fits, only the first one is backed up.
         goes_on = ledger.ending in (Ending.OPEN, Ending.CUT_OFF) and len(ledger.now.starts) <= 1
         if goes_on and (requested() or time.monotonic() - self._saved >= self._every):
             self._archive.back_up(ledger, lambda: self._written(model, next_epoch))

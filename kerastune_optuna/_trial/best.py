@@ -55,7 +55,7 @@ class Best(Hook):
 
     def state_of(self, ledger: Ledger) -> State:
         """Return the state that the value of the training belongs to, or the final one."""
-        if self.state is None or ledger.now.is_of_end:
+        if self.state is None or ledger.now.counts_final_weights:
             return [*self._model.get_weights(), *self._generators]
         return self.state
 

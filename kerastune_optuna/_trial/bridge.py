@@ -17,7 +17,7 @@ Logs: TypeAlias = Mapping[str, Any] | None
 
 
 class TrainingOver(BaseException):
-    """Leave a builder's own fit when its training has ended before its last phase.
+    """Leave a fit that would begin after its training is over.
 
     Like asyncio's CancelledError, it does not inherit from Exception, so that an `except Exception`
     around a phase does not catch it.
@@ -27,7 +27,7 @@ class TrainingOver(BaseException):
 class Hook:
     """Act on a training at the moments that the bridge tells; by default, do nothing.
 
-    A hook ends the training by `ledger.stop()`, `fail()` or `diverge()`; it raises nothing.
+    A hook ends the training by `ledger.stop()`, `fail()` or `diverge()`, not by an exception.
     """
 
     def begin(self, ledger: Ledger, model: keras.Model) -> None:
@@ -59,7 +59,7 @@ class Bridge(keras.callbacks.Callback):
         ledger: The ledger of the trial.
         hooks: What acts on the training, in this order.
         model: The model of the trial; None if any model may be trained.
-        epochs: The number of the epoch before which the training ends, if no fit tells it.
+        epochs: The first epoch that is not trained, if the fit does not tell it in its params.
     """
 
     # Otherwise Keras waits for each batch to read its logs from the device.
@@ -73,9 +73,9 @@ class Bridge(keras.callbacks.Callback):
         epochs: float = float("inf"),
     ) -> None:
         super().__init__()
-        self._ledger, self._hooks, self._own, self._epochs = ledger, hooks, model, epochs
+        self._ledger, self._hooks, self._model_of_trial, self._epochs = ledger, hooks, model, epochs
         self._n_fits = 0  # that began in this process
-        self._shift = 0  # what is added to the number of an epoch in its fit
+        self._offset = 0  # what is added to the number of an epoch in its fit
         self._is_new = False  # whether the fit has had no epoch yet
         self._is_resumed = False  # whether an earlier process trained some of the epochs
         self.history: keras.callbacks.History | None = None  # that of the last fit that ended
@@ -83,15 +83,18 @@ class Bridge(keras.callbacks.Callback):
     def around(
         self, callbacks: Sequence[keras.callbacks.Callback]
     ) -> list[keras.callbacks.Callback]:
-        """Return a fit's callbacks: a first one, those of the user, and the bridge."""
+        """Return a fit's callbacks: the user's, with the bridge after them.
+
+        A callback before them acts where the user's would be too early or would change the weights.
+        """
         first = keras.callbacks.LambdaCallback(
-            on_train_begin=self._let_begin,
+            on_train_begin=self._refuse_if_over,
             on_test_end=self._validated,
-            on_train_end=lambda logs=None: self._ledger.look_at_watch(),
+            on_train_end=lambda logs=None: self._ledger.measure_seconds(),
         )
         return [first, *callbacks, self]
 
-    def _let_begin(self, logs: Logs = None) -> None:
+    def _refuse_if_over(self, logs: Logs = None) -> None:
         """Prevent a fit from beginning if the training is over or a signal asked for its end.
 
         Keras reads `stop_training` only after a batch, and resets it when a fit begins.
@@ -104,7 +107,7 @@ class Bridge(keras.callbacks.Callback):
         if not self._ledger.is_open:
             raise TrainingOver
         if not self._n_fits:
-            self._ledger.start_watch()
+            self._ledger.start_clock()
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Begin the training with its first fit."""
@@ -148,17 +151,19 @@ class Bridge(keras.callbacks.Callback):
         ledger, rows = self._ledger, self._ledger.now.rows
         if ledger.ending is Ending.CUT_OFF:
             return  # Keras calls this even for an epoch that was left after one of its batches
-        if rows and (self._is_new or epoch + self._shift <= rows[-1]["epoch"]):
-            self._shift = rows[-1]["epoch"] + 1 - epoch
+        # A second fit counts from 0 again, or repeats the last epoch, as Keras's tutorials do.
+        if rows and (self._is_new or epoch + self._offset <= rows[-1]["epoch"]):
+            self._offset = rows[-1]["epoch"] + 1 - epoch
         self._is_new = False
-        ledger.until = self._epochs_of_fit + self._shift
+        ledger.until = self._epochs_of_fit + self._offset
         # A model with a fit of its own may lack the attribute.
         ledger.is_stopped = bool(getattr(self.model, "stop_training", False))
         ledger.is_last = ledger.is_stopped or epoch + 1 >= self._epochs_of_fit
-        if self._is_other and ledger.objective is not None and ledger.objective.find(logs or {}):
-            ledger.fail(self._other(ledger.objective.name))
+        objective = ledger.objective
+        if objective is not None and self._trains_other_model and objective.find(logs or {}):
+            ledger.fail(self._other_model_error(objective.name))
         else:
-            ledger.take(int(epoch + self._shift), logs or {})
+            ledger.take(int(epoch + self._offset), logs or {})
             for hook in self._hooks:
                 hook.epoch(ledger, self.model)
         if not ledger.is_open:
@@ -170,9 +175,9 @@ class Bridge(keras.callbacks.Callback):
             hook.end(self._ledger, self.model)
         self.history = getattr(self.model, "history", None)
         if self._n_fits == 1 and self._is_resumed and self.history is not None:
-            self._tell_all(self.history)
+            self._complete_history(self.history)
 
-    def _tell_all(self, history: keras.callbacks.History) -> None:
+    def _complete_history(self, history: keras.callbacks.History) -> None:
         """Write all epochs to a History, including those that an earlier process trained."""
         history.epoch, history.history = [], {}
         for row in self._ledger.now.rows:
@@ -185,14 +190,15 @@ class Bridge(keras.callbacks.Callback):
         return float((self.params or {}).get("epochs", self._epochs))
 
     @property
-    def _is_other(self) -> bool:
-        """Whether the model being trained lacks weights of the trial's model, or that has none."""
-        if self._own is None or self.model is self._own:
+    def _trains_other_model(self) -> bool:
+        """Whether the model being trained neither is the trial's model nor contains its weights."""
+        own, trained = self._model_of_trial, self.model
+        if own is None or trained is own:
             return False
-        own, trained = ({id(weight) for weight in one.weights} for one in (self._own, self.model))
-        return not (own and own <= trained)
+        weights, others = ({id(weight) for weight in one.weights} for one in (own, trained))
+        return not (weights and weights <= others)
 
-    def _other(self, name: str) -> BuilderError:
+    def _other_model_error(self, name: str) -> BuilderError:
         return BuilderError(
             f"The builder's fit trained {self.model.name!r} with callbacks=, which logs "
             f"{name} and is another model than its trial's: best_model() could not "

@@ -32,10 +32,10 @@ class Training:
     first_step: int = 0  # at which its first epoch is reported
     seconds: float = 0.0  # in all processes that ran it
     starts: list[int] = field(default_factory=list)  # how many epochs there were before each fit
-    longer: int | None = None  # its epochs, if a builder's own fit has more than it was given
+    own_epochs: int | None = None  # if a builder's own fit has more epochs than it was given
     scores: list[float] = field(default_factory=list)  # the values of all objectives, in the end
     returned: dict[str, float] = field(default_factory=dict)  # metrics that a fit of its own gave
-    is_of_end: bool = False  # whether its value is that of the final weights, not of an epoch
+    counts_final_weights: bool = False  # whether its value is that of these, not of an epoch
 
     @property
     def last_epoch(self) -> int:
@@ -58,7 +58,7 @@ class Training:
         first = self.rows[0]["epoch"] if self.rows else 0
         best = (row for row in self.rows if row["epoch"] - first == self.best_epoch)
         logs = next(best, {})
-        return {**logs, **self.returned} if self.is_of_end else {**self.returned, **logs}
+        return {**logs, **self.returned} if self.counts_final_weights else {**self.returned, **logs}
 
 
 class Ledger:
@@ -68,7 +68,7 @@ class Ledger:
     folds: the trial reports and returns the mean of their values.
 
     Args:
-        objective: The watched objective; None for a training that nothing watches.
+        objective: The first metric, by which epochs are compared and trials pruned; None for none.
         length: How many trainings there are. Default 1.
         seed: The seed of the trial, which the first training uses.
         is_open_ended: Whether the builder's own fit trains: another fit may follow each one, and
@@ -90,11 +90,13 @@ class Ledger:
         self.past: list[Training] = []  # those that came to their end
         self.now = Training()
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
-        self.epochs = 0  # the most that a training may have, to which steps leave room
+        self.epochs = (
+            0  # the most of any training: the reports of the nth begin after n times as many steps
+        )
         self.state_of_best: State | None = None  # the weights of the best training that ended
         # Of the training that runs, and not part of a backup:
-        self.given = math.inf  # the epochs that it was given
-        self.until = math.inf  # the epoch before which its fit ends, in the fit's numbering
+        self.planned_epochs = math.inf  # the epochs that it was given
+        self.until = math.inf  # the first epoch that its fit does not train
         self.is_stopped = False  # whether the model was told to stop, as callbacks of the user do
         self.is_last = False  # whether its latest epoch is the last of its fit
         self.latest: float | None = None  # the value of its latest epoch, if that has one
@@ -150,23 +152,23 @@ class Ledger:
             epochs: How many epochs each training of a trial may have.
             first_step: At which step to report its first epoch, if no training came before it.
         """
-        self.given, self.epochs = given, max(self.epochs, epochs)
+        self.planned_epochs, self.epochs = given, max(self.epochs, epochs)
         # If a training ended early, its remaining steps stay unused. So a step denotes the same
         # epoch of the same training in all trials, which pruners need in order to compare trials.
         self.now.first_step = self.number * self.epochs if self.past else first_step
-        self.start_watch()
+        self.start_clock()
 
     def go_on(self) -> None:
         """Continue with what an earlier process did of the training, now that its model is back."""
         assert self.backed_up is not None
         self.now, self.backed_up = self.backed_up, None
-        self.start_watch()
+        self.start_clock()
 
-    def start_watch(self) -> None:
+    def start_clock(self) -> None:
         """Begin to measure the seconds, after those of an earlier process."""
         self._began = time.monotonic() - self.now.seconds
 
-    def look_at_watch(self) -> None:
+    def measure_seconds(self) -> None:
         """Measure the seconds of the training that runs."""
         self.now.seconds = time.monotonic() - self._began
 
@@ -181,9 +183,9 @@ class Ledger:
         row = {"epoch": epoch, **{name: plain(value) for name, value in logs.items()}}
         now.rows.append(row | {"epoch": epoch})  # whatever a callback logs under that name
         epochs = self.until - now.rows[0]["epoch"]
-        now.longer = int(epochs) if self.given < epochs < math.inf else None
-        self.epochs = max(self.epochs, now.longer or 0)
-        self.look_at_watch()
+        now.own_epochs = int(epochs) if self.planned_epochs < epochs < math.inf else None
+        self.epochs = max(self.epochs, now.own_epochs or 0)
+        self.measure_seconds()
         if self.objective is None:
             return
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
@@ -231,19 +233,19 @@ class Ledger:
         """Note a value of the training that runs as a report: the mean with those that ended."""
         self.now.reports.append((self.step_of(place), statistics.fmean([*self.values, value])))
 
-    def take_end(self, value: float) -> None:
+    def take_final_value(self, value: float) -> None:
         """Make a value, and the final weights, count for the training."""
         now = self.now
         if not self.has_values:
             self.report(value, 0)
-        now.is_of_end = True
+        now.counts_final_weights = True
         now.best_value = value if math.isfinite(value) else None
         now.best_epoch = now.place if now.rows else None
 
     def stop(self, ending: Ending, reason: str) -> None:
         """End the trial with the training that runs, unless something else has ended it before.
 
-        What a signal cuts off has no other ending: a retry resumes it.
+        CUT_OFF replaces any other ending, since a retry resumes the training.
         """
         if self.ending is Ending.OPEN or ending is Ending.CUT_OFF:
             self.ending, self.reason = ending, reason
@@ -253,19 +255,19 @@ class Ledger:
         self._error = self._error or error
         self.stop(Ending.FAILED, str(error))
 
-    def find_no_value(self) -> None:
+    def fail_without_value(self) -> None:
         """End a training none of whose values is finite."""
         name = "" if self.objective is None else self.objective.name
         of_end = f"the builder's fit returned a {name} that is not finite"
-        reason = of_end if self.now.is_of_end else f"{name} was never a finite number"
+        reason = of_end if self.now.counts_final_weights else f"{name} was never a finite number"
         self.stop(Ending.FAILED, reason)
 
     def diverge(self, how: str) -> None:
         """End a training that has diverged."""
-        self.stop(Ending.DIVERGED, f"diverged at {self.told}: {how}")
+        self.stop(Ending.DIVERGED, f"diverged at {self.latest_in_words}: {how}")
 
     @property
-    def told(self) -> str:
+    def latest_in_words(self) -> str:
         """The latest epoch as people count it, like `epoch 3/10`."""
         if not self.now.rows:
             return "epoch 0"
@@ -283,6 +285,7 @@ class Ledger:
         is_first = not self.past
         if self._error is not None:
             raise self._error
+        # A configuration that is trained for one epoch at most shows that something is wrong.
         if self.ending is Ending.DIVERGED:
             if now.best_value is None or (is_first and len(now.rows) == 1):
                 self.ending = Ending.DIVERGED_AT_ONCE
@@ -291,23 +294,23 @@ class Ledger:
                 self.ending = Ending.FORBIDDEN
         elif now.best_value is not None or objective is None:
             self.reason = self._how_it_ended()
-        elif not (now.is_of_end or self.has_values):
+        elif not (now.counts_final_weights or self.has_values):
             raise objective.missing({name for row in now.rows for name in row if name != "epoch"})
         else:
-            self.find_no_value()
+            self.fail_without_value()
 
     def _how_it_ended(self) -> str:
-        """Return how a training ended that nothing of ours ended."""
+        """Return how a training ended that no hook ended: by itself, or by the user's code."""
         if not self.now.rows:
             return "all of the builder's own training"
         if self.now.last_epoch + 1 >= self.until:
             return "ran all epochs"
         # A loop of the user's may end the training without a word.
-        stopped, ended = f"stopped at {self.told} by a callback", f"ended at {self.told}"
-        return stopped if self.is_stopped else ended
+        latest = self.latest_in_words
+        return f"stopped at {latest} by a callback" if self.is_stopped else f"ended at {latest}"
 
     def close(self, scores: Sequence[float], state: State) -> None:
-        """Put the training that has ended to the others; the trial is COMPLETE after its last one.
+        """Move the training that has ended to `past`; after the last one, the trial is COMPLETE.
 
         Args:
             scores: The values of all objectives.
@@ -330,7 +333,7 @@ class Ledger:
         if self.length == 1:
             fits = now.fits if len(now.starts) > 1 else None
             best = {TrialRecord.best_value: now.best_value, TrialRecord.best_epoch: now.best_epoch}
-            own = {**best, TrialRecord.fits: fits, TrialRecord.epochs: now.longer}
+            own = {**best, TrialRecord.fits: fits, TrialRecord.epochs: now.own_epochs}
             reason = self.reason
         else:
             own = self._attributes_of_several()
@@ -345,7 +348,7 @@ class Ledger:
         if not each:
             return {}
         values = [one.best_value for one in each if one.best_value is not None]
-        best = each[best_of(values, self.objective)]
+        best = each[number_of_best(values, self.objective)]
         return {
             TrialRecord.best_value: statistics.fmean(values),
             TrialRecord.values: values,
@@ -369,7 +372,7 @@ class Ledger:
         self.epochs, self.state_of_best = state["epochs"], of_best
 
 
-def best_of(values: Sequence[float], objective: Objective) -> int:
+def number_of_best(values: Sequence[float], objective: Objective) -> int:
     """Return the number of the training with the best value."""
     return values.index(min(values, key=objective.cost))
 

@@ -35,7 +35,7 @@ def take_returned(ledger: Ledger, came: Any) -> None:
         BuilderError: It is neither a number, nor a dict, nor a History, nor a list of these.
         MetricNotFoundError: It does not contain the objective.
     """
-    objective, best, is_seen = (
+    objective, best, was_logged = (
         cast(Objective, ledger.objective),
         ledger.now.best_value,
         ledger.has_values,
@@ -45,18 +45,18 @@ def take_returned(ledger: Ledger, came: Any) -> None:
     if is_history:
         came = {name: values[-1] for name, values in came.history.items() if values}
         name = objective.find(came)
-        if is_seen and not (name is not None and objective.is_better(came[name], than=best)):
+        if was_logged and not (name is not None and objective.is_better(came[name], than=best)):
             return  # the weights of the best epoch are kept
     named = came if isinstance(came, Mapping) else {}
     ledger.now.returned = {str(name): plain(value) for name, value in named.items()}
-    value = _worth(came, objective)
+    value = _value_in(came, objective)
     if is_history:
         _check.warn(
             "The builder's fit returned a History of epochs that the callbacks did not get, so "
             "nothing is pruned, and a trial has the value and weights of its last epoch, not "
             "of its best one. Pass callbacks= on to each Model.fit."
         )
-    elif not is_seen:
+    elif not was_logged:
         _warn_of_default(objective, came, value)
     # A fit may round its return value.
     elif best is not None and math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4):
@@ -67,7 +67,7 @@ def take_returned(ledger: Ledger, came: Any) -> None:
             "epoch, which was better. The returned value counts, with the final weights. To "
             "use the best epoch and its weights, return what Model.fit returns."
         )
-    ledger.take_end(value)
+    ledger.take_final_value(value)
 
 
 def _warn_of_default(objective: Objective, came: Any, value: float) -> None:
@@ -85,8 +85,8 @@ def _warn_of_default(objective: Objective, came: Any, value: float) -> None:
 
 
 def _mean_of(came: Sequence[Any], objective: Objective) -> Any:
-    """Return the mean of what several trainings came to, as KerasTuner takes it; else `came`."""
-    parts = [_best_of(one, objective) for one in came]
+    """Return the mean of a list of results, as KerasTuner does, or the list if it has others."""
+    parts = [_best_logs(one, objective) for one in came]
     if parts and all(isinstance(one, Real) for one in parts):
         return statistics.fmean(parts)
     rows = [{objective.name: one} if isinstance(one, Real) else one for one in parts]
@@ -96,7 +96,7 @@ def _mean_of(came: Sequence[Any], objective: Objective) -> Any:
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
 
-def _best_of(came: Any, objective: Objective) -> Any:
+def _best_logs(came: Any, objective: Objective) -> Any:
     """Return the logs of the best epoch of a History; anything else as it is."""
     if not isinstance(came, keras.callbacks.History):
         return came
@@ -106,7 +106,7 @@ def _best_of(came: Any, objective: Objective) -> Any:
     return {name: logged[best] for name, logged in came.history.items() if best < len(logged)}
 
 
-def _worth(came: Any, objective: Objective) -> float:
+def _value_in(came: Any, objective: Objective) -> float:
     """Return the objective's value from what a builder's fit returned.
 
     Raises:

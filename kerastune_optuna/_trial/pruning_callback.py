@@ -84,7 +84,7 @@ class PruningCallback(Bridge):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Reset the state, so that one trial can train more than once."""
-        self._ledger, self._n_fits, self._shift = self._new_ledger(), 0, 0
+        self._ledger, self._n_fits, self._offset = self._new_ledger(), 0, 0
         super().on_train_begin(logs)
 
     def on_train_end(self, logs: Logs = None) -> None:

@@ -32,7 +32,7 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
             make_ready_to_keep(model, inputs.fit)
 
 
-def broken(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> str | None:
+def why_forbidden(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> str | None:
     """Return which constraint a configuration violates, or None; record the sizes of its model."""
     record, fit = TrialRecord(trial), inputs.fit
     constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes

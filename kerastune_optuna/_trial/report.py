@@ -55,9 +55,9 @@ class Report(Hook):
     def _prune(self, ledger: Ledger) -> None:
         pruner = type(self._trial.study.pruner).__name__  # a FixedTrial is never pruned
         if ledger.now.best_value is not None:
-            ledger.stop(Ending.PRUNED, f"pruned at {ledger.told} by {pruner}")
+            ledger.stop(Ending.PRUNED, f"pruned at {ledger.latest_in_words} by {pruner}")
         else:
-            ledger.find_no_value()
+            ledger.fail_without_value()
 
     def send(self, ledger: Ledger) -> None:
         """Send the reports that the storage has not received yet, the earliest first.

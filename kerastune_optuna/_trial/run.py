@@ -25,7 +25,7 @@ from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.kept import enters_best, save
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.ready import broken, make_ready
+from kerastune_optuna._trial.ready import make_ready, why_forbidden
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.state import give_back
 from kerastune_optuna._trial.training import train
@@ -103,10 +103,10 @@ class TrialRun:
         # result is reused.
         if known is not None and not recipe.constraints.are_there:
             return self._take_over(known)
-        builds = lacks_variables(model)
+        is_unbuilt = lacks_variables(model)
         inputs = self._made_ready(model, arguments, is_first=is_first)
-        if is_first and (why := broken(trial, model, inputs)) is not None:
-            return ended_early(trial, failure.shortened(why))
+        if is_first and (why := why_forbidden(trial, model, inputs)) is not None:
+            return forbidden(trial, failure.shortened(why))
         if known is not None:
             return self._take_over(known)
         self._is_untrained = train(trial, model, inputs, ledger, self._archive)
@@ -120,7 +120,7 @@ class TrialRun:
         # Keras leaves this False if the model's own steps call its layers and never the model.
         model.built = True
         with finishing():
-            return self._kept(model, inputs.fit if builds else None)
+            return self._finished(model, inputs.fit if is_unbuilt else None)
 
     def _take_over(self, earlier: FrozenTrial) -> Outcome:
         """Reuse the result of an earlier trial with the same parameters."""
@@ -153,7 +153,7 @@ class TrialRun:
         is_shared = self._fit is self._recipe.fit
         return self._recipe.not_finite if is_shared else not_finite.find(self._fit)
 
-    def _kept(self, model: keras.Model, builds: FitArguments | None) -> Outcome:
+    def _finished(self, model: keras.Model, builds: FitArguments | None) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome.
 
         Args:
@@ -179,7 +179,7 @@ class TrialRun:
         return Outcome(Ending.COMPLETE, ledger.means, error)
 
 
-def ended_early(trial: optuna.Trial, reason: str) -> Outcome:
+def forbidden(trial: optuna.Trial, reason: str) -> Outcome:
     """Record why a trial ended before its training."""
     record = TrialRecord(trial)
     record.stop_reason, record.epochs_run = reason, 0

@@ -65,7 +65,7 @@ class TimeLimit(Hook):
 
     def batch(self, ledger: Ledger) -> None:
         """Look at the time."""
-        ledger.look_at_watch()
+        ledger.measure_seconds()
         self.epoch(ledger)
 
     def epoch(self, ledger: Ledger, model: keras.Model | None = None) -> None:
@@ -74,4 +74,4 @@ class TimeLimit(Hook):
             why = f"max_seconds_per_trial: {ledger.seconds:.4g} > {self._limit:g}"
             ledger.stop(Ending.OVER_LIMIT, why)
 
-    end = epoch
+    end = epoch  # the last batch, or the validation after it, may have taken too long

@@ -20,7 +20,7 @@ from kerastune_optuna._trial import failure, files
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.kept import discard_outranked, keepers
 from kerastune_optuna._trial.recipe import Recipe
-from kerastune_optuna._trial.run import Outcome, TrialRun, ended_early
+from kerastune_optuna._trial.run import Outcome, TrialRun, forbidden
 
 
 def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
@@ -77,7 +77,7 @@ def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
         TrialRecord(trial).backup = None
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except optuna.TrialPruned as error:  # raised by the builder, before any training
-        return ended_early(trial, failure.of_pruned(error))
+        return forbidden(trial, failure.of_pruned(error))
 
 
 def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""One training of a trial: its hooks around the bridge, and what it came to in the ledger."""
+"""One training of a trial: its hooks, its fit, and what the ledger has of it in the end."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def train(
         archive: The archive of the trial's backups.
 
     Returns:
-        Whether the builder's own fit left the model as it got it.
+        Whether the builder's own fit did not change the model's weights.
 
     Raises:
         KeyboardInterrupt: A signal cut the training off, so that the trial is to be run again.
         UpdateFinishedTrialError: Another process runs the trial.
-        TunerError: The training cannot count, say since no epoch had the objective.
+        TunerError: The training has no result, for example because no epoch had the objective.
     """
     recipe, is_untrained = inputs.recipe, False
     report, best = Report(watched_alone(trial, recipe.objectives)), Best(model)
@@ -67,8 +67,8 @@ def train(
     for name, value in ledger.attributes().items():
         trial.set_user_attr(name, value)
     if ledger.is_open:
-        n_operations = TrialRecord(trial).flops or 0
-        ledger.close(score(ledger, inputs, model, n_operations), best.state_of(ledger))
+        counted = TrialRecord(trial).flops or 0
+        ledger.close(score(ledger, inputs, model, counted), best.state_of(ledger))
     return is_untrained
 
 
@@ -82,7 +82,7 @@ def _fit(
     """Fit the model; if the builder has its own fit, take what it returns as the result.
 
     Returns:
-        Whether the builder's own fit left the model as it got it.
+        Whether the builder's own fit did not change the model's weights.
     """
     if not inputs.recipe.has_own_fit:
         inputs.train(trial, model, ledger, bridge)

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._search.worth import best_of, telling, worth
+from kerastune_optuna._search.worth import best_of, informative, worth
 from kerastune_optuna._study import TrialRecord
 
 BOTH = [optuna.study.StudyDirection.MINIMIZE] * 2
@@ -20,10 +20,10 @@ def test_one_that_was_cut_off_tells_until_it_runs_again():
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, 0.5)
-    assert [one.number for one in telling(study)] == [0, 1, 2, 3]
+    assert [one.number for one in informative(study)] == [0, 1, 2, 3]
     study.ask().set_user_attr(TrialRecord.retry_of, 1)
     study.tell(study.ask(), 0.5)
-    assert [one.number for one in telling(study)] == [0, 2, 3, 4, 5]
+    assert [one.number for one in informative(study)] == [0, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

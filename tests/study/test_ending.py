@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import NoTrialsError, TooManyFailuresError, _optuna
 from kerastune_optuna._search.failures import check_causes, check_in_a_row
-from kerastune_optuna._search.worth import best_of, is_bad, telling, worth
+from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
 from kerastune_optuna._study import Ending, Lesson, TrialRecord, opening, retry
 from kerastune_optuna._trial import ledger
 from tests.support.faults import Clock
@@ -115,7 +115,7 @@ def test_a_sampler_learns_what_the_row_says(row):
     ending, tuner, trial = row
     study = tuner.study
     _optuna.known_trials(study, anew=True)
-    told = {one.number: one for one in telling(study)}
+    told = {one.number: one for one in informative(study)}
     best = best_of(told.values(), study.directions)
     if ending.lesson is Lesson.NOTHING:
         assert trial.number not in told
