@@ -59,7 +59,7 @@ def test_workers_run_each_trial_once(tmp_path, capfd, kind):
 COPY = """
 import sys, time
 from pathlib import Path
-from kerastune_optuna._trial import opened
+from kerastune_optuna._workers import opened
 from tests.support import storages
 from tests.support.faults import wait_until
 from tests.support.untrained import build, run, tuner_in
