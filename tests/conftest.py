@@ -168,7 +168,7 @@ _PACES = {
     "lease": "_study.liveness._LEASE_SECONDS",
     "silence": "_study.liveness._SILENCE_SECONDS",
     "poll": "_search.budget._POLL_OTHERS",
-    "patience": "_search.budget._PATIENCE",
+    "wait": "_search.budget._POLL",
 }
 
 

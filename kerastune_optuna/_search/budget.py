@@ -1,19 +1,18 @@
 """The budget of a search: which trial may run next, exact for any number of workers.
 
-Each trial is a slot, and only one worker gets it. Optuna numbers trials atomically. Workers may
-take only the first `n_trials` slots that count, so that no race makes a study too large. The worker
-that took the last slot lays out the next one, when it takes its slot or when it comes back for
-another; other workers do so only if it does not come back for a while. So no slot is laid out twice
-either.
+A worker asks, then looks. It takes a WAITING trial if there is one. Else, if fewer than `n_trials`
+trials count, it begins a new one, and then reads the numbers, which Optuna gives out atomically: if
+`n_trials` trials with lower numbers count, other workers were first, and it gives its trial up. So
+workers need not wait for each other, and no race makes a study too large.
 """
 
 from __future__ import annotations
 
+import math
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import optuna
@@ -22,21 +21,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._check import count
-from kerastune_optuna._search import slots as _slots
 from kerastune_optuna._search.stopping import StopConditions
-from kerastune_optuna._study import Watch, liveness, opening, retry
+from kerastune_optuna._study import TrialRecord, Watch, liveness, opening, retry
 
 # Not the global generator of the module random, which a trial seeds for the user's code: a wait
 # that draws from it would change the training.
 _chance = random.Random()
-_PATIENCE = 0.5  # seconds for which others wait at least for the worker that took the last slot
-_FIRST_PATIENCE = 0.05  # the same after the first slot of a study, whose worker lays out no other
-_POLL = 0.02  # seconds between two looks at the slots
+_POLL = 0.5  # seconds between two looks of a worker that waits for what others do
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
-
-# The threads of a process have the same signature: without the lock, each would lay out the slot
-# after the one that its process took.
-_one_thread = threading.Lock()
+_ONE_TOO_MANY = "one too many: other workers began theirs first"
 
 
 @dataclass(frozen=True)
@@ -47,91 +40,71 @@ class Budget:
         n_trials: Size of the study; None for no limit.
         ending: The conditions that may end the search before that.
         laid_out: Returns the only trials of a study that may run, ordered by number; they were laid
-            out before with all their parameters. None (default) lays out slots for a sampler.
+            out before with all their parameters. None (default) begins new ones for a sampler.
     """
 
     n_trials: int | None
     ending: StopConditions = field(default_factory=StopConditions)
     laid_out: Callable[[optuna.Study], list[FrozenTrial]] | None = None
 
-    def slots(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the trials that count towards the size, ordered by number."""
-        return (self.laid_out or _slots.of)(study)
+    def counted(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Read and return the trials that count towards the size of the study, by number.
 
-    def _lacks_slots(self, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether the study has fewer slots than its size, which may have no limit."""
-        is_small = self.n_trials is None or len(slots) < self.n_trials
-        return self.laid_out is None and is_small
+        A trial that other code runs counts only once it has ended, since its process may be gone.
+        """
+        if self.laid_out is not None:
+            return self.laid_out(study)
+        trials = _optuna.known_trials(study, anew=True)
+        idle = retry.idle_retries(trials)
+        return [
+            one
+            for one in trials
+            if one.state is not TrialState.FAIL
+            and not (one.state is TrialState.RUNNING and liveness.is_foreign(one))
+            and one.number not in idle
+        ]
+
+    def _has_room(self, count: int) -> bool:
+        """Whether the study may have a new trial if so many count."""
+        return self.laid_out is None and (self.n_trials is None or count < self.n_trials)
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when nothing is left to do here."""
-        if watch.is_due():
-            self.reap(study, watch)
-        turn = _Turn()
-        for slots, free in self._looks(study):
-            if (trial := _slots.take_one(study, free, self._lay_out_after)) is not None:
+        while not self.ending.is_over():
+            if watch.is_due():  # others wait in vain for what a dead worker was to do
+                self.reap(study, watch)
+            counted = self.counted(study)
+            waiting = _waiting(counted[: self.n_trials])
+            is_wanted = any(map(_is_enqueued, waiting)) or self.ending.may_go_on(study)
+            if not is_wanted or self.ending.stop(study, asks=True):
+                return None
+            has_room = not waiting and self._has_room(len(counted))
+            asked = self._begin(study) if has_room else _take_one(study, waiting)
+            if asked is not None and (trial := _started(study, asked)) is not None:
                 return trial
-            if free:  # others took them
-                time.sleep(_POLL)
-            elif self._lacks_slots(slots):
-                self._lay_out_in_turn(study, watch, slots, turn)
-            elif not self.reap(study, watch):
-                running = [one for one in slots if one.state is TrialState.RUNNING]
-                if not any(map(watch.is_in_doubt, running)):
-                    return None
-                time.sleep(_POLL_OTHERS)
+            if waiting:  # others took them
+                continue
+            if not (has_room or self.reap(study, watch) or any(map(watch.is_in_doubt, counted))):
+                return None
+            time.sleep(_POLL * _chance.uniform(0.5, 1))
         return None
 
-    def _looks(self, study: optuna.Study) -> Iterator[tuple[list[FrozenTrial], list[FrozenTrial]]]:
-        """Read and yield the slots, and those that are free, until no further trial may start."""
-        while not self.ending.is_over():
-            slots = self.slots(study)
-            free = _slots.free(slots[: self.n_trials])
-            is_any_left = any(map(_slots.is_enqueued, free)) or self.ending.may_go_on(study)
-            if not is_any_left or self.ending.stop(study, asks=True):
-                return
-            yield slots, free
+    def _begin(self, study: optuna.Study) -> int | None:
+        """Begin a new trial and return its id; give it up if it turns out to be one too many.
 
-    def prepare(self, study: optuna.Study) -> None:
-        """Lay out a slot if none is free: workers that start together would each lay out one."""
-        self._lay_out_where(study, _is_none_free)
-
-    def _lay_out_after(self, study: optuna.Study, taken: FrozenTrial) -> None:
-        """Lay out the next slot if this worker took the last one."""
-
-        def is_last(slots: Sequence[FrozenTrial]) -> bool:
-            # Not before the builder has suggested parameters: there may be only one configuration.
-            return any(map(_slots.has_asked, slots)) and slots[-1].number == taken.number
-
-        self._lay_out_where(study, is_last)
-
-    def _lay_out_in_turn(
-        self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], turn: _Turn
-    ) -> None:
-        """Lay out the next slot if none is free and it is this worker's turn."""
-        if turn.has_come(slots):
-            self._lay_out_where(study, _is_none_free)
-        if watch.is_due():  # a dead worker will never suggest the parameters we wait for
-            self.reap(study, watch)
-        time.sleep(_POLL if slots else 0)
-
-    def _lay_out_where(
-        self, study: optuna.Study, is_due: Callable[[Sequence[FrozenTrial]], bool]
-    ) -> None:
-        """Lay out a slot, unless trials without parameters will try all configurations left.
-
-        A slot for which no configuration is left would wait forever, or train one again.
-
-        Args:
-            study: The study.
-            is_due: Returns whether another slot is needed after these.
+        Trials that still ask for parameters may get the last configurations that are left: a
+        further one would wait forever, or train one of them again.
         """
-        with _one_thread:
-            slots = self.slots(study)
-            waiting = len(_slots.free(slots))
-            is_wanted = is_due(slots) and self._lacks_slots(slots)
-            if is_wanted and self.ending.may_go_on(study, waiting):
-                retry.lay_out(study)
+        if not self.ending.may_go_on(study, before=math.inf):
+            return None
+        own = liveness.begin(study)
+        number = _optuna.storage_of(study).get_trial_number_from_id(own)
+        earlier = sum(one.number < number for one in self.counted(study))
+        if self._has_room(earlier) and self.ending.may_go_on(study, before=number):
+            return own
+        retry.withdraw(study, own, _ONE_TOO_MANY)
+        liveness.leave(study, own)
+        return None
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait while all the remaining trials run in other processes.
@@ -147,10 +120,10 @@ class Budget:
         """
         looks = 0
         while not self.ending.is_over():
-            slots = self.slots(study)
-            if self._lacks_slots(slots) or _slots.free(slots[: self.n_trials]):
+            counted = self.counted(study)
+            if self._has_room(len(counted)) or _waiting(counted[: self.n_trials]):
                 break
-            theirs = {slot.number for slot in slots[: self.n_trials]}
+            theirs = {one.number for one in counted[: self.n_trials]}
             # A living process may have abandoned its trial, as where its search raised an error.
             running = [one for one in watch.running(study) if one.number in theirs]
             elsewhere = filter(liveness.is_signed_elsewhere, running)
@@ -165,11 +138,6 @@ class Budget:
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.ending.is_over()
-
-    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
-        """Lay out a slot in place of a failed trial, unless a slot is free already."""
-        if not _slots.counts(failed):
-            self._lay_out_where(study, _is_none_free)
 
     def reap(self, study: optuna.Study, watch: Watch) -> bool:
         """Fail the trials of dead processes, and lay them out again.
@@ -194,44 +162,52 @@ class Budget:
             self._reap_one(study, _optuna.as_stored(study, trial))
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Fail a trial whose process left it, and lay it out again unless it was one too many."""
+        earlier = sum(one.number < trial.number for one in self.counted(study))
+        is_needed = self.laid_out is not None or self._has_room(earlier)
+        if not is_needed and not TrialRecord(trial).params:
+            return retry.withdraw(study, _optuna.id_of(trial), _ONE_TOO_MANY)
         # If this process signed the trial, its worker did not die: the trial was interrupted.
-        is_ours = retry.fail_and_retry(study, trial, has_died=not liveness.is_signed_here(trial))
-        if is_ours:  # if the trial is not run again, another configuration takes its place
-            self.make_up(study, _optuna.as_stored(study, trial))
-        return is_ours
+        return retry.fail_and_retry(study, trial, has_died=not liveness.is_signed_here(trial))
 
 
-def _is_none_free(slots: Sequence[FrozenTrial]) -> bool:
-    """Whether no slot may be taken."""
-    return not _slots.free(slots)
+def _waiting(counted: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that any worker may take, first those that have parameters already."""
+    waiting = (one for one in counted if one.state is TrialState.WAITING)
+    return sorted(waiting, key=_is_enqueued, reverse=True)
 
 
-class _Turn:
-    """Decide when a waiting worker should lay out the next slot."""
+def _is_enqueued(trial: FrozenTrial) -> bool:
+    """Whether a WAITING trial has parameters already, from the user or from an earlier worker."""
+    return bool(TrialRecord(trial).fixed_params)
 
-    def __init__(self) -> None:
-        self._seen: object = None
-        self._moment = float("inf")
 
-    def has_come(self, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether this process took the last slot, or the worker that took it is late.
+def _take_one(study: optuna.Study, waiting: Sequence[FrozenTrial]) -> int | None:
+    """Take one of the WAITING trials, and return its id; None if other workers took them all."""
+    storage = _optuna.storage_of(study)
+    for trial in waiting:
+        trial_id = _optuna.id_of(trial)
+        with suppress(UpdateFinishedTrialError):  # another worker took it, and it has ended
+            if TrialRecord(trial).slot is None:  # the user's own study.enqueue_trial() made it
+                storage.set_trial_system_attr(trial_id, TrialRecord.slot, liveness.machine())
+            # Optuna's storages let only one worker do this.
+            if storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                # Before the sampler draws, which may take long: an unsigned trial gets no beats,
+                # and other processes cannot tell which process to look for.
+                liveness.sign(study, trial_id)
+                return trial_id
+    return None
 
-        Args:
-            slots: The slots of the study, of which none is free.
-        """
-        if not slots or liveness.is_signed_here(slots[-1]):
-            return True
-        last = slots[-1]
-        seen = last.number, last.state, _slots.has_asked(last)
-        if seen != self._seen:
-            # The worker of the first trial laid out no slot: it did not know if there is a second
-            # configuration.
-            is_running = last.state is TrialState.RUNNING
-            is_first = len(slots) == 1 and is_running and _slots.has_asked(last)
-            patience = _FIRST_PATIENCE if is_first else _PATIENCE
-            # A random wait, so that of several waiting workers one is the first.
-            self._seen, self._moment = seen, time.monotonic() + patience * _chance.uniform(1, 2)
-        return time.monotonic() > self._moment
+
+def _started(study: optuna.Study, trial_id: int) -> Trial | None:
+    """Start a trial that this worker has; return None if others took it for dead meanwhile."""
+    with suppress(UpdateFinishedTrialError), ExitStack() as undo:
+        # Trial() calls the sampler, which may raise, or take so long that this process seems dead.
+        undo.callback(liveness.leave, study, trial_id)
+        trial = Trial(study, trial_id)
+        undo.pop_all()
+        return trial
+    return None
 
 
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:

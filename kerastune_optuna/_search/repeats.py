@@ -76,23 +76,23 @@ def count_if_all(study: optuna.Study) -> int | None:
     return tree.leaves() if tree.is_closed else None
 
 
-def is_more_left(study: optuna.Study, waiting: int | None = None) -> bool:
+def is_more_left(study: optuna.Study, before: float | None = None) -> bool:
     """Whether a configuration may be left that no trial has or will get.
 
     Args:
         study: The study.
-        waiting: How many WAITING trials will each get a configuration. With None (default), only
-            configurations that trials have already got count.
+        before: The number of a trial: earlier ones that still ask for parameters may each get a
+            configuration. With None (default), only configurations that trials have got count.
     """
     begun = _begun(study)
-    if waiting is None:
+    if before is None:
         begun = [one for one in begun if not _is_building(one)]
+    else:
+        begun = [one for one in begun if one.number < before]
     if not all(map(space.is_finite, begun)):
         return True
     tree = space.tried(begun)
-    if waiting is None:
-        return not tree.is_closed
-    return tree.left() > waiting + len(_asking(begun, tree))
+    return not tree.is_closed if before is None else tree.left() > len(_asking(begun, tree))
 
 
 def asking(study: optuna.Study) -> list[FrozenTrial]:

@@ -26,7 +26,6 @@ from kerastune_optuna._storage.url import without_passwords
 _T = TypeVar("_T")
 WORKER = "worker"  # the user attr of a trial that says which process runs it
 MARK = "kerastune_optuna:mark"  # the system attr of a trial that identifies it
-_SIGNING_SECONDS = 1.0  # longer than a worker needs to sign a trial after taking it
 # Not the global generator of the module random, which a trial seeds for the user's code: a wait
 # that draws from it would change the training.
 _chance = random.Random()
@@ -204,7 +203,7 @@ class Patient(Delegating):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Set a trial's state; return True also if an earlier try did, but its answer was lost."""
+        """Set a trial's state; return True also if an earlier try ended it, but got no answer."""
         return self.insist(
             lambda: self._backend.set_trial_state_values(trial_id, state, values),
             lambda: self._is_set(trial_id, state, values) or None,
@@ -237,21 +236,14 @@ class Patient(Delegating):
         return next(ids, None)
 
     def _is_set(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> bool:
-        """Whether an earlier try has set a trial's state."""
-        trial = self._backend.get_trial(trial_id)
-        if state is TrialState.RUNNING:
-            return self._is_taken(trial)
-        return trial.state is state and (values is None or trial.values == list(values))
+        """Whether an earlier try has ended a trial.
 
-    def _is_taken(self, trial: FrozenTrial) -> bool:
-        """Whether an earlier try took a trial; if another worker did, that worker signs it."""
-        until = time.monotonic() + _SIGNING_SECONDS
-        while trial.state is TrialState.RUNNING and WORKER not in trial.user_attrs:
-            if time.monotonic() > until:
-                return True
-            time.sleep(_SIGNING_SECONDS / 10)
-            trial = self._backend.get_trial(_optuna.id_of(trial))
-        return False
+        Of a trial that is RUNNING nobody knows whose try took it, this one or another worker's. It
+        is left to that worker; if there is none, its lease lapses, and it is run again.
+        """
+        trial = self._backend.get_trial(trial_id)
+        is_ended = state is not TrialState.RUNNING and trial.state is state
+        return is_ended and (values is None or trial.values == list(values))
 
     def _lost(self, told: str) -> StorageError:
         return StorageError(

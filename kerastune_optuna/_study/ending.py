@@ -81,7 +81,7 @@ class Ending(Enum):
         None,
     )
     WITHDRAWN = (
-        "It was laid out for a worker that did not take it; no table shows it.",
+        "It was one too many beside those of other workers; no table shows it.",
         (_FAIL,),
         Lesson.NOTHING,
         None,

@@ -40,8 +40,9 @@ _SILENCE_SECONDS = 30.0  # if the database is silent for longer, no process coul
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?(#\d+)?")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, counted from the state: see proc(5)
 _ANOTHERS = "another process runs this trial"  # the message of an error that nobody sees
-# The trials that this process runs, by their signatures: two storages may use the same id.
-_running_here: dict[str, tuple[int, BaseStorage]] = {}
+# The trials that this process runs, by their signatures: two storages may use the same id. A trial
+# that is being created has none yet.
+_running_here: dict[str, tuple[int | None, BaseStorage]] = {}
 _runs = itertools.count()  # makes each signature of this process another one
 # The signatures of the search in this thread.
 _by_one_search: ContextVar[set[str] | None] = ContextVar("by_one_search", default=None)
@@ -70,18 +71,44 @@ def signature() -> str:
     return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
 
 
+def begin(study: optuna.Study) -> int:
+    """Create a RUNNING trial that has this process's signature from the first moment on.
+
+    Returns:
+        The id of the trial.
+    """
+    storage = _optuna.storage_of(study)
+    own = _new_signature(storage)
+    # Before the trial is there: other threads would take it for one that this process has left.
+    _running_here[own] = None, storage
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
+    try:
+        trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
+    except BaseException:
+        _running_here.pop(own, None)
+        raise
+    _running_here[own] = trial_id, storage
+    return trial_id
+
+
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
     storage = _optuna.storage_of(study)
-    file = database.inode(storage)
-    own = f"{signature()}{'' if file is None else f'@{file}'}#{next(_runs)}"
+    own = _new_signature(storage)
     with ExitStack() as undo:
         undo.callback(leave, study, trial_id)  # if signing fails, because others failed the trial
-        if (signed := _by_one_search.get()) is not None:
-            signed.add(own)
         _running_here[own] = trial_id, storage
         storage.set_trial_user_attr(trial_id, WORKER, own)
         undo.pop_all()
+
+
+def _new_signature(storage: BaseStorage) -> str:
+    """Return a signature of this process that no other trial has, as one of the search's."""
+    file = database.inode(storage)
+    own = f"{signature()}{'' if file is None else f'@{file}'}#{next(_runs)}"
+    if (signed := _by_one_search.get()) is not None:
+        signed.add(own)
+    return own
 
 
 def leave(study: optuna.Study, trial_id: int) -> None:
@@ -124,7 +151,8 @@ def check_not_left(trial: BaseTrial) -> None:
 
 def signed_in(storage: BaseStorage) -> list[int]:
     """Return the ids of the trials that this process runs in a storage."""
-    return [trial_id for trial_id, of in tuple(_running_here.values()) if of is storage]
+    runs = tuple(_running_here.values())
+    return [trial_id for trial_id, of in runs if of is storage and trial_id is not None]
 
 
 @contextmanager
@@ -335,8 +363,8 @@ class Watch:
         return signed is not None and not _is_alive(signed)
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
-        """Whether we have to wait to find out if a RUNNING trial's process is alive."""
-        if not _is_told_by_beats(trial):
+        """Whether a trial is RUNNING, and we have to wait to find out if its process is alive."""
+        if trial.state is not TrialState.RUNNING or not _is_told_by_beats(trial):
             return False
         return not self._look(trial).has_beaten and not self.has_lapsed(trial)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import optuna
@@ -119,22 +118,12 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
     if any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials):
-        _withdraw(study, laid_out, "laid out twice")
+        withdraw(study, laid_out, "laid out twice")
 
 
-def withdraw_unused(study: optuna.Study) -> None:
-    """Withdraw the trials without parameters that were laid out for workers that never came."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        record = TrialRecord(trial)
-        if record.slot is not None and not (record.fixed_params or trial.user_attrs):
-            _withdraw(study, _optuna.id_of(trial), "laid out for a worker, and not begun")
-
-
-def _withdraw(study: optuna.Study, trial_id: int, reason: str) -> None:
-    """Fail a WAITING trial, since Optuna cannot delete it, unless a worker takes it first."""
-    with suppress(UpdateFinishedTrialError):
-        if _optuna.storage_of(study).set_trial_state_values(trial_id, TrialState.RUNNING):
-            _fail(study, trial_id, Ending.WITHDRAWN, reason)
+def withdraw(study: optuna.Study, trial_id: int, reason: str) -> bool:
+    """Fail a trial that was one too many, since Optuna cannot delete it; see `fail_and_retry`."""
+    return _fail(study, trial_id, Ending.WITHDRAWN, reason)
 
 
 def _fail(study: optuna.Study, trial_id: int, ending: Ending, reason: str) -> bool:

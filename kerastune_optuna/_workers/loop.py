@@ -17,7 +17,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, keras_settings, take_over
@@ -203,9 +203,7 @@ def run_trials(
 def _check_end(
     study: optuna.Study, budget: Budget, ended: FrozenTrial, cause: Exception | None
 ) -> None:
-    """Lay out another trial in place of one that failed; raise if too many did."""
-    if ended.state is TrialState.FAIL:
-        budget.make_up(study, ended)
+    """Raise if too many trials failed in a row."""
     if TrialRecord(ended).ending.works is False:
         try:
             budget.ending.check_failures(study)

@@ -14,8 +14,8 @@ from kerastune_optuna._data import check_training, key_of_folds
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
-from kerastune_optuna._storage import database, unless_away
-from kerastune_optuna._study import Home, StudyRecord, opening, retry
+from kerastune_optuna._storage import database
+from kerastune_optuna._study import Home, StudyRecord, opening
 from kerastune_optuna._trial import (
     Recipe,
     check_steps,
@@ -118,11 +118,7 @@ class Run:
         with progress.running():
             for line in news:
                 progress.tell(line)
-            try:
-                self.crew.run(study, job, progress, self.home.folder)
-            finally:
-                with unless_away():
-                    retry.withdraw_unused(study)
+            self.crew.run(study, job, progress, self.home.folder)
             if (stop := budget.ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(opening.finished(study)), stop]
             progress.tell(budget.ending.reason(study))

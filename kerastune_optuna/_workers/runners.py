@@ -84,7 +84,6 @@ class Crew:
 
     def _run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
         """Run the crew's workers, which claim trials until none is left for them."""
-        job.budget.prepare(study)
         if not self.is_this_process:
             job.tell(study, stop=False)
         if self.is_this_process:

@@ -12,12 +12,14 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
-from kerastune_optuna._search import Budget, StopConditions, slots
+from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.liveness import (
     Watch,
+    begin,
     leave,
     leaving_all,
     machine,
@@ -55,8 +57,8 @@ def test_a_trial_that_ended_is_not_run_again():
     assert [one.state.name for one in study.trials] == ["COMPLETE", "FAIL"]
 
 
-def test_threads_of_one_process_lay_out_no_slot_too_many():
-    """All see that their process took the last slot, and yet one alone lays out the next."""
+def test_threads_of_one_process_run_exactly_the_budget():
+    """Eight that begin at once run 24 trials; what they began beside those says so."""
 
     class Slow(optuna.storages.InMemoryStorage):
         def create_new_trial(self, *args, **options):
@@ -70,12 +72,47 @@ def test_threads_of_one_process_lay_out_no_slot_too_many():
             study.tell(trial, trial.suggest_float("x", 0, 1))
             leave(study, trial._trial_id)
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
+    threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 24
+    ran = [trial for trial in study.trials if TrialRecord(trial).has_begun]
+    assert [trial.state.name for trial in ran] == ["COMPLETE"] * 24
+    others = {TrialRecord(trial).ending for trial in study.trials if trial not in ran}
+    assert others <= {Ending.WITHDRAWN}
+
+
+@pytest.mark.parametrize(("first", "n_trials"), [(1, 1), (2, 9)], ids=["last", "only"])
+def test_who_was_second_gives_its_trial_up(first, n_trials):
+    """Another worker began the last trial first, or the first, which may be the only one."""
+
+    class Raced(optuna.storages.InMemoryStorage):
+        is_free = True
+
+        def create_new_trial(self, study_id, template_trial=None):
+            if template_trial is not None and self.is_free:
+                self.is_free = False
+                for _ in range(first):
+                    begin(study)
+            return super().create_new_trial(study_id, template_trial)
+
+    study, deadline = optuna.create_study(storage=Raced()), Deadline(0.1)
+    budget = Budget(n_trials, StopConditions(deadline))
+    assert budget.claim(study, Watch()) is None
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"] * first + ["FAIL"]
+    assert TrialRecord(study.trials[-1]).ending is Ending.WITHDRAWN
+    assert budget.counted(study) == study.trials[:first]
+
+
+def test_a_trial_that_was_one_too_many_is_not_run_again():
+    """Its worker died before it gave the trial up."""
+    study = optuna.create_study()
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+    study.ask().set_user_attr(WORKER, DEAD)
+    assert budget_of(1).reap(study, Watch())
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
+    assert TrialRecord(study.trials[1]).ending is Ending.WITHDRAWN
 
 
 def of_a_neighbour():
@@ -84,9 +121,8 @@ def of_a_neighbour():
     return f"{machine()}:{pid}:{started(pid)}"
 
 
-def test_a_retry_waits_until_its_trial_has_failed(pace):
+def test_a_retry_waits_until_its_trial_has_failed():
     """Who is killed when it laid a retry out leaves none that runs beside its trial."""
-    pace(patience=0)
     study = optuna.create_study()
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     lay_out(study, user_attrs={TrialRecord.retry_of: 0})
@@ -109,11 +145,12 @@ def test_a_second_interrupt_leaves_no_trial_for_ever(quick):
     """Ctrl-C twice between claim and training: the same kernel's next search runs the trial."""
 
     class Interrupted(optuna.storages.InMemoryStorage):
-        def set_trial_user_attr(self, trial_id, key, value):
-            super().set_trial_user_attr(trial_id, key, value)
-            if key == WORKER and trial_id == 0:
+        def create_new_trial(self, *args, **options):
+            trial_id = super().create_new_trial(*args, **options)
+            if trial_id == 0:
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGINT)
+            return trial_id
 
     tuner = quick(n_trials=2, storage=Interrupted(), pruner="none")
     with pytest.raises(KeyboardInterrupt):
@@ -128,7 +165,7 @@ def test_what_other_code_runs_counts_once_it_has_ended():
     theirs = study.ask()
     assert budget_of(1).claim(study, Watch()).number == 1
     study.tell(theirs, 0.0)
-    assert [trial.number for trial in slots.of(study)] == [0, 1]
+    assert [trial.number for trial in budget_of(2).counted(study)] == [0, 1]
 
 
 def test_a_configuration_that_is_given_up_is_named(capsys):
@@ -224,10 +261,9 @@ def test_a_search_that_goes_on_waits_for_nobody(pace):
             assert self.reads < 20, "it waits on"
             return super().get_all_trials(*arguments, **keywords)
 
-    pace(patience=600)
+    pace(wait=600)
     study, budget = optuna.create_study(storage=Read()), budget_of(2)
     study.add_trial(optuna.trial.create_trial(value=0.0))
-    budget.prepare(study)
     assert budget.claim(study, Watch()).number == 1
 
 

@@ -12,11 +12,9 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
-from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import Watch
 from kerastune_optuna._study.liveness import leaving_all, sign
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._study.retry import lay_out
 from tests.support.faults import finished, states
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -87,60 +85,35 @@ def test_what_was_enqueued_is_run_where_nothing_is_left(quick):
     assert "repeat_of" in tuner.study.trials[-1].user_attrs
 
 
-def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
+def test_no_trial_begins_for_what_a_running_trial_may_ask_for(pace):
     """A trial whose builder has asked for one parameter of two may come to what is left."""
+    pace(wait=0.01)
     study = optuna.create_study()
     ranges = {"units": IntDistribution(2, 3), "name": CategoricalDistribution(["a", "b"])}
     for units in (2, 3):
         params = {"units": units, "name": "a"}
         study.add_trial(create_trial(params=params, distributions=ranges, value=0.0))
-    running = study.ask()
-    running.suggest_int("units", 2, 3)
-    lay_out(study)
+    trials = []
     with leaving_all():
-        sign(study, running._trial_id)
-        taken = Budget(20).claim(study, Watch())
-    assert taken.number == 3
-    assert len(study.trials) == 4
+        for _ in range(2):
+            trials.append(study.ask())
+            trials[-1].suggest_int("units", 2, 3)
+            sign(study, trials[-1]._trial_id)
+            left = Budget(20, StopConditions(Deadline(0.1))).claim(study, Watch())
+            assert (left is None) is (len(trials) == 2)
+    assert len(study.trials) == 5
 
 
 def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
-    """Once the builder of the only trial has asked, another worker lays out the next one."""
-    pace(patience=600)
-    study, budget = optuna.create_study(), Budget(4, StopConditions(Deadline(60)))
+    """Once the builder of the only trial has asked, another worker begins the next one."""
+    pace(wait=0.01)
+    study, budget = optuna.create_study(), Budget(4, StopConditions(Deadline(0.1)))
     with leaving_all():
-        budget.prepare(study)
-        budget.claim(study, Watch()).suggest_float("x", 0, 1)
-        study._storage.set_trial_user_attr(0, WORKER, "another")
-        assert budget.claim(study, Watch()).number == 1
-
-
-def test_who_took_the_last_slot_lays_out_the_next_before_its_sampler_draws():
-    """A draw may take so long that others would lay out one more."""
-    seen = []
-
-    class Drawing(optuna.samplers.RandomSampler):
-        def before_trial(self, study, trial):
-            seen.append(len(study.get_trials()))
-
-    study = optuna.create_study(sampler=Drawing())
-    study.add_trial(create_trial(value=0.0))
-    with leaving_all():
+        first = budget.claim(study, Watch())
+        assert budget.claim(study, Watch()) is None
+        first.suggest_float("x", 0, 1)
         budget = Budget(4, StopConditions(Deadline(60)))
-        budget.prepare(study)
-        budget.claim(study, Watch())
-    assert seen == [3]
-
-
-@pytest.mark.parametrize(("patience", "seconds", "number"), [(60, 0.1, None), (0.05, 60, 1)])
-def test_another_worker_lays_out_the_next_slot_after_a_while(pace, patience, seconds, number):
-    """Who took the last one does so, or is gone; two that did it at once make one too many."""
-    pace(patience=patience)
-    study = optuna.create_study()
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    with leaving_all():
-        claimed = Budget(4, StopConditions(Deadline(seconds))).claim(study, Watch())
-    assert getattr(claimed, "number", None) == number
+        assert budget.claim(study, Watch()).number == 1
 
 
 ENDS = {"1 trial brought no better value": 1, "AfterTwo expects no gain": AfterTwo()}

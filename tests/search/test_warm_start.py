@@ -7,7 +7,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError, _report
-from kerastune_optuna._study import retry
+from kerastune_optuna._study import liveness, retry
 from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 from tests.zoo.data import Batches
@@ -184,10 +184,9 @@ def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
 
 
 def test_a_search_that_began_nothing_leaves_a_new_study(quick, search, earlier, capsys):
-    """A slot that nobody took keeps no configuration from going first, and continues nothing."""
+    """A trial that was one too many keeps no configuration from going first."""
     study = quick(build_model).study
-    retry.lay_out(study)
-    retry.withdraw_unused(study)
+    retry.withdraw(study, liveness.begin(study), "one too many")
     tuner = search(warm_start=earlier.study, n_trials=1, fit={**OTHER, "verbose": 2})
     assert tuner.study.trials[1].params == best_of(earlier)[0]
     assert "Continuing" not in capsys.readouterr().out

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import NoTrialsError, TooManyFailuresError, _optuna
 from kerastune_optuna._search.failures import check_causes, check_in_a_row
 from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
-from kerastune_optuna._study import Ending, Lesson, TrialRecord, opening, retry
+from kerastune_optuna._study import Ending, Lesson, TrialRecord, liveness, opening, retry
 from kerastune_optuna._trial import ledger
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, run, tuner_in
@@ -60,8 +60,7 @@ def searched(ending, folder):
         for _ in range(2):
             tuner.study.enqueue_trial({"level": 0.5})
     if ending is Ending.WITHDRAWN:
-        retry.lay_out(tuner.study)
-        retry.withdraw_unused(tuner.study)
+        retry.withdraw(tuner.study, liveness.begin(tuner.study), "one too many")
     if ending is Ending.OPEN:
         tuner.study.ask()
     try:

@@ -53,7 +53,7 @@ def finished(tuner):
 
 
 def failed(tuner):
-    """Return the trials that failed, without what was laid out for a worker that never came."""
+    """Return the trials that failed, without those that were one too many."""
     trials = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
     return [trial for trial in trials if TrialRecord(trial).has_begun]
 
