@@ -22,8 +22,6 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError, StorageError, StudyMismatchError, TunerError
 from kerastune_optuna._storage import database as _storage
-from kerastune_optuna._storage import patience
-from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import load
 from tests.support.faults import CuttingProxy
 from tests.support.hosts import needs_posix
@@ -114,10 +112,10 @@ def add(storage, study_id):
 def take(storage, study_id):
     trial_id = storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
     yield
-    is_ours = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     yield
-    assert is_ours
     assert storage.get_trial(trial_id).state is TrialState.RUNNING
+    assert not storage.set_trial_state_values(trial_id, TrialState.RUNNING)
 
 
 def end(storage, study_id):
@@ -147,9 +145,8 @@ def delete(storage, study_id):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", [add, take, end, read, delete])
-def test_what_is_cut_off_is_done_once(proxy, deed, monkeypatch):
+def test_what_is_cut_off_is_done_once(proxy, deed):
     """Whichever message of a call is lost, its answer or another, the call is made once."""
-    monkeypatch.setattr(patience, "_SIGNING_SECONDS", 0.1)
     storage = _storage.connect(proxy.url, 60)
     study_id = storage.create_new_study([StudyDirection.MINIMIZE])
     for cut in each_cut(proxy):
@@ -164,7 +161,7 @@ def test_what_is_cut_off_is_done_once(proxy, deed, monkeypatch):
 
 
 def test_a_trial_that_another_took_is_left_to_it(proxy):
-    """Whose call was cut off at a trial that another worker takes meanwhile does not have it."""
+    """Whose call was cut off when another worker took a trial, but has not signed it yet."""
     storage = _storage.connect(proxy.url, 60)
     study_id = storage.create_new_study([StudyDirection.MINIMIZE])
     trial_id = storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
@@ -175,7 +172,6 @@ def test_a_trial_that_another_took_is_left_to_it(proxy):
         while not proxy.cuts:
             time.sleep(0.001)
         assert other.set_trial_state_values(trial_id, TrialState.RUNNING)
-        other.set_trial_user_attr(trial_id, WORKER, "another")
         proxy.pass_on()
 
     taking = threading.Thread(target=take_first)
