@@ -11,7 +11,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._storage.delegating import Delegating
+from kerastune_optuna._storage.patience import Delegating
 
 # The start of the system attrs of a study that say why a trial is excluded, by its number; and the
 # system attr of a trial that is shown so. Optuna lets nobody write to a finished trial.

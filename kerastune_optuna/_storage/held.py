@@ -24,9 +24,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage.delegating import Delegating
 from kerastune_optuna._storage.excluded import Excluding
-from kerastune_optuna._storage.patience import is_away
+from kerastune_optuna._storage.patience import Delegating, is_away
 
 _SECONDS = 0.25  # between two writes
 _MOMENT = 0.1  # seconds for which a search does not read a study's attrs again, which is a query

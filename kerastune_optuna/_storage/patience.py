@@ -1,7 +1,12 @@
-"""A storage that waits for a database that does not answer, and loses or repeats no write."""
+"""A storage that waits for a database that does not answer, and loses or repeats no write.
+
+It stands in front of another storage, as those of the modules `excluded` and `held` do, which are
+subclasses of `Delegating` too.
+"""
 
 from __future__ import annotations
 
+import abc
 import copy
 import random
 import shutil
@@ -23,7 +28,6 @@ from sqlalchemy import exc
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
 from kerastune_optuna._storage import disks
-from kerastune_optuna._storage.delegating import Delegating
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
@@ -167,6 +171,37 @@ class Patience:
                     _signals.tell(f"{told}: retrying for {self.seconds:g} s")
                 time.sleep(pause * _chance.uniform(0.5, 1))
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
+
+
+class Delegating(BaseStorage):
+    """Stand in front of a storage, and pass each call to it; the base of all storages of ours.
+
+    Args:
+        backend: Any Optuna storage.
+    """
+
+    def __init__(self, backend: BaseStorage) -> None:
+        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps all.
+        self._backend = backend
+
+    def __reduce__(self) -> Any:
+        """Pickle as the backend does, whose copy gets the same storages in front of it."""
+        return self._backend.__reduce__()
+
+    def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Pass a call on; a subclass may act on all calls here."""
+        return getattr(self._backend, name)(*args, **kwargs)
+
+
+def _passing_on(name: str) -> Callable[..., Any]:
+    """Return a method that makes a call by `_call`, as subclasses define it."""
+    return lambda self, *args, **kwargs: self._call(name, *args, **kwargs)
+
+
+for _name in vars(BaseStorage):
+    if not _name.startswith("_"):
+        setattr(Delegating, _name, _passing_on(_name))
+abc.update_abstractmethods(Delegating)  # type: ignore[type-abstract] # no longer abstract
 
 
 class Patient(Delegating):
