@@ -87,7 +87,7 @@ class Held(Delegating):
         if may_hold and len(key) + len(text := json.dumps(value)) <= _LONGEST:
             with self._lock:
                 self._trials[trial_id].attrs[key] = text
-            self._write_if_due(trial_id)
+            self._write(trial_id)
         else:
             self._call("set_trial_user_attr", trial_id, key, value)
 
@@ -98,7 +98,7 @@ class Held(Delegating):
         if self._is_holding and step < _LARGEST:
             with self._lock:
                 self._trials[trial_id].reports[step] = intermediate_value
-            self._write_if_due(trial_id)
+            self._write(trial_id)
         else:
             self._call("set_trial_intermediate_value", trial_id, step, intermediate_value)
 
@@ -112,25 +112,22 @@ class Held(Delegating):
         self._write()
         return super()._call(name, *args, **kwargs)
 
-    def _write_if_due(self, trial_id: int) -> None:
-        """Write all that is held if the last write was long ago."""
-        if time.monotonic() >= self._due:
-            self._write(trial_id)
-
-    def _write(self, of: int | None = None) -> None:
+    def _write(self, noting: int | None = None) -> None:
         """Write all that is held; drop what belongs to trials that another process has ended.
 
         Args:
-            of: The trial of the caller, who must know if it has ended or is gone.
+            noting: The trial that has just noted something, if any. Then nothing is written unless
+                the last write was long ago.
 
         Raises:
-            UpdateFinishedTrialError: The trial of the caller has ended.
-            KeyError: The trial of the caller was deleted.
+            UpdateFinishedTrialError: That trial has ended.
+            KeyError: That trial was deleted.
         """
-        if self._trials:
-            self._insist(partial(self._write_once, of))
+        is_due = noting is None or time.monotonic() >= self._due
+        if is_due and self._trials:
+            self._insist(partial(self._write_once, noting))
 
-    def _write_once(self, of: int | None) -> None:
+    def _write_once(self, noting: int | None) -> None:
         with self._lock:
             self._due = time.monotonic() + _SECONDS
             for trial_id, noted in list(self._trials.items()):
@@ -140,7 +137,8 @@ class Held(Delegating):
                     if is_away(error):
                         raise
                     del self._trials[trial_id]  # otherwise each later call would raise it again
-                    if not isinstance(error, UpdateFinishedTrialError | KeyError) or trial_id == of:
+                    is_over = isinstance(error, UpdateFinishedTrialError | KeyError)
+                    if not is_over or trial_id == noting:
                         raise
                     self._due = 0.0  # the next call of the trial itself is to raise the error
                 else:
