@@ -166,7 +166,7 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
 
 
 def _make_safe(storage: BaseStorage, make: bool) -> None:
-    """Set up a database that the user opened as _open sets up ours; set up a journal, too."""
+    """Set up a database that the user opened as _connect_url does ours; set up a journal, too."""
     journal.make_safe(storage)
     if (database := _database(storage)) is None or is_of_one_thread(storage):
         return
@@ -267,7 +267,10 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
     while True:
         tries += 1
         try:
-            return optuna.storages.get_storage(_open(url, make))
+            text, options = url.render_as_string(hide_password=False), _options(url, make)
+            storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
+            _guard(storage.engine)
+            return optuna.storages.get_storage(storage)
         except _UNUSABLE as error:
             said = reason(error)
             # Another process was creating the same tables, so that another try finds them.
@@ -281,13 +284,10 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
         time.sleep(0.2)
 
 
-def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
-    """Open a database with the options that it needs to serve many processes for days."""
-    options: dict[str, Any]
-    if url.get_backend_name() == "sqlite":
-        options = _options_for_sqlite(url, make)
-    else:
-        options = {
+def _options(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
+    """Return the options that an engine needs to serve many processes for days."""
+    if url.get_backend_name() != "sqlite":
+        return {
             # This detects a connection that the server closed while it was idle.
             "pool_pre_ping": True,
             "pool_recycle": 1800,
@@ -297,13 +297,6 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
             "pool_reset_on_return": None,
             "connect_args": _url.limits_for(url),
         }
-    text = url.render_as_string(hide_password=False)
-    storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
-    _guard(storage.engine)
-    return storage
-
-
-def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
     file = _sqlite_file(url)
     # SQLite makes files next to its own.
     may_write = file is not None and all(os.access(one, os.W_OK) for one in (file, file.parent))
