@@ -111,7 +111,7 @@ class WholeFileStore(FileSystemArtifactStore):
         super().remove(artifact_id)
 
     def _paths(self, name: str) -> tuple[Path, Path]:
-        """Return the paths of a file and its temporary one; refuse a name that leaves a folder."""
+        """Return the paths of a file and its temporary one; refuse a name that is a path."""
         if Path(name).name != name or name == "..":
             raise ValueError(f"{name!r} is not the name of a file in {str(self._folder)!r}")
         return self._folder / name, self._folder / f"{name}.part"

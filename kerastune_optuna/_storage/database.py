@@ -183,7 +183,7 @@ def _guard(engine: sqlalchemy.Engine) -> None:
     sqlalchemy.event.listen(engine, "handle_error", as_ours)
     if engine.dialect.name in mysql.DIALECTS:
         mysql.refuse_long_texts(engine)
-    if engine.dialect.name == "sqlite":
+    elif engine.dialect.name == "sqlite":
         # Optuna reads a trial's state and then writes it. With SQLite's deferred transactions, two
         # processes could read the same state: trials would run twice, and writers would get
         # "database is locked".

@@ -15,7 +15,7 @@ _NAMES = ("key", "param_name")  # the columns that say what a text belongs to
 
 
 def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
-    """Let an engine of one of these dialects raise ArgumentError for a text that is too long.
+    """Let an engine of MySQL or MariaDB raise ArgumentError for a text that is too long.
 
     A server without strict mode would cut the text off, and then Optuna could not read any study. A
     strict one closes the connection if the text is very long, as if the server went away.
