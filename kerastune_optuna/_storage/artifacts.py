@@ -77,10 +77,6 @@ class WholeFileStore(FileSystemArtifactStore):
         self._folder = Path(base_path)
         self._sync = sync
 
-    def in_haste(self) -> WholeFileStore:
-        """Return a store of the same folder that does not wait for the disk."""
-        return WholeFileStore(self._folder, sync=False)
-
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a temporary file, sync it and rename it: Optuna's store overwrites the old one."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -155,8 +151,9 @@ class PatientStore:
         """
 
         def write(store: ArtifactStore) -> None:
-            store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
             folder, size = _optuna.folder_of(store), path.stat().st_size
+            if in_haste and folder is not None and isinstance(store, WholeFileStore):
+                store = WholeFileStore(folder, sync=False)
             # Each try opens the file again, since a store may close it.
             with telling_room(folder, size), open(path, "rb") as file:
                 store.write(artifact_id, file)
