@@ -77,14 +77,10 @@ class WholeFileStore(FileSystemArtifactStore):
         self._folder = Path(base_path)
         self._sync = sync
 
-    def in_haste(self) -> WholeFileStore:
-        """Return a store of the same folder that does not wait for the disk."""
-        return WholeFileStore(self._folder, sync=False)
-
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a temporary file, sync it and rename it: Optuna's store overwrites the old one."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path, aside = self._path(artifact_id), self._aside(artifact_id)
+        path, aside = self._paths(artifact_id)
         try:
             aside.unlink(missing_ok=True)  # a killed process may have left it
             # Created anew: any member of a shared folder could put a symbolic link there.
@@ -98,21 +94,23 @@ class WholeFileStore(FileSystemArtifactStore):
             aside.unlink(missing_ok=True)  # half a file would fill a full disk for good
             raise
         if self._sync and os.name != "nt":  # Windows cannot open folders
-            _sync_folder(self._folder)
+            descriptor = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # otherwise a power cut could undo the renaming
+            finally:
+                os.close(descriptor)
 
     def remove(self, artifact_id: str) -> None:
         """Remove the file, and the temporary file that a killed process may have left."""
-        self._aside(artifact_id).unlink(missing_ok=True)
+        _, aside = self._paths(artifact_id)
+        aside.unlink(missing_ok=True)
         super().remove(artifact_id)
 
-    def _aside(self, artifact_id: str) -> Path:
-        return self._path(f"{artifact_id}.part")
-
-    def _path(self, name: str) -> Path:
-        """Return the path of a file; refuse a name that could leave the folder."""
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        """Return the paths of a file and its temporary one; refuse a name that is a path."""
         if Path(name).name != name or name == "..":
             raise ValueError(f"{name!r} is not the name of a file in {str(self._folder)!r}")
-        return self._folder / name
+        return self._folder / name, self._folder / f"{name}.part"
 
 
 class PatientStore:
@@ -134,13 +132,6 @@ class PatientStore:
         """Pickle what was passed alone: each process opens the store itself."""
         return PatientStore, (self._source,)
 
-    def open(self) -> ArtifactStore:
-        """Return the open store."""
-        if self._opened is None or self._is_stale:
-            source = self._source
-            self._opened, self._is_stale = source() if callable(source) else source, False
-        return self._opened
-
     def fetch(self, artifact_id: str, path: Path) -> bool:
         """Copy a file from the store; return False if it is not there."""
 
@@ -160,8 +151,9 @@ class PatientStore:
         """
 
         def write(store: ArtifactStore) -> None:
-            store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
             folder, size = _optuna.folder_of(store), path.stat().st_size
+            if in_haste and folder is not None and isinstance(store, WholeFileStore):
+                store = WholeFileStore(folder, sync=False)
             # Each try opens the file again, since a store may close it.
             with telling_room(folder, size), open(path, "rb") as file:
                 store.write(artifact_id, file)
@@ -183,14 +175,20 @@ class PatientStore:
     def check(self) -> None:
         """Write and remove a probe, to find out before training whether the store works.
 
+        Probes that killed processes left in a folder are removed, too; those in a bucket stay.
+
         Raises:
             WeightsError: The store cannot be written.
         """
         probe = f"{_PROBE}{uuid4()}"  # others may check the same store at this moment
 
         def write(opened: ArtifactStore) -> None:
-            _sweep(_optuna.folder_of(opened))
-            with telling_room(_optuna.folder_of(opened), _LEAST):
+            folder = _optuna.folder_of(opened)
+            for left in Path(folder).glob(f"{_PROBE}*") if folder else ():
+                with suppress(OSError):  # another process removes it, or it is another user's
+                    if time.time() - left.stat().st_mtime > _LEFT:
+                        left.unlink()
+            with telling_room(folder, _LEAST):
                 opened.write(probe, io.BytesIO(b"probe"))
 
         try:
@@ -247,8 +245,11 @@ class PatientStore:
         """
 
         def ask() -> None:
+            if self._opened is None or self._is_stale:
+                source = self._source
+                self._opened, self._is_stale = source() if callable(source) else source, False
             try:
-                do(self.open())
+                do(self._opened)
             except Exception:  # each kind of store has its own errors: raised again
                 self._is_stale = True
                 raise
@@ -296,14 +297,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sweep(folder: str | None) -> None:
-    """Remove the probes that killed processes left in a folder; those in a bucket stay."""
-    for probe in Path(folder).glob(f"{_PROBE}*") if folder else ():
-        with suppress(OSError):  # another process removes it, too, or it is another user's
-            if time.time() - probe.stat().st_mtime > _LEFT:
-                probe.unlink()
-
-
 @contextmanager
 def telling_room(folder: str | None, needed: int) -> Iterator[None]:
     """Turn the error of a full disk into one that says how much room there is and how much we need.
@@ -321,12 +314,3 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
         if folder is None or not is_of_full_disk(error):
             raise
         raise OSError(error.errno, disks.room(Path(folder), needed)) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

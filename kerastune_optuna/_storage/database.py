@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import sqlite3
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -35,7 +33,6 @@ INSTEAD = (
 )
 FILE = "study.db"  # SQLite adds others next to it, whose names begin with this one
 _BUSY_SECONDS = 5  # for which SQLite waits for a lock, ignoring Ctrl-C; after that, we wait
-_ROOM = 2_000_000  # bytes by which SQLite's file and log grow in a search of some hundred trials
 # What drivers and Optuna raise when they open a database that does not exist or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _TRIES = 5  # if two processes create the tables at once, one fails, and finds them at another try
@@ -64,7 +61,7 @@ def in_directory(directory: Path) -> str:
 def anchored(storage: str | BaseStorage) -> str | BaseStorage:
     """Make the path of a SQLite file absolute, since workers may have another current folder."""
     url = _url_of(storage)
-    if url is None or (file := _file_of(url)) is None or set("?{}") & set(str(file)):
+    if url is None or (file := _sqlite_file(url)) is None or set("?{}") & set(str(file)):
         return storage
     text = url.set(database=str(file)).render_as_string(hide_password=False)
     if isinstance(storage, str):
@@ -97,56 +94,26 @@ def connect(
     else:
         opened = optuna.storages.get_storage(storage)  # adds a cache to a database
         _make_safe(opened, make)
-    if make:
-        _warn_of_network(opened)
-    space, check, again = partial(_space, opened), _same_file(opened), partial(connect, make=make)
+    file = _sqlite_file(opened)
+    if make and file is not None and (network := disks.network_of(file.parent)) is not None:
+        warnings.warn(
+            f"{str(file)!r} is on a network disk ({network}), so SQLite does without its "
+            f"write-ahead log. If several machines search, {INSTEAD}.",
+            UserWarning,
+            stacklevel=2,
+        )
     # mypy does not see the methods that Delegating has for BaseStorage's abstract ones.
-    patient = Patient(opened, patience, space, check, again)  # type: ignore[abstract]
+    patient = Patient(opened, patience, file, partial(connect, make=make))  # type: ignore[abstract]
     excluding = Excluding(patient)  # type: ignore[abstract]
     if (database := _database(opened)) is None:
         return excluding
     return Held(excluding, database, patient.insist)  # type: ignore[abstract]
 
 
-def _same_file(storage: BaseStorage) -> Callable[[], None]:
-    """Return a function that raises StorageError once the file of a database is another or gone."""
-    file = _sqlite_file(storage)
-    opened = _inode(file)
-
-    def check() -> None:
-        # SQLite would go on with the file that it has open, which nobody could find any more.
-        if _inode(file) != opened:
-            raise StorageError(
-                f"{str(file)!r} is gone, or is another file than the one in use. To continue the "
-                "study, put the whole folder back, or mount its disk again, before you run the "
-                "script again; otherwise the script begins anew."
-            )
-
-    return check
-
-
 def inode(storage: BaseStorage) -> int | None:
     """Return a number that a SQLite file shares with no copy of it; None for other storages."""
-    return _inode(_sqlite_file(storage))
-
-
-def _inode(file: Path | None) -> int | None:
-    if file is None or not file.exists():
-        return None
-    # On sshfs the inode of a file may change while it is in use.
-    return file.stat().st_ino if disks.network_of(file.parent) is None else 0
-
-
-def _warn_of_network(storage: BaseStorage) -> None:
-    """Warn if a SQLite file is on a network disk."""
     file = _sqlite_file(storage)
-    if file is not None and (network := disks.network_of(file.parent)) is not None:
-        warnings.warn(
-            f"{str(file)!r} is on a network disk ({network}), so SQLite does without its "
-            f"write-ahead log. If several machines search, {INSTEAD}.",
-            UserWarning,
-            stacklevel=3,
-        )
+    return None if file is None else disks.inode(file)
 
 
 def is_there(storage: str | BaseStorage) -> bool:
@@ -168,32 +135,28 @@ def network_of_log(storage: str | BaseStorage) -> str | None:
     return disks.network_of(file.parent) if has_log else None
 
 
-def _sqlite_file(storage: str | BaseStorage) -> Path | None:
-    url = _url_of(storage)
-    return None if url is None else _file_of(url)
-
-
-def _file_of(url: sqlalchemy.URL) -> Path | None:
+def _sqlite_file(storage: str | sqlalchemy.URL | BaseStorage) -> Path | None:
     """Return the file of a SQLite database; None if there is none, or only a URI names it."""
-    if url.get_backend_name() != "sqlite" or _is_in_memory(url) or "uri" in url.query:
+    url = _url_of(storage)
+    if url is None or url.get_backend_name() != "sqlite" or "uri" in url.query:
         return None
-    return Path(str(url.database)).absolute()
+    return None if is_of_one_thread(url) else Path(str(url.database)).absolute()
 
 
-def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
+def is_of_one_thread(storage: str | sqlalchemy.URL | BaseStorage) -> bool:
+    """Whether each thread would see another database, as with SQLite in memory."""
+    url = _url_of(storage)
+    if url is None or url.get_backend_name() != "sqlite":
+        return False
+    return url.database in (None, "", ":memory:")
+
+
+def _url_of(storage: str | sqlalchemy.URL | BaseStorage) -> sqlalchemy.URL | None:
     """Return the URL of a database; None for a storage without one."""
-    if isinstance(storage, str):
+    if isinstance(storage, str | sqlalchemy.URL):
         return _url.parse(storage)
     database = _database(storage)
     return None if database is None else _url.parse(database.url)
-
-
-def _space(storage: BaseStorage) -> str:
-    """Return a sentence about the disk of a database file; "" if there is enough room."""
-    file = _sqlite_file(storage)
-    if file is None or shutil.disk_usage(file.parent).free >= _ROOM:
-        return ""
-    return f"{disks.room(file.parent, _ROOM)}: make room there. "
 
 
 def _database(storage: BaseStorage) -> RDBStorage | None:
@@ -202,14 +165,10 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
     return found if isinstance(found, RDBStorage) else None
 
 
-def _is_in_memory(url: sqlalchemy.URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-
-
 def _make_safe(storage: BaseStorage, make: bool) -> None:
-    """Set up a database that the user opened as _open sets up ours; set up a journal, too."""
+    """Set up a database that the user opened as _connect_url does ours; set up a journal, too."""
     journal.make_safe(storage)
-    if (database := _database(storage)) is None or _is_in_memory(database.engine.url):
+    if (database := _database(storage)) is None or is_of_one_thread(storage):
         return
     engine = database.engine
     is_safe = sqlalchemy.event.contains(engine, "begin", _begin_immediate)
@@ -222,8 +181,9 @@ def _make_safe(storage: BaseStorage, make: bool) -> None:
 def _guard(engine: sqlalchemy.Engine) -> None:
     """Let an engine serve many processes for days; SQLAlchemy adds each listener only once."""
     sqlalchemy.event.listen(engine, "handle_error", as_ours)
-    mysql.refuse_long_texts(engine)
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name in mysql.DIALECTS:
+        mysql.refuse_long_texts(engine)
+    elif engine.dialect.name == "sqlite":
         # Optuna reads a trial's state and then writes it. With SQLite's deferred transactions, two
         # processes could read the same state: trials would run twice, and writers would get
         # "database is locked".
@@ -284,12 +244,6 @@ def behind(storage: BaseStorage) -> BaseStorage:
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 
 
-def is_of_one_thread(storage: str | BaseStorage) -> bool:
-    """Whether each thread would see another database, as with SQLite in memory."""
-    url = _url_of(storage)
-    return url is not None and _is_in_memory(url)
-
-
 def check_storage(storage: object) -> None:
     """Refuse anything but a URL, an Optuna storage or None; warn of what a search does not use."""
     if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
@@ -313,7 +267,10 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
     while True:
         tries += 1
         try:
-            return optuna.storages.get_storage(_open(url, make))
+            text, options = url.render_as_string(hide_password=False), _options(url, make)
+            storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
+            _guard(storage.engine)
+            return optuna.storages.get_storage(storage)
         except _UNUSABLE as error:
             said = reason(error)
             # Another process was creating the same tables, so that another try finds them.
@@ -327,27 +284,20 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
         time.sleep(0.2)
 
 
-def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
-    """Open a database with the options that it needs to serve many processes for days."""
-    options: dict[str, Any] = {
-        # This detects a connection that the server closed while it was idle.
-        "pool_pre_ping": True,
-        "pool_recycle": 1800,
-        # Optuna ends each transaction itself. When a connection returns to the pool, SQLAlchemy's
-        # rollback would cost a round trip, and print a traceback if the connection is lost.
-        "pool_reset_on_return": None,
-        "connect_args": _url.limits_for(url),
-    }
-    if url.get_backend_name() == "sqlite":
-        options = _options_for_sqlite(url, make)
-    text = url.render_as_string(hide_password=False)
-    storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
-    _guard(storage.engine)
-    return storage
-
-
-def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
-    file = _file_of(url)
+def _options(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
+    """Return the options that an engine needs to serve many processes for days."""
+    if url.get_backend_name() != "sqlite":
+        return {
+            # This detects a connection that the server closed while it was idle.
+            "pool_pre_ping": True,
+            "pool_recycle": 1800,
+            # Optuna ends each transaction itself. When a connection returns to the pool,
+            # SQLAlchemy's rollback would cost a round trip, and print a traceback if the connection
+            # is lost.
+            "pool_reset_on_return": None,
+            "connect_args": _url.limits_for(url),
+        }
+    file = _sqlite_file(url)
     # SQLite makes files next to its own.
     may_write = file is not None and all(os.access(one, os.W_OK) for one in (file, file.parent))
     if file is None or not file.is_file() or may_write:

@@ -1,4 +1,4 @@
-"""The disk of a folder: its free space, and whether machines share it over a network."""
+"""The disk of a folder: its free space, whether machines share it, and which file is which."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def network_of(folder: Path) -> str | None:
         if place.is_relative_to(mounted) and len(mounted.parts) >= len(found[1].parts):
             found = (disk.fstype, mounted)
     return found[0] if found[0].removeprefix("fuse.") in _SHARED else None
+
+
+def inode(file: Path) -> int | None:
+    """Return a number that a file shares with no copy of it; None if it is gone."""
+    if not file.exists():
+        return None
+    # On sshfs the inode of a file may change while it is in use.
+    return file.stat().st_ino if network_of(file.parent) is None else 0
 
 
 def room(folder: Path, needed: float) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._storage.delegating import Delegating
+from kerastune_optuna._storage.patience import Delegating
 
 # The start of the system attrs of a study that say why a trial is excluded, by its number; and the
 # system attr of a trial that is shown so. Optuna lets nobody write to a finished trial.
@@ -58,7 +58,13 @@ class Excluding(Delegating):
     def _excluded(self, study_id: int) -> dict[int, str]:
         """Return why the excluded trials of a study are excluded, by their numbers."""
         attrs = self.recent_attrs(study_id, _MOMENT)
-        return reasons(self.get_study_system_attrs(study_id) if attrs is None else attrs)
+        if attrs is None:
+            attrs = self.get_study_system_attrs(study_id)
+        prefix = f"{EXCLUDED}:"
+        told = {key.removeprefix(prefix): attrs[key] for key in attrs if key.startswith(prefix)}
+        # Another program may have written what is no number, or no reason.
+        fits = {key: why for key, why in told.items() if key.isdecimal() and isinstance(why, str)}
+        return {int(key): why for key, why in fits.items() if why}
 
     def recent_attrs(self, study_id: int, moment: float) -> dict[str, Any] | None:
         """Return a study's system attrs if this process read them within so many seconds."""
@@ -76,15 +82,6 @@ class Excluding(Delegating):
         """Set an attr; this process sees it at once, others soon."""
         self._backend.set_study_system_attr(study_id, key, value)
         self._attrs = {}
-
-
-def reasons(attrs: Mapping[str, Any]) -> dict[int, str]:
-    """Return why trials are excluded, by their numbers, from the system attrs of their study."""
-    prefix = f"{EXCLUDED}:"
-    told = {key.removeprefix(prefix): why for key, why in attrs.items() if key.startswith(prefix)}
-    # Another program may have written what is no number, or no reason.
-    fits = {key: why for key, why in told.items() if key.isdecimal() and isinstance(why, str)}
-    return {int(key): why for key, why in fits.items() if why}
 
 
 def _without_result(trial: FrozenTrial, why: str) -> FrozenTrial:

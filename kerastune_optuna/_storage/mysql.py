@@ -20,8 +20,7 @@ def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
     A server without strict mode would cut the text off, and then Optuna could not read any study. A
     strict one closes the connection if the text is very long, as if the server went away.
     """
-    if engine.dialect.name in DIALECTS:
-        sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
+    sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
 
 
 def _check_texts(

@@ -1,15 +1,22 @@
-"""A storage that waits for a database that does not answer, and loses or repeats no write."""
+"""A storage that waits for a database that does not answer, and loses or repeats no write.
+
+It stands in front of another storage, as those of the modules `excluded` and `held` do, which are
+subclasses of `Delegating` too.
+"""
 
 from __future__ import annotations
 
+import abc
 import copy
 import random
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -20,12 +27,13 @@ from sqlalchemy import exc
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
-from kerastune_optuna._storage.delegating import Delegating
+from kerastune_optuna._storage import disks
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
 WORKER = "worker"  # the user attr of a trial that says which process runs it
 MARK = "kerastune_optuna:mark"  # the system attr of a trial that identifies it
+_ROOM = 2_000_000  # bytes by which SQLite's file and log grow in a search of some hundred trials
 # Not the global generator of the module random, which a trial seeds for the user's code: a wait
 # that draws from it would change the training.
 _chance = random.Random()
@@ -164,14 +172,44 @@ class Patience:
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
 
+class Delegating(BaseStorage):
+    """Stand in front of a storage, and pass each call to it; the base of all storages of ours.
+
+    Args:
+        backend: Any Optuna storage.
+    """
+
+    def __init__(self, backend: BaseStorage) -> None:
+        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps all.
+        self._backend = backend
+
+    def __reduce__(self) -> Any:
+        """Pickle as the backend does, whose copy gets the same storages in front of it."""
+        return self._backend.__reduce__()
+
+    def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Pass a call on; a subclass may act on all calls here."""
+        return getattr(self._backend, name)(*args, **kwargs)
+
+
+def _passing_on(name: str) -> Callable[..., Any]:
+    """Return a method that makes a call by `_call`, as subclasses define it."""
+    return lambda self, *args, **kwargs: self._call(name, *args, **kwargs)
+
+
+for _name in vars(BaseStorage):
+    if not _name.startswith("_"):
+        setattr(Delegating, _name, _passing_on(_name))
+abc.update_abstractmethods(Delegating)  # type: ignore[type-abstract] # no longer abstract
+
+
 class Patient(Delegating):
     """Retry each call while the backend is away.
 
     Args:
         backend: Any Optuna storage.
         seconds: For how long each call is retried; then StorageError is raised.
-        where: Returns a sentence for that error that says what the user should check.
-        check: Called before each call; it raises an error if the call would be in vain.
+        file: The file of a SQLite database; None for other storages.
         again: Makes such a storage from an unpickled backend and these seconds.
     """
 
@@ -179,13 +217,13 @@ class Patient(Delegating):
         self,
         backend: BaseStorage,
         seconds: float,
-        where: Callable[[], str],
-        check: Callable[[], None],
+        file: Path | None,
         again: Callable[[BaseStorage, float], BaseStorage],
     ) -> None:
         super().__init__(backend)
         self._patience = Patience(seconds, lambda: "The storage", is_away, self._lost)
-        self._where, self._check, self._again = where, check, again
+        self._file, self._again = file, again
+        self._inode = None if file is None else disks.inode(file)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the backend alone: a copy listens to its own connections, and writes at once."""
@@ -221,10 +259,20 @@ class Patient(Delegating):
         return self.insist(lambda: super(Patient, self)._call(name, *args, **kwargs))
 
     def insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
-        """Call until it works; see `Patience.insist`."""
+        """Call until it works; see `Patience.insist`.
+
+        Raises:
+            StorageError: The file of the database is another one or gone.
+        """
 
         def checked() -> _T:
-            self._check()
+            # SQLite would go on with the file that it has open, which nobody could find any more.
+            if self._file is not None and disks.inode(self._file) != self._inode:
+                raise StorageError(
+                    f"{str(self._file)!r} is gone, or is another file than the one in use. To "
+                    "continue the study, put the whole folder back, or mount its disk again, "
+                    "before you run the script again; otherwise the script begins anew."
+                )
             return call()
 
         return self._patience.insist(checked, done)
@@ -246,9 +294,12 @@ class Patient(Delegating):
         return is_ended and (values is None or trial.values == list(values))
 
     def _lost(self, told: str) -> StorageError:
+        room, folder = "", None if self._file is None else self._file.parent
+        if folder is not None and shutil.disk_usage(folder).free < _ROOM:
+            room = f"{disks.room(folder, _ROOM)}: make room there. "
         return StorageError(
-            f"{told} {self._where()}Call search() again when it does: finished trials are kept, "
-            "and unfinished ones are resumed."
+            f"{told} {room}Call search() again when it does: finished trials are kept, and "
+            "unfinished ones are resumed."
         )
 
 

@@ -18,4 +18,4 @@ from kerastune_optuna._study.opening import load as load
 from kerastune_optuna._study.opening import parts_of as parts_of
 from kerastune_optuna._study.record import StudyRecord as StudyRecord
 from kerastune_optuna._study.record import TrialRecord as TrialRecord
-from kerastune_optuna._study.seeds import derive as derive
+from kerastune_optuna._study.record import derive as derive

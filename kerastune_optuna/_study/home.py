@@ -120,9 +120,10 @@ class Home:
     @cached_property
     def storage(self) -> BaseStorage:
         """The storage, connected."""
-        if self._storage is None and not database.is_there(self.storage_source):
+        source = self.storage_source
+        if self._storage is None and not database.is_there(source):
             database.make_directory(self.directory)
-        return database.connect(self.storage_source, database.PATIENCE)
+        return database.connect(source, database.PATIENCE)
 
     @property
     def folder(self) -> Path:

@@ -269,13 +269,17 @@ def parse_objectives(names: Any, directions: object) -> Objectives:
         raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
     pairs = _pairs(given, directions, are_several=are_several)
     plain = [name for name, _ in pairs]
-    if not are_several:
-        _check_has_metric(plain)
-        return Objectives((parse_objective(*pairs[0]),))
-    parsed = [_parse(*pair) for pair in pairs]
+    parsed = [_parse(*pair) for pair in pairs] if are_several else []
     if twice := sorted({str(name) for name in plain if plain.count(name) > 1}):
         raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
-    _check_has_metric(plain)
+    if all(name in MEASURED for name in plain):
+        listed = ", ".join(map(str, plain))
+        raise ArgumentError(
+            f"objective={listed} says nothing about what a model has learned. Pass it together "
+            f'with a metric from the epoch logs, like ["val_accuracy", "{plain[0]}"].'
+        )
+    if not are_several:
+        parsed = [parse_objective(*pairs[0])]
     return Objectives(tuple(replace(one, place=place) for place, one in enumerate(parsed)))
 
 
@@ -325,13 +329,3 @@ def _parse(name: object, direction: object) -> Objective:
             '"auto" for it.'
         )
     return parse_objective(name, "minimize" if direction == "auto" else direction)
-
-
-def _check_has_metric(names: Sequence[Any]) -> None:
-    """Refuse objectives that a model could reach without learning anything."""
-    if all(name in MEASURED for name in names):
-        listed = ", ".join(map(str, names))
-        raise ArgumentError(
-            f"objective={listed} says nothing about what a model has learned. Pass it together "
-            f'with a metric from the epoch logs, like ["val_accuracy", "{names[0]}"].'
-        )

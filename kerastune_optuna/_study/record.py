@@ -1,16 +1,19 @@
-"""The attributes that we write into studies and trials: their names and types are defined here."""
+"""The attributes that we write into studies and trials: their names and types are defined here.
+
+So is how the seed of a trial follows from that of the search.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, overload
 
+import numpy as np
 from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import EXCLUDED, WORKER
 from kerastune_optuna._study.ending import Ending
-from kerastune_optuna._study.seeds import derive
 
 T = TypeVar("T")
 
@@ -193,3 +196,14 @@ class StudyRecord:
 
     def __init__(self, of: Any) -> None:
         self.of = of
+
+
+def derive(seed: int | None, *path: int) -> int:
+    """Return a 31-bit seed that depends only on the search's seed and a path of numbers.
+
+    Seeds with different paths give independent streams, since `numpy.random.SeedSequence` takes the
+    seed as its entropy and the path as its spawn key. With seed=None, each call returns another
+    seed.
+    """
+    state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1)
+    return int(state[0] >> 1)

@@ -6,7 +6,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError, NoTrialsError
 from kerastune_optuna._storage import excluded
-from kerastune_optuna._storage.excluded import key_of, reasons
+from kerastune_optuna._storage.excluded import key_of
 from tests.support.untrained import Untrained, run, tuner_in
 
 
@@ -88,4 +88,8 @@ def test_what_cannot_be_excluded_is_an_error(tuner):
 def test_an_attribute_of_another_program_excludes_nothing():
     """Its name may be a number, or begin like ours."""
     foreign = {"3": "not ours", key_of("x"): "no number", key_of(4): 5, key_of(5): ""}
-    assert reasons({**foreign, key_of(6): "leak"}) == {6: "leak"}
+    storage = excluded.Excluding(optuna.storages.InMemoryStorage())
+    study_id = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE])
+    for key, why in {**foreign, key_of(6): "leak"}.items():
+        storage.set_study_system_attr(study_id, key, why)
+    assert storage._excluded(study_id) == {6: "leak"}

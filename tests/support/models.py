@@ -1,8 +1,9 @@
 """Tiny models, pruners and callbacks that tests share, and what a tuner has kept."""
 
 import csv
-import io
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -24,8 +25,11 @@ def _histories(tuner, trial):
 def history(tuner, number):
     """Return the rows of a trial's history as its artifact holds them."""
     (name,) = _histories(tuner, tuner.study.trials[number])
-    with tuner._home.store.open().open_reader(name) as file:
-        return list(csv.DictReader(io.StringIO(file.read().decode())))
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "history.csv")
+        assert tuner._home.store.fetch(name, file)
+        with open(file, newline="", encoding="utf-8") as rows:
+            return list(csv.DictReader(rows))
 
 
 class PruneAt(optuna.pruners.BasePruner):

@@ -5,10 +5,10 @@ import errno
 import keras
 import optuna
 import pytest
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from kerastune_optuna import WeightsError
-from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial.history import save
 from tests.support import falling
 from tests.support.models import PruneAt, build_eager, history
@@ -44,16 +44,13 @@ def test_what_callbacks_add_to_the_logs_is_in_the_history(search):
     assert [row["grade"] for row in history(tuner, 0)] == ["good, for now"] * 2
 
 
-class FullStore(WholeFileStore):
+class FullStore(FileSystemArtifactStore):
     """Have no room for files that begin so."""
 
     def __init__(self, folder, begin):
         super().__init__(folder)
+        folder.mkdir()
         self.begin = begin
-
-    def in_haste(self):
-        """Write all files alike."""
-        return self
 
     def write(self, artifact_id, content_body):
         """Raise as a full disk does, or write."""

@@ -149,7 +149,7 @@ def test_who_ends_while_others_are_outranked_keeps_its_weights(tmp_path):
     def keepers():
         late = study.ask()
         optuna.artifacts.upload_artifact(
-            artifact_store=store.open(), file_path=str(file), study_or_trial=late
+            artifact_store=store._source, file_path=str(file), study_or_trial=late
         )
         study.tell(late, 2.0)
         return set()
