@@ -1,15 +1,16 @@
-"""Reject arrays of types that Model.fit does not take, with a clear error before training."""
+"""Arrays of every type that Model.fit takes: pick rows of them, and say what is wrong in one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastune_optuna._data.sources import is_loader, makes_batches
-from kerastune_optuna._exceptions import ArgumentTypeError
 
 _NO_ARRAY = "Pass arrays, or data that makes batches, like a tf.data.Dataset or a DataLoader"
 _ONE_TYPE = 'Convert all columns to one type, as frame.astype("float32") does'
@@ -17,20 +18,7 @@ _NUMBERS = "Pass arrays of numbers"
 _OR_TEXTS = (
     ", or of strings: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
 )
-
-
-def check_kinds(data: Mapping[str, Any]) -> None:
-    """Reject arrays whose type Keras does not take; data that functions will load is not checked.
-
-    Args:
-        data: The data by its name in Model.fit.
-
-    Raises:
-        ArgumentTypeError: An array or column has such a type; the message says what to pass.
-    """
-    for name, leaf in named_arrays(data):
-        if (fault := _fault(leaf)) is not None:
-            raise ArgumentTypeError(f"{name} holds {fault}.")
+_PIECE = 1 << 20  # values of an array that are checked for NaN and infinity at a time
 
 
 def named_arrays(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -43,7 +31,28 @@ def named_arrays(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield name + "".join(f"[{step!r}]" for step in path), leaf
 
 
-def _fault(leaf: Any) -> str | None:
+def pick(data: Any, rows: NDArray[Any] | slice) -> Any:
+    """Return the given rows of arrays, which may be nested."""
+    return keras.tree.map_structure(lambda leaf: _rows_of(leaf, rows), data)
+
+
+def _rows_of(leaf: Any, rows: NDArray[Any] | slice) -> Any:
+    if leaf is None:
+        return None
+    if hasattr(leaf, "iloc"):  # pandas, where [] picks columns
+        return leaf.iloc[rows]
+    if hasattr(leaf, "tocsr"):  # SciPy, where some sparse arrays do not support []
+        return leaf.tocsr()[rows]
+    if isinstance(rows, slice):
+        return leaf[rows]
+    if type(leaf).__module__.startswith("tensorflow."):  # where [] does not take a list
+        import tensorflow as tf  # installed, since the data is TensorFlow's
+
+        return tf.gather(leaf, rows)
+    return leaf[rows]
+
+
+def fault_of_type(leaf: Any) -> str | None:
     """Return what Keras does not take in an array and what to pass instead, or None."""
     if not getattr(leaf, "shape", ()) or not (hasattr(leaf, "dtype") or hasattr(leaf, "columns")):
         return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
@@ -76,3 +85,39 @@ def _is_known(dtype: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def fault_of_values(leaf: Any) -> str | None:
+    """Return which value of an array or table is not finite, and where it is, or None."""
+    if hasattr(leaf, "columns") and hasattr(leaf, "iloc"):
+        for place, name in enumerate(leaf.columns):
+            if (found := _first_fault(leaf.iloc[:, place])) is not None:
+                return f"{found} in column {name!r}"
+        return None
+    if hasattr(leaf, "flat_values"):  # a ragged tensor, of which only the values are stored
+        stored = leaf.flat_values
+    elif hasattr(leaf, "dense_shape"):  # a sparse tensor
+        stored = leaf.values
+    else:
+        stored = leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
+    found = _first_fault(stored)
+    return found if found is None or stored is leaf else found.partition(" (")[0]
+
+
+def _first_fault(array: Any) -> str | None:
+    """Return the first value of an array that is not finite, and where it is, or None."""
+    # Each library has its own dtypes, but all have "float" in their names.
+    if not getattr(array, "shape", ()) or "float" not in str(array.dtype):
+        return None
+    step = max(1, _PIECE // max(1, math.prod(map(int, array.shape[1:]))))
+    rows = getattr(array, "iloc", array)
+    for begin in range(0, int(array.shape[0]), step):
+        with np.errstate(over="ignore"):  # values too large for float32 become infinity
+            piece = np.asarray(keras.ops.convert_to_numpy(rows[begin : begin + step]))
+            values = piece.astype(keras.config.floatx(), copy=False)  # as they are trained on
+        if not (finite := np.isfinite(values)).all():
+            row, *place = np.unravel_index(finite.argmin(), values.shape)
+            value = "NaN" if np.isnan(values[(row, *place)]) else "infinity"
+            column = f", column {place[0]}" if len(place) == 1 else ""
+            return f"{value} (first in row {begin + row}{column})"
+    return None
