@@ -56,10 +56,9 @@ def measure(*data: Any, split: float | None = None) -> list[Any] | None:
     if any(map(is_loader, data)):
         return None
     try:
-        kept = data
-        if split is not None:  # Keras validates on the last rows
-            array = next(leaf for leaf in keras.tree.flatten(data) if leaf is not None)
-            kept = pick(data, slice(int(array.shape[0] * (1 - split)), None))
+        kept, arrays = data, [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
+        if split is not None and arrays:  # Keras validates on the last rows
+            kept = pick(data, slice(int(arrays[0].shape[0] * (1 - split)), None))
         return [_measured(leaf) for leaf in _arrays(kept)]
     except Exception:  # the user's data may raise anything; then it is not compared
         return None
