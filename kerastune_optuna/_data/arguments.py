@@ -59,7 +59,6 @@ def check_builders_arguments(names: Iterable[str]) -> None:
         ArgumentTypeError: An argument must be passed to search(), or is unknown; the message then
             suggests the nearest known one.
     """
-    own = sorted(_OF_FIT - _SAME_FOR_ALL)
     for name in names:
         if name in _SAME_FOR_ALL:
             raise ArgumentTypeError(
@@ -67,9 +66,10 @@ def check_builders_arguments(names: Iterable[str]) -> None:
                 f"trials. Pass {name}= to search(); data may be a function of the trial."
             )
         if name not in _OF_FIT:
+            own = ", ".join(sorted(_OF_FIT - _SAME_FOR_ALL))
             raise ArgumentTypeError(
                 f"build_model returned {name!r} with its model, which Model.fit does not take."
-                f"{_check.nearest(str(name), _OF_FIT)} It takes {', '.join(own)}."
+                f"{_check.nearest(str(name), _OF_FIT)} It takes {own}."
             )
 
 

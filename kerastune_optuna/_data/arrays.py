@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-
-from kerastune_optuna._data.sources import is_loader, makes_batches
 
 _NO_ARRAY = "Pass arrays, or data that makes batches, like a tf.data.Dataset or a DataLoader"
 _ONE_TYPE = 'Convert all columns to one type, as frame.astype("float32") does'
@@ -19,16 +16,6 @@ _OR_TEXTS = (
     ", or of strings: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
 )
 _PIECE = 1 << 20  # values of an array that are checked for NaN and infinity at a time
-
-
-def named_arrays(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the arrays of the data, also nested, with names like validation_data[0]['age']."""
-    for name, part in data.items():
-        if part is None or is_loader(part) or makes_batches(part):
-            continue
-        for path, leaf in keras.tree.flatten_with_path(part):
-            if leaf is not None:
-                yield name + "".join(f"[{step!r}]" for step in path), leaf
 
 
 def pick(data: Any, rows: NDArray[Any] | slice) -> Any:

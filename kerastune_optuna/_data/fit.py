@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._data.anew import Beginning
-from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, named_arrays, pick
+from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
 from kerastune_optuna._data.cache import from_memory
 from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
 from kerastune_optuna._data.datasets import Shuffling, for_trainings
@@ -75,11 +75,6 @@ class FitArguments:
     def data(self) -> dict[str, Any]:
         """The data by its name in Model.fit, in the order in which functions make it."""
         return {name: getattr(self, name) for name in _DATA}
-
-    @property
-    def arrays(self) -> dict[str, Any]:
-        """The data and the weights of its rows, which may be arrays, by name."""
-        return {**self.data, "sample_weight": self.others.get("sample_weight")}
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -144,20 +139,30 @@ class FitArguments:
             datasets = {name: from_memory(one) for name, one in datasets.items()}
         return {name: for_trainings(one) for name, one in datasets.items()}
 
+    def arrays(self) -> Iterator[tuple[str, Any]]:
+        """Yield the arrays that are loaded, with names like validation_data[0]['age']."""
+        given = {**self.data, "sample_weight": self.others.get("sample_weight")}
+        for name, data in given.items():
+            if data is None or is_loader(data) or makes_batches(data):
+                continue
+            for path, leaf in keras.tree.flatten_with_path(data):
+                if leaf is not None:
+                    yield name + "".join(f"[{step!r}]" for step in path), leaf
+
     def check_kinds(self) -> None:
         """Reject arrays whose type Keras does not take, except those that functions will load.
 
         Raises:
             ArgumentTypeError: An array or column has such a type; the message says what to pass.
         """
-        for name, leaf in named_arrays(self.arrays):
+        for name, leaf in self.arrays():
             if (fault := fault_of_type(leaf)) is not None:
                 raise ArgumentTypeError(f"{name} holds {fault}.")
 
     def not_finite(self) -> str | None:
         """Return where the data is not finite, like "x holds NaN in column 'age'", or None."""
         try:
-            faults = ((name, fault_of_values(leaf)) for name, leaf in named_arrays(self.arrays))
+            faults = ((name, fault_of_values(leaf)) for name, leaf in self.arrays())
             return next((f"{name} holds {fault}" for name, fault in faults if fault), None)
         except Exception:  # the data may raise anything, and a trial must not fail for a hint
             return None
