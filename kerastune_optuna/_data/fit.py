@@ -155,6 +155,8 @@ class FitArguments:
         Raises:
             ArgumentTypeError: An array or column has such a type; the message says what to pass.
         """
+        if self.is_free:  # the builder's own fit may take anything
+            return
         for name, leaf in self.arrays():
             if (fault := fault_of_type(leaf)) is not None:
                 raise ArgumentTypeError(f"{name} holds {fault}.")
@@ -307,7 +309,6 @@ class Given(FitArguments):
             check_training_data(x, y, self.others)
         steps = self.others.get("validation_steps")
         check_validation_data(validation, self.validation_split, steps, x)
-        self.check_kinds()
         return self
 
     def opened(self, trial: BaseTrial | None = None) -> Given:
@@ -330,6 +331,8 @@ class Given(FitArguments):
         if self.taken:
             opened = opened._without_unfit()
         opened.checked()
+        if trial is not None:
+            opened.check_kinds()
         given = {**opened.data, **opened.others}
         datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
         beginning = Beginning(datasets) if datasets else None

@@ -71,6 +71,7 @@ class Run:
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             ready = recipe.opened_fit() if is_here else fit.checked()
+            ready.check_kinds()
             # If this process trains, run_trials() soon collects all garbage, which takes a while.
             with Memory().released(collects=not is_here):
                 learn_ranges(recipe.build_model)

@@ -28,7 +28,7 @@ X, CLASSES = np.arange(24.0).reshape(12, 2), np.repeat([0, 1, 2], 4)
         (CLASSES, StratifiedKFold),
         (np.eye(3)[CLASSES], StratifiedKFold),
         (CLASSES[:, None].astype(float), StratifiedKFold),
-        (np.repeat(["a", "b", "c"], 4).astype(object), StratifiedKFold),
+        (np.repeat(["a", "b", "c"], 4), StratifiedKFold),
         (np.arange(12), KFold),  # whole numbers that are no classes
         (np.linspace(0, 1, 12), KFold),
         (np.random.default_rng(0).normal(size=(12, 3)), KFold),
@@ -67,7 +67,7 @@ FORMS = {
     "memory map": mapped,
     "frame": pd.DataFrame,
     "tensor": keras.ops.convert_to_tensor,
-    "texts": lambda rows: rows[:, 0].astype(str).astype(object),
+    "texts": lambda rows: rows.astype(str).astype(object),
     "tensor of texts": lambda rows: tf.constant(rows.astype(str)),
     "ragged": tf.RaggedTensor.from_tensor,
     "sparse": scipy.sparse.coo_matrix,
