@@ -39,6 +39,11 @@ def describe(data: Any) -> str:
     return ", ".join(told)
 
 
+def key_of_folds(folds: Sequence[Fold]) -> str | None:
+    """Return a short text that identifies folds, or None if there are none."""
+    return f"{len(folds)} folds ({digest(folds)})" if folds else None
+
+
 def measure(*data: Any, split: float | None = None) -> list[Any] | None:
     """Return JSON-serializable values that distinguish data from other data, whatever its type.
 
@@ -96,8 +101,3 @@ def _measured(array: Any) -> list[Any] | None:
     length = float(np.linalg.norm(values))
     weights = np.random.default_rng(0).standard_normal(values.size)
     return [size, length, float(weights @ values) / (length or 1.0)]
-
-
-def key_of_folds(folds: Sequence[Fold]) -> str | None:
-    """Return a short text that identifies folds, or None if there are none."""
-    return f"{len(folds)} folds ({digest(folds)})" if folds else None
