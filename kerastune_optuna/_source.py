@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any
@@ -30,15 +31,18 @@ def digests(*functions: Callable[..., Any]) -> dict[str, str]:
     found, read = {_PYTHON: str(sys.implementation.cache_tag)}, dict[str, Any]()
     for function, given in map(_unwrapped, functions):
         read |= given
-        for code, own in _reached(_code_of(function)):
+        for code, own in _reached(function):
             name = f"{_CODE}{code.__name__}"
             # Two lambdas, or two functions that a third one returned, have the same name.
             n = sum(key.partition(" #")[0] == name for key in found)
             parts = [one.__code__ for one in _functions(code)]
             found[f"{name} #{n + 1}" if n else name] = digest(*parts)
             read |= {f"{one} in {code.__name__}": value for one, value in own.items()}
-    texts = {name: _text(value) for name, value in read.items()}
-    return found | {name: digest(text) for name, text in texts.items() if text is not None}
+    for name, value in read.items():
+        if not isinstance(value, list):
+            with suppress(TypeError, ValueError):  # raised for what is no plain value
+                found[name] = digest(json.dumps(value))
+    return found
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
@@ -59,7 +63,7 @@ def values(*functions: Callable[..., Any]) -> list[Any]:
     for function, given in map(_unwrapped, functions):
         own = getattr(function, "__self__", function)
         attributes = {} if inspect.ismodule(own) else getattr(own, "__dict__", {})
-        read = (one.values() for _, one in _reached(_code_of(function)))
+        read = (one.values() for _, one in _reached(function))
         for value in chain(given.values(), attributes.values(), *read):
             if not isinstance(value, list | tuple | dict):
                 found.append(value)
@@ -78,21 +82,20 @@ def _unwrapped(build_model: Any) -> tuple[Any, dict[str, Any]]:
     return inspect.unwrap(build_model), given
 
 
-def _code_of(function: Any) -> Any:
-    """Return a function or class as it is; for any other object, return its class."""
+def _reached(function: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield a function or class, and those of its module that it uses, with what each reads.
+
+    Any other object, which can be called too, is represented by its class.
+    """
     is_code = inspect.isroutine(function) or inspect.isclass(function)
-    return function if is_code else type(function)
-
-
-def _reached(code: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield a function or class, and those of its module that it uses, with what each reads."""
+    code = function if is_code else type(function)
     reached = [code]
     for one in reached:  # to which those are added that this one uses
         members = vars(one).items() if inspect.isclass(one) else ()
         read = {k: v for k, v in members if not (k.startswith("__") or isinstance(v, FunctionType))}
-        for function in _functions(one):
-            known, names = function.__globals__, _names(function.__code__)
-            read |= {**held(function), **{name: known[name] for name in names if name in known}}
+        for part in _functions(one):
+            known, names = part.__globals__, _names(part.__code__)
+            read |= {**held(part), **{name: known[name] for name in names if name in known}}
         codes = {k: v for k, v in read.items() if isinstance(v, FunctionType | type)}
         own = {k: v for k, v in codes.items() if v.__module__ == code.__module__}
         reached += [each for each in dict.fromkeys(own.values()) if each not in reached]
@@ -112,11 +115,3 @@ def _names(code: CodeType) -> list[str]:
     inside = (one for one in code.co_consts if isinstance(one, CodeType))
     # A dict, not a set, whose order differs between processes.
     return list(dict.fromkeys([*code.co_names, *chain.from_iterable(map(_names, inside))]))
-
-
-def _text(value: Any) -> str | None:
-    """Return a plain value as a text that is the same in any process; None for other values."""
-    try:
-        return None if isinstance(value, list) else json.dumps(value)
-    except (TypeError, ValueError):
-        return None

@@ -172,7 +172,8 @@ class OptunaTuner:
         overwrite: bool = False,
         **others: NoReturn,
     ) -> None:
-        check_names(others, OptunaTuner)
+        if others:
+            check_names(others, OptunaTuner)
         self.build_model = build_model
         self.objective = objective
         self.direction = direction
@@ -878,11 +879,13 @@ class OptunaTuner:
         fit = replace(Given(*given), is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         objectives = self._home.objectives
-        metrics = [one.name for one in objectives.metrics]
+        if cv is not None or groups is not None:
+            metrics = [one.name for one in objectives.metrics]
+            fit = cross_validated(fit, cv, groups, self.seed, metrics)
         return Recipe(
             self.build_model,
             objectives,
-            cross_validated(fit, cv, groups, self.seed, metrics),
+            fit,
             _trial.user_callbacks.as_list(callbacks),
             self.seed,
             self.keep_best,

@@ -18,6 +18,8 @@ from kerastune_optuna._data.sources import makes_batches
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
 
+# The names of the arguments that the installed Keras's Model.fit takes.
+_OF_FIT = inspect.signature(keras.Model.fit).parameters.keys() - {"self"}
 _OF_SEARCH = {"cv", "groups"}
 _SAME_FOR_ALL = {*ONLY_SEARCH_SETS, "initial_epoch"}
 
@@ -35,7 +37,7 @@ def check_fit_arguments(
     Raises:
         ArgumentTypeError: An argument is unknown; the message suggests the nearest known one.
     """
-    known = _arguments_of_fit() - SEARCH_PARAMETERS
+    known = _OF_FIT - SEARCH_PARAMETERS
     for name in names:
         if name in _OF_SEARCH:
             raise ArgumentTypeError(
@@ -57,24 +59,18 @@ def check_builders_arguments(names: Iterable[str]) -> None:
         ArgumentTypeError: An argument must be passed to search(), or is unknown; the message then
             suggests the nearest known one.
     """
-    known = _arguments_of_fit()
-    own = sorted(known - _SAME_FOR_ALL)
     for name in names:
         if name in _SAME_FOR_ALL:
             raise ArgumentTypeError(
                 f"build_model returned {name!r} with its model, which must be the same for all "
                 f"trials. Pass {name}= to search(); data may be a function of the trial."
             )
-        if name not in known:
+        if name not in _OF_FIT:
+            own = ", ".join(sorted(_OF_FIT - _SAME_FOR_ALL))
             raise ArgumentTypeError(
                 f"build_model returned {name!r} with its model, which Model.fit does not take."
-                f"{_check.nearest(str(name), known)} It takes {', '.join(own)}."
+                f"{_check.nearest(str(name), _OF_FIT)} It takes {own}."
             )
-
-
-def _arguments_of_fit() -> set[str]:
-    """Return the names of the arguments that the installed Keras's Model.fit takes."""
-    return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
 
 
 def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: bool) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 
 from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._check import count
-from kerastune_optuna._data.sizes import INFINITE, count_rows, is_of_grain, size_of
+from kerastune_optuna._data.sizes import INFINITE, count_rows, size_of
 from kerastune_optuna._data.sources import (
     LOADERS,
+    OF_GRAIN,
     GeneratorFunction,
     classes,
     is_loader,
@@ -149,13 +150,16 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
             f"{name} is a function that returns a generator, of which Keras reads only two batches "
             f"after the first epoch. Pass {steps_name}=, and let the generator be endless."
         )
-    if instead := next((_BARE[one] for one in classes(data) if one in _BARE), None):
+    kinds = classes(data)
+    if instead := next((_BARE[one] for one in kinds if one in _BARE), None):
         raise ArgumentTypeError(
             f"{name} is a {type(data).__name__}, which Model.fit does not take. {instead}"
         )
-    size = size_of(data)
-    batch = _first(data) if size != 0 and is_of_grain(data) else ()
-    if size == 0 or batch is None:
+    size, batch = size_of(data), None
+    if is_read := size != 0 and not kinds.isdisjoint(OF_GRAIN):
+        with undisturbed():  # Grain's data begins anew each time, and only reading shows its rows
+            batch = next(iter(data), None)
+    if size == 0 or (is_read and batch is None):
         use = "validate" if name.startswith("validation") else "train"
         raise ArgumentError(f"{name} is empty: there is nothing to {use} on. Pass one row or more.")
     if size == INFINITE and steps is None:
@@ -163,17 +167,11 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
             f"{name} is endless (repeat()), so an epoch would never end. Pass {steps_name}=, or "
             "a dataset without repeat()."
         )
-    if not _are_batches(batch):
+    if is_read and not _are_batches(batch):
         raise ArgumentError(
             f"{name} gives single rows, but Model.fit takes batches. Call batch(32) of the "
             "dataset, or give the DataLoader operations=[grain.transforms.Batch(32)]."
         )
-
-
-def _first(data: Any) -> Any:
-    """Return the first batch of Grain's data, which begins anew each time; None if it is empty."""
-    with undisturbed():
-        return next(iter(data), None)
 
 
 def _are_batches(batch: Any) -> bool:

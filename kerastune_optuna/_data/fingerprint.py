@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.pick import pick
+from kerastune_optuna._data.arrays import pick
+from kerastune_optuna._data.fit import Fold
 from kerastune_optuna._data.sizes import bytes_of
 from kerastune_optuna._data.sources import is_loader, is_tf_dataset, makes_batches
 from kerastune_optuna._digest import PLAIN, digest
@@ -26,17 +26,22 @@ def describe(data: Any) -> str:
         return f"tf.data.Dataset of {data.element_spec}"
     if is_loader(data) or makes_batches(data):
         return type(data).__name__
-    leaves = keras.tree.flatten(data)
-    more = ["..."] * (len(leaves) > _MOST_LEAVES)
-    return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
+    leaves, told = keras.tree.flatten(data), []
+    for leaf in leaves[:_MOST_LEAVES]:
+        if isinstance(leaf, PLAIN):
+            told.append(repr(leaf)[:60])
+            continue
+        kind = getattr(leaf, "dtype", type(leaf).__name__)  # a DataFrame has no single dtype
+        shape = tuple(leaf.shape) if hasattr(leaf, "shape") else ""
+        told.append(f"{getattr(kind, 'name', kind)}{shape}")
+    if len(leaves) > _MOST_LEAVES:
+        told.append("...")
+    return ", ".join(told)
 
 
-def _of_leaf(leaf: Any) -> str:
-    if isinstance(leaf, PLAIN):
-        return repr(leaf)[:60]
-    kind = getattr(leaf, "dtype", type(leaf).__name__)  # a DataFrame has no single dtype
-    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else ""
-    return f"{getattr(kind, 'name', kind)}{shape}"
+def key_of_folds(folds: Sequence[Fold]) -> str | None:
+    """Return a short text that identifies folds, or None if there are none."""
+    return f"{len(folds)} folds ({digest(folds)})" if folds else None
 
 
 def measure(*data: Any, split: float | None = None) -> list[Any] | None:
@@ -56,17 +61,12 @@ def measure(*data: Any, split: float | None = None) -> list[Any] | None:
     if any(map(is_loader, data)):
         return None
     try:
-        kept = data
-        if split is not None:
-            kept = keras.tree.map_structure(partial(_validated_rows, split), data)
+        kept, arrays = data, [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
+        if split is not None and arrays:  # Keras validates on the last rows
+            kept = pick(data, slice(int(arrays[0].shape[0] * (1 - split)), None))
         return [_measured(leaf) for leaf in _arrays(kept)]
     except Exception:  # the user's data may raise anything; then it is not compared
         return None
-
-
-def _validated_rows(split: float, leaf: Any) -> Any:
-    """Return the rows that Keras keeps for validation, which are the last ones."""
-    return None if leaf is None else pick(leaf, slice(int(leaf.shape[0] * (1 - split)), None))
 
 
 def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:

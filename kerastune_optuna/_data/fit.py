@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -10,13 +11,20 @@ import keras
 from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
+from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._data.anew import Beginning
+from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
 from kerastune_optuna._data.cache import from_memory
 from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
 from kerastune_optuna._data.datasets import Shuffling, for_trainings
-from kerastune_optuna._data.kinds import check_kinds
-from kerastune_optuna._data.pick import pick
-from kerastune_optuna._data.sizes import a_batch, count_batches, may_end, shape_of_a_batch
+from kerastune_optuna._data.sizes import (
+    a_batch,
+    cardinality,
+    count_rows,
+    may_end,
+    symbolic,
+    symbolic_read,
+)
 from kerastune_optuna._data.sources import (
     GeneratorFunction,
     is_loader,
@@ -27,8 +35,7 @@ from kerastune_optuna._data.sources import (
     parts_of,
     takes_trial,
 )
-from kerastune_optuna._data.specs import specify, specify_read
-from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _DATA = ("x", "y", "validation_data")
 ONLY_SEARCH_SETS = {*_DATA, "verbose"}  # arguments that only search() sets
@@ -50,7 +57,7 @@ class FitArguments:
 
     If `is_free`, the arguments go to the builder's own fit, which may take any data, or none. Keras
     reads the pipelines in place of the user's tf.data.Datasets, and `beginning` holds the states of
-    the user's PyDatasets.
+    the user's PyDatasets if there are any.
     """
 
     x: Any
@@ -62,17 +69,12 @@ class FitArguments:
     steps_per_execution: int | str = "auto"
     is_free: bool = False
     pipelines: Mapping[str, Any] = field(default_factory=dict)
-    beginning: Beginning = field(default_factory=lambda: Beginning({}))
+    beginning: Beginning | None = None
 
     @property
     def data(self) -> dict[str, Any]:
         """The data by its name in Model.fit, in the order in which functions make it."""
         return {name: getattr(self, name) for name in _DATA}
-
-    @property
-    def arrays(self) -> dict[str, Any]:
-        """The data and the weights of its rows, which may be arrays, by name."""
-        return {**self.data, "sample_weight": self.others.get("sample_weight")}
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -137,22 +139,44 @@ class FitArguments:
             datasets = {name: from_memory(one) for name, one in datasets.items()}
         return {name: for_trainings(one) for name, one in datasets.items()}
 
+    def arrays(self) -> Iterator[tuple[str, Any]]:
+        """Yield the arrays that are loaded, with names like validation_data[0]['age']."""
+        given = {**self.data, "sample_weight": self.others.get("sample_weight")}
+        for name, data in given.items():
+            if data is None or is_loader(data) or makes_batches(data):
+                continue
+            for path, leaf in keras.tree.flatten_with_path(data):
+                if leaf is not None:
+                    yield name + "".join(f"[{step!r}]" for step in path), leaf
+
     def check_kinds(self) -> None:
         """Reject arrays whose type Keras does not take, except those that functions will load.
 
         Raises:
             ArgumentTypeError: An array or column has such a type; the message says what to pass.
         """
-        if not self.is_free:  # the builder's own fit may take anything
-            check_kinds(self.arrays)
+        if self.is_free:  # the builder's own fit may take anything
+            return
+        for name, leaf in self.arrays():
+            if (fault := fault_of_type(leaf)) is not None:
+                raise ArgumentTypeError(f"{name} holds {fault}.")
+
+    def not_finite(self) -> str | None:
+        """Return where the data is not finite, like "x holds NaN in column 'age'", or None."""
+        try:
+            faults = ((name, fault_of_values(leaf)) for name, leaf in self.arrays())
+            return next((f"{name} holds {fault}" for name, fault in faults if fault), None)
+        except Exception:  # the data may raise anything, and a trial must not fail for a hint
+            return None
 
     def skip(self, epochs: int) -> None:
         """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
-        first, frequency = self.first_epoch + 1, self.others.get("validation_freq", 1)
-        self.beginning.skip(
-            epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
-            for epoch in range(first, first + epochs)
-        )
+        if self.beginning is not None:
+            first, frequency = self.first_epoch + 1, self.others.get("validation_freq", 1)
+            self.beginning.skip(
+                epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+                for epoch in range(first, first + epochs)
+            )
         data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
             return  # with steps_per_epoch=, an epoch continues where the last one ended
@@ -170,23 +194,52 @@ class FitArguments:
 
     def specification(self) -> Any:
         """Return a symbolic batch as a step gets it; None if that requires reading the data."""
-        return specify(self.x, self.y)
+        batch = getattr(self.x, "element_spec", None)
+        if batch is None:
+            batch = keras.utils.pack_x_y_sample_weight(self.x, self.y)
+        told = keras.tree.map_structure(symbolic, batch)
+        leaves = keras.tree.flatten(told)
+        return told if leaves and all(leaf is not None for leaf in leaves) else None
 
     def specification_of_a_batch(self) -> Any:
-        """Return what `specification` returns, and read a batch if that is required."""
-        return specify_read(self.x, self.y)
+        """Return what `specification` returns, for any data; if necessary, read a batch.
+
+        Raises:
+            Exception: Any error from the user's data, or from Keras if the shapes are unknown.
+        """
+        if (told := self.specification()) is not None:
+            return told
+        if hasattr(self.x, "element_spec"):  # reading a batch would advance a shuffle()
+            return keras.tree.map_structure(symbolic_read, self.x.element_spec)
+        with undisturbed():
+            return keras.tree.map_structure(symbolic_read, a_batch(self.x, self.y))
 
     def steps_of_an_epoch(self) -> int | None:
         """Return how many batches an epoch trains on; None if only training shows it."""
-        steps = self.others.get("steps_per_epoch")
+        steps: int | None = self.others.get("steps_per_epoch")
         # Where data ends unforeseen, Keras counts a step too many, but not within calls of several.
-        if steps is None or may_end(self.x):
-            steps = count_batches(self.x, self.batch_size, self.validation_split)
-        return steps
+        if steps is not None and not may_end(self.x):
+            return steps
+        if hasattr(self.x, "cardinality"):
+            size = cardinality(self.x)
+            return size if size > 0 else None
+        if (rows := None if makes_batches(self.x) else count_rows(self.x)) is None:
+            return None
+        # Keras gives the first floor(rows * (1 - split)) rows to training.
+        return math.ceil(int(rows * (1 - self.validation_split)) / self.batch_size)
 
     def shape_of_a_batch(self) -> tuple[int, ...] | None:
-        """Return the shape of one batch of the first input; None if it is unknown."""
-        return shape_of_a_batch(self.x, self.batch_size)
+        """Return the shape of a batch of the first input, with guesses for unknown sizes."""
+        if hasattr(self.x, "element_spec"):
+            spec = self.x.element_spec
+            first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
+            if not getattr(first, "shape", None) or not first.shape.rank:
+                return None  # several replicas, an unknown rank, or scalars without a batch()
+            rows, *row = first.shape.as_list()
+            return (rows or batch_size_of(self.x) or 128, *(size or 1 for size in row))
+        leaves = [] if makes_batches(self.x) else keras.tree.flatten(self.x)
+        shape = getattr(leaves[0], "shape", ()) if leaves else ()
+        return (self.batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
 
 
 @dataclass(frozen=True)
@@ -234,8 +287,6 @@ class Given(FitArguments):
 
     def _without_unfit(self) -> Given:
         """Return a copy without those taken arguments that do not fit the data, once it is open."""
-        if not self.taken:
-            return self
         unfit = {name for name, of in DATA_OF_SIZE.items() if makes_batches(getattr(self, of))}
         unfit.update(weights_within(self.x))
         if self.others.get("sample_weight") is not None:
@@ -276,12 +327,16 @@ class Given(FitArguments):
             is_of_trial = takes_trial("x", self.x)
             if is_of_trial or not self.is_free:
                 _unpack_x(data, others, is_of_trial=is_of_trial)
-        opened = replace(self, **data, others=others)._without_unfit().checked()
+        opened = replace(self, **data, others=others)
+        if self.taken:
+            opened = opened._without_unfit()
+        opened.checked()
         if trial is not None:
             opened.check_kinds()
         given = {**opened.data, **opened.others}
         datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
-        return replace(opened, pipelines=opened._pipelines(), beginning=Beginning(datasets))
+        beginning = Beginning(datasets) if datasets else None
+        return replace(opened, pipelines=opened._pipelines(), beginning=beginning)
 
     def of_training(self, arguments: Mapping[str, Any], number: int, seed: int) -> FitArguments:
         """Return what one training passes to Model.fit; the data must be open.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from kerastune_optuna import _check
 from kerastune_optuna._data.fit import Fold, Given
 from kerastune_optuna._data.sources import makes_batches
-from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INSTEAD = (
@@ -30,8 +29,7 @@ def cross_validated(
 
     Args:
         fit: The arguments that were passed to search().
-        cv: A number of folds, a splitter, or a list of splits; None to leave the arguments as they
-            are.
+        cv: A number of folds, a splitter, or a list of splits; None is refused, as groups need it.
         groups: The `groups` argument of the splitter's split().
         seed: The seed by which rows are shuffled if `cv` is a number of folds. None means 0, since
             all trials of a study must have the same folds.
@@ -42,9 +40,7 @@ def cross_validated(
         MissingExtraError: scikit-learn, which splits the data, is not installed.
     """
     if cv is None:
-        if groups is not None:
-            raise ArgumentError(f"groups= was passed without cv=, which uses it. {_INSTEAD}")
-        return fit
+        raise ArgumentError(f"groups= was passed without cv=, which uses it. {_INSTEAD}")
     _check.installed("sklearn", extra="examples")
     _check_validation(fit, metrics)
     if names := ", ".join(fit.functions):
@@ -155,8 +151,3 @@ def _labels(y: Any) -> Any:
         return labels[:, 0]
     is_one_hot = labels.ndim == 2 and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()
     return labels.argmax(1) if is_one_hot else labels
-
-
-def key_of_folds(folds: Sequence[Fold]) -> str | None:
-    """Return a short text that identifies folds, or None if there are none."""
-    return f"{len(folds)} folds ({digest(folds)})" if folds else None

@@ -1,4 +1,4 @@
-"""The sizes of data: rows, batches, bytes and shapes, as far as they are known."""
+"""The sizes of data, as far as they are known: rows, batches, bytes, and shapes of a batch."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ import keras
 import numpy as np
 
 from kerastune_optuna._backend import batch_size_of
-from kerastune_optuna._data.pick import pick
+from kerastune_optuna._data.arrays import pick
 from kerastune_optuna._data.sources import OF_GRAIN, classes, makes_batches
 
 INFINITE = -1  # the size of endless data
 _UNKNOWN = -2  # what tf.data.Dataset.cardinality() returns, beside -1
 _ENDLESS = 1 << 40  # rows or batches; an endless repeat() of Grain has a length of sys.maxsize
+_NEST, _LEAF = "nest", "leaf"  # the first items of lists in the JSON-serializable form of a batch
 
 
 def size_of(data: Any) -> int | None:
     """Return the number of rows or batches; INFINITE if the data is endless, None if unknown."""
-    if may_end(data):
-        return 0 if next(iter(data), None) is None else None
     if hasattr(data, "cardinality"):
-        return _cardinality(data)
-    rows = count_rows(_source_of_grain(data) if is_of_grain(data) else data)
+        if may_end(data):
+            return 0 if next(iter(data), None) is None else None
+        return cardinality(data)
+    is_of_grain = not classes(data).isdisjoint(OF_GRAIN)
+    rows = count_rows(_source_of_grain(data) if is_of_grain else data)
     return INFINITE if rows is not None and rows >= _ENDLESS else rows
-
-
-def is_of_grain(data: Any) -> bool:
-    """Whether the data is a pipeline or a DataLoader of Grain."""
-    return not classes(data).isdisjoint(OF_GRAIN)
 
 
 def _source_of_grain(data: Any) -> Any:
@@ -45,7 +42,8 @@ def _source_of_grain(data: Any) -> Any:
     return data
 
 
-def _cardinality(dataset: Any) -> int:
+def cardinality(dataset: Any) -> int:
+    """Return the number of batches of a tf.data.Dataset; a negative number if it is unknown."""
     size = dataset.cardinality  # a method, but a plain value if tf.distribute created the dataset
     return int(size() if callable(size) else size)
 
@@ -70,36 +68,12 @@ def count_rows(data: Any) -> int | None:
 
 def may_end(data: Any) -> bool:
     """Whether a tf.data.Dataset does not tell whether it ends, and when."""
-    return hasattr(data, "cardinality") and _cardinality(data) == _UNKNOWN
-
-
-def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
-    """Return how many batches arrays or a tf.data.Dataset have for training; None if unknown."""
-    if hasattr(data, "cardinality"):
-        size = _cardinality(data)
-        return size if size > 0 else None
-    rows = None if makes_batches(data) else count_rows(data)
-    # Keras gives the first floor(rows * (1 - split)) rows to training.
-    return None if rows is None else math.ceil(int(rows * (1 - validation_split)) / batch_size)
-
-
-def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
-    """Return the shape of a batch of the first input, with guesses for unknown sizes."""
-    if hasattr(data, "element_spec"):
-        spec = data.element_spec
-        first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
-        if not getattr(first, "shape", None) or not first.shape.rank:
-            return None  # several replicas, an unknown rank, or scalars without a batch()
-        rows, *row = first.shape.as_list()
-        return (rows or batch_size_of(data) or 128, *(size or 1 for size in row))
-    leaves = [] if makes_batches(data) else keras.tree.flatten(data)
-    shape = getattr(leaves[0], "shape", ()) if leaves else ()
-    return (batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
+    return hasattr(data, "cardinality") and cardinality(data) == _UNKNOWN
 
 
 def bytes_of(dataset: Any, unknown: float) -> float:
     """Return the bytes of a tf.data.Dataset's rows, with `unknown` for each unknown size."""
-    if (batches := _cardinality(dataset)) < 0:
+    if (batches := cardinality(dataset)) < 0:
         return math.inf
     rows, taken = batch_size_of(dataset) or unknown, 0.0
     for spec in keras.tree.flatten(dataset.element_spec):
@@ -116,3 +90,56 @@ def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
         rows = np.arange(min(batch_size, count_rows(x) or 0))
         return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
     return x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
+
+
+def symbolic(leaf: Any) -> keras.KerasTensor | None:
+    """Return a symbolic batch of an array, as Keras's adapters would make it, or of a TensorSpec.
+
+    Returns:
+        None for what is neither an array of numbers, nor describes a tensor of known rank.
+    """
+    if not isinstance(leaf, np.ndarray):
+        if type(leaf).__name__ != "TensorSpec" or not leaf.shape.rank:
+            return None
+        return keras.KerasTensor(leaf.shape.as_list(), leaf.dtype.name)
+    if leaf.ndim == 0 or leaf.dtype.kind not in "biuf":
+        return None
+    is_float = np.issubdtype(leaf.dtype, np.floating)
+    dtype = keras.config.floatx() if is_float else keras.backend.standardize_dtype(leaf.dtype)
+    return keras.KerasTensor((None, *leaf.shape[1:]), dtype)
+
+
+def symbolic_read(leaf: Any) -> keras.KerasTensor | None:
+    """Return a symbolic batch for a part of a batch that was read, or for any spec of TensorFlow.
+
+    Raises:
+        Exception: Any error from Keras if the shape is unknown.
+    """
+    if leaf is None:
+        return None
+    if not hasattr(leaf, "dtype"):  # such as a DataFrame or a number
+        leaf = np.asarray(leaf)
+    is_text = getattr(leaf.dtype, "kind", "") in "OSU" and isinstance(leaf.dtype, np.dtype)
+    dtype = "string" if is_text else keras.backend.standardize_dtype(leaf.dtype)
+    return keras.KerasTensor((None, *leaf.shape[1:]), dtype)
+
+
+def to_plain(batch: Any) -> Any:
+    """Return a symbolic batch as JSON-serializable values."""
+    if batch is None:
+        return None
+    if isinstance(batch, Mapping):
+        return {str(name): to_plain(part) for name, part in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [_NEST, *map(to_plain, batch)]
+    return [_LEAF, list(batch.shape), batch.dtype]
+
+
+def from_plain(plain: Any) -> Any:
+    """Return the symbolic batch from its plain form, with tuples for sequences, as in tf.data."""
+    if plain is None:
+        return None
+    if isinstance(plain, Mapping):
+        return {name: from_plain(part) for name, part in plain.items()}
+    kind, *parts = plain
+    return keras.KerasTensor(*parts) if kind == _LEAF else tuple(map(from_plain, parts))

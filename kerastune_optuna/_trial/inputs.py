@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,8 @@ class TrainingInputs:
         """
         callbacks = bridge.around(self.callbacks)
         keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
-        with self.fit.beginning.of_training():
+        beginning = self.fit.beginning
+        with nullcontext() if beginning is None else beginning.of_training():
             try:
                 if self.recipe.has_own_fit:
                     return self._train_by_builder(trial, model, keywords)

@@ -13,7 +13,6 @@ from optuna.trial import BaseTrial, FrozenTrial
 from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import Given
-from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
@@ -94,7 +93,7 @@ class Recipe:
     @cached_property
     def not_finite(self) -> str | None:
         """Where the data of the search contains NaN or infinity; each process looks once."""
-        return _not_finite.find(self.fit)
+        return self.fit.not_finite()
 
 
 def build(

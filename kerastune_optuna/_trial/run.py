@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import Memory
-from kerastune_optuna._data import FitArguments, not_finite
+from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import check_choices, find_earlier, take_over, watched_alone
@@ -143,7 +143,7 @@ class TrialRun:
         check = self._check and is_first
         make_ready(model, inputs, check=check)
         # The loss may hide what is not finite, since relu turns NaN into 0.
-        if check and (where := not_finite.find(self._fit)) is not None:
+        if check and (where := self._fit.not_finite()) is not None:
             _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
         return inputs
 
@@ -151,7 +151,7 @@ class TrialRun:
     def _not_finite(self) -> str | None:
         """Where the data of the trial contains NaN or infinity."""
         is_shared = self._fit is self._recipe.fit
-        return self._recipe.not_finite if is_shared else not_finite.find(self._fit)
+        return self._recipe.not_finite if is_shared else self._fit.not_finite()
 
     def _finished(self, model: keras.Model, builds: FitArguments | None) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome.

@@ -10,8 +10,9 @@ import scipy.sparse
 import tensorflow as tf
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from kerastune_optuna._data.fingerprint import key_of_folds
 from kerastune_optuna._data.fit import Given
-from kerastune_optuna._data.folds import cross_validated, key_of_folds
+from kerastune_optuna._data.folds import cross_validated
 
 
 def fit_of(x, y):

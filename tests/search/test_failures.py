@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._data.fit import FitArguments
-from kerastune_optuna._data.not_finite import find
 from kerastune_optuna._search.failures import check_in_a_row
 from tests.support.faults import failed, states
 from tests.support.untrained import Untrained, cheap, run, tuner_in
@@ -174,7 +173,7 @@ PLACES = {
 def test_the_place_is_named(given, told):
     """Data of every form is looked through: which part of it, and which row and column."""
     data = {"x": X, "y": X, "validation_data": None, **given}
-    found = find(FitArguments(**data, epochs=1, validation_split=0.0))
+    found = FitArguments(**data, epochs=1, validation_split=0.0).not_finite()
     assert found is None if told is None else found.startswith(told)
 
 
@@ -183,7 +182,7 @@ def test_a_look_takes_memory_for_a_part_alone():
     large = np.zeros((100_000_000, 1), "float32")
     large[-1] = np.inf
     tracemalloc.start()
-    assert find(FitArguments(large, None, 1, None, 0.0)) == (
+    assert FitArguments(large, None, 1, None, 0.0).not_finite() == (
         "x holds infinity (first in row 99999999, column 0)"
     )
     peak = tracemalloc.get_traced_memory()[1]

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._data.specs import specify
 from kerastune_optuna._trial.rehearsal import names_of_metrics, rehearse
 from tests.support.noise import Noise
 from tests.zoo import ANIMALS
@@ -16,6 +15,11 @@ from tests.zoo import ANIMALS
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow's trainings are rehearsed"
 )
+
+
+def specify(x, y=None):
+    return FitArguments(x, y, epochs=1, validation_data=None, validation_split=0.0).specification()
+
 
 X, Y = np.random.default_rng(0).normal(size=(96, 8)).astype("float32"), np.arange(96) % 3
 BATCH = specify(X, Y)

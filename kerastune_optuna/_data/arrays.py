@@ -1,0 +1,110 @@
+"""Arrays of every type that Model.fit takes: pick rows of them, and say what is wrong in one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+_NO_ARRAY = "Pass arrays, or data that makes batches, like a tf.data.Dataset or a DataLoader"
+_ONE_TYPE = 'Convert all columns to one type, as frame.astype("float32") does'
+_NUMBERS = "Pass arrays of numbers"
+_OR_TEXTS = (
+    ", or of strings: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
+)
+_PIECE = 1 << 20  # values of an array that are checked for NaN and infinity at a time
+
+
+def pick(data: Any, rows: NDArray[Any] | slice) -> Any:
+    """Return the given rows of arrays, which may be nested."""
+    return keras.tree.map_structure(lambda leaf: _rows_of(leaf, rows), data)
+
+
+def _rows_of(leaf: Any, rows: NDArray[Any] | slice) -> Any:
+    if leaf is None:
+        return None
+    if hasattr(leaf, "iloc"):  # pandas, where [] picks columns
+        return leaf.iloc[rows]
+    if hasattr(leaf, "tocsr"):  # SciPy, where some sparse arrays do not support []
+        return leaf.tocsr()[rows]
+    if isinstance(rows, slice):
+        return leaf[rows]
+    if type(leaf).__module__.startswith("tensorflow."):  # where [] does not take a list
+        import tensorflow as tf  # installed, since the data is TensorFlow's
+
+        return tf.gather(leaf, rows)
+    return leaf[rows]
+
+
+def fault_of_type(leaf: Any) -> str | None:
+    """Return what Keras does not take in an array and what to pass instead, or None."""
+    if not getattr(leaf, "shape", ()) or not (hasattr(leaf, "dtype") or hasattr(leaf, "columns")):
+        return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
+    has_texts = keras.backend.backend() == "tensorflow"
+    instead = _NUMBERS + _OR_TEXTS * has_texts
+    if hasattr(leaf, "columns"):
+        return _fault_of_columns(leaf, instead)
+    dtype = leaf.dtype
+    if has_texts and isinstance(leaf, np.ndarray) and dtype.hasobject:
+        is_known = all(isinstance(one, str) for one in leaf)
+    else:
+        is_known = _is_known(dtype)
+    return None if is_known else f"values of type {dtype}. {instead}"
+
+
+def _fault_of_columns(frame: Any, instead: str) -> str | None:
+    """Return the same for a DataFrame of pandas, whose columns may differ in type."""
+    for column, dtype in frame.dtypes.items():
+        if not _is_known(dtype):
+            return f"values of type {dtype} in column {column!r}. {instead}"
+    if frame.iloc[:0].to_numpy().dtype.hasobject:
+        types = " and ".join(dict.fromkeys(map(str, frame.dtypes)))
+        return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
+    return None
+
+
+def _is_known(dtype: Any) -> bool:
+    try:
+        keras.backend.standardize_dtype(dtype)
+    except ValueError:
+        return False
+    return True
+
+
+def fault_of_values(leaf: Any) -> str | None:
+    """Return which value of an array or table is not finite, and where it is, or None."""
+    if hasattr(leaf, "columns") and hasattr(leaf, "iloc"):
+        for place, name in enumerate(leaf.columns):
+            if (found := _first_fault(leaf.iloc[:, place])) is not None:
+                return f"{found} in column {name!r}"
+        return None
+    if hasattr(leaf, "flat_values"):  # a ragged tensor, of which only the values are stored
+        stored = leaf.flat_values
+    elif hasattr(leaf, "dense_shape"):  # a sparse tensor
+        stored = leaf.values
+    else:
+        stored = leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
+    found = _first_fault(stored)
+    return found if found is None or stored is leaf else found.partition(" (")[0]
+
+
+def _first_fault(array: Any) -> str | None:
+    """Return the first value of an array that is not finite, and where it is, or None."""
+    # Each library has its own dtypes, but all have "float" in their names.
+    if not getattr(array, "shape", ()) or "float" not in str(array.dtype):
+        return None
+    step = max(1, _PIECE // max(1, math.prod(map(int, array.shape[1:]))))
+    rows = getattr(array, "iloc", array)
+    for begin in range(0, int(array.shape[0]), step):
+        with np.errstate(over="ignore"):  # values too large for float32 become infinity
+            piece = np.asarray(keras.ops.convert_to_numpy(rows[begin : begin + step]))
+            values = piece.astype(keras.config.floatx(), copy=False)  # as they are trained on
+        if not (finite := np.isfinite(values)).all():
+            row, *place = np.unravel_index(finite.argmin(), values.shape)
+            value = "NaN" if np.isnan(values[(row, *place)]) else "infinity"
+            column = f", column {place[0]}" if len(place) == 1 else ""
+            return f"{value} (first in row {begin + row}{column})"
+    return None
