@@ -13,9 +13,9 @@ from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_target
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import flops
-from kerastune_optuna._trial.inputs import TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
+from kerastune_optuna._trial.training import TrainingInputs
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
 
 

@@ -58,12 +58,14 @@ def set_steps(
     Args:
         model: The compiled model.
         fit: The arguments that it will be trained with.
-        callbacks: The user's callbacks; if one of them acts on batches, "auto" changes nothing.
+        callbacks: The user's callbacks; if one of them acts on batches, "auto" changes nothing, nor
+            does it for a builder's own fit, which may add such callbacks.
     """
     if isinstance(fit.steps_per_execution, int):
         model.steps_per_execution = fit.steps_per_execution
     elif (
-        model.steps_per_execution == 1
+        not fit.is_free
+        and model.steps_per_execution == 1
         and is_usual(model, "make_train_function")
         and not any(_acts_on_batches(callback) for callback in callbacks)
         and _stays_the_same(model)
