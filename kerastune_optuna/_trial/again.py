@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._study import Ending, TrialRecord
 from kerastune_optuna._trial.bridge import Bridge, Hook
 from kerastune_optuna._trial.ledger import Ledger
+from kerastune_optuna._trial.ready import make_ready
 from kerastune_optuna._trial.recipe import Recipe, build_again
 from kerastune_optuna._trial.training import TrainingInputs
 
@@ -72,7 +73,7 @@ def train_again(
     model, arguments = build_again(recipe.build_model, trial, seed)
     own = TrainingInputs.of(recipe, fit, trial, arguments, folder, training, seed)
     own = replace(own, fit=replace(own.fit, epochs=epochs))
-    own.let_train_fast(model)
+    make_ready(model, own)
     ledger = Ledger(None)
     bridge = Bridge(ledger, [Until(ends)] if ends else [], model, epochs)
     came = own.run_fit(trial, model, ledger, bridge, verbose)

@@ -17,8 +17,8 @@ from kerastune_optuna._storage import telling_room
 from kerastune_optuna._study import Ending
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive
-from kerastune_optuna._trial.best import Best
 from kerastune_optuna._trial.bridge import Hook
+from kerastune_optuna._trial.hooks import Best
 from kerastune_optuna._trial.ledger import Ledger, Training
 from kerastune_optuna._trial.variables import (
     build_optimizer,

@@ -20,11 +20,6 @@ State: TypeAlias = Sequence[NDArray[Any]]  # the weights, followed by the states
 _PLACE = "kerastune_optuna:variables"  # the group of a weights file for what Keras leaves out
 
 
-def state_of_generators(model: keras.Model) -> State:
-    """Return the states of a model's seed generators, such as those of Dropout layers."""
-    return [keras.ops.convert_to_numpy(variable) for variable in _generators(model)]
-
-
 def give_back(model: keras.Model, state: State) -> None:
     """Set a model to an earlier state; a state without generators leaves those as they are.
 
@@ -43,7 +38,7 @@ def give_back(model: keras.Model, state: State) -> None:
 
 def variables_of(model: keras.Model) -> list[keras.Variable]:
     """Return the variables of a model's state, in the order of the state."""
-    return [*model.weights, *_generators(model)]
+    return [*model.weights, *generators_of(model)]
 
 
 def size_of(model: keras.Model) -> int:
@@ -97,7 +92,7 @@ def load(path: Path, model: keras.Model) -> None:
             variable.assign(saved[str(number)][()])
 
 
-def _generators(model: keras.Model) -> list[keras.Variable]:
+def generators_of(model: keras.Model) -> list[keras.Variable]:
     """Return the variables of a model that are not weights: the states of its generators."""
     weights = set(map(id, model.weights))
     return [variable for variable in model.variables if id(variable) not in weights]
@@ -107,7 +102,7 @@ def _unsaved(model: keras.Model) -> list[keras.Variable]:
     """Return the variables of a model that Keras does not save as they are."""
     layers = _layers_with_lora(model)
     weights = (weight for layer in layers for weight in layer.weights)
-    return [*_generators(model), *(one for one in weights if one.name.startswith("lora_"))]
+    return [*generators_of(model), *(one for one in weights if one.name.startswith("lora_"))]
 
 
 def _layers_with_lora(model: keras.Model) -> list[keras.Layer]:

@@ -28,15 +28,11 @@ from kerastune_optuna._trial import failure, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup
 from kerastune_optuna._trial.batches import batched
-from kerastune_optuna._trial.best import Best
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
+from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit, next_step
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import take_returned
 from kerastune_optuna._trial.recipe import Recipe
-from kerastune_optuna._trial.rehearsal import rehearse
-from kerastune_optuna._trial.report import Report, next_step
-from kerastune_optuna._trial.steps import set_steps
-from kerastune_optuna._trial.stop import StopOnRequest, TimeLimit
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import check_are_there
 
@@ -91,12 +87,6 @@ class TrainingInputs:
         of_training = fit.of_training(others, number, seed)
         check_training(of_training, recipe.objectives, may_add=may_add_metrics(callbacks))
         return cls(recipe, of_training, callbacks)
-
-    def let_train_fast(self, model: keras.Model) -> None:
-        """Let a model train with fewer traces and calls if that changes only the time."""
-        if not self.recipe.has_own_fit:  # which may change the data and the model
-            rehearse(model, self.fit.specification())
-        set_steps(model, self.fit, self.callbacks)
 
     def run_fit(
         self,
