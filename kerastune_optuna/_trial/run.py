@@ -21,8 +21,7 @@ from kerastune_optuna._search import check_choices, find_earlier, take_over, wat
 from kerastune_optuna._signals import finishing
 from kerastune_optuna._study import Ending, TrialRecord
 from kerastune_optuna._trial import failure, history
-from kerastune_optuna._trial.archive import Archive
-from kerastune_optuna._trial.backup import UnfitBackupError
+from kerastune_optuna._trial.backup import Archive, UnfitBackupError
 from kerastune_optuna._trial.kept import save_if_best
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.ready import make_ready, why_forbidden
