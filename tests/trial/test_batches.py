@@ -15,7 +15,7 @@ from keras.src.trainers.data_adapters import array_data_adapter
 from scipy import sparse
 
 from kerastune_optuna._backend import set_all
-from kerastune_optuna._trial import batches, inputs
+from kerastune_optuna._trial import batches, training
 from kerastune_optuna._trial.batches import batched
 
 pytestmark = pytest.mark.skipif(
@@ -227,7 +227,7 @@ def test_a_search_trains_from_batches(make_tuner, monkeypatch):
         given.append(batched(model, keywords))
         return given[-1]
 
-    monkeypatch.setattr(inputs, "batched", noted)
+    monkeypatch.setattr(training, "batched", noted)
     fit = {"validation_data": VALIDATION, "epochs": 1, "verbose": 0}
     make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(X, Y, **fit)
     assert is_dataset(given[0]["x"])
