@@ -46,8 +46,12 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = Fals
             _make_ready_to_keep(model, fit)
 
 
-def why_forbidden(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> str | None:
-    """Return which constraint a configuration violates, or None; record the sizes of its model."""
+def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> None:
+    """End the trial if its configuration breaks a constraint; record the sizes of its model.
+
+    Raises:
+        optuna.TrialPruned: Says which constraint it breaks.
+    """
     record, fit = TrialRecord(trial), inputs.fit
     constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
     if sizes or constraints.are_there:
@@ -55,7 +59,8 @@ def why_forbidden(trial: optuna.Trial, model: keras.Model, inputs: TrainingInput
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
         record.flops = flops.count(model, fit.specification_of_a_batch)
-    return constraints.check(trial, model)
+    if (why := constraints.check(trial, model)) is not None:
+        raise optuna.TrialPruned(why)
 
 
 def rehearse(model: keras.Model, batch: Any) -> None:

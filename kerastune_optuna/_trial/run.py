@@ -24,7 +24,7 @@ from kerastune_optuna._trial import failure, history
 from kerastune_optuna._trial.backup import Archive, UnfitBackupError
 from kerastune_optuna._trial.kept import save_if_best
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.ready import make_ready, why_forbidden
+from kerastune_optuna._trial.ready import check_constraints, make_ready
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.training import TrainingInputs, train
 from kerastune_optuna._trial.variables import checksum, lacks_variables
@@ -86,24 +86,22 @@ class TrialRun:
         except UnfitBackupError:  # the trial starts over
             record.backup = None
             return TrialRun(trial, recipe, self._memory, check=self._check).outcome()
-        except optuna.TrialPruned as error:  # raised by the builder, before any training
-            return self._forbidden(failure.of_pruned(error))
+        except optuna.TrialPruned as error:  # by a limit or the builder, before any training
+            record.stop_reason, record.epochs_run = failure.of_pruned(error), 0
+            return Outcome(Ending.FORBIDDEN)
 
     def _train_next(self) -> Outcome | None:
         """Build and train the model; return the outcome unless another training follows."""
         trial, recipe, ledger = self._trial, self._recipe, self._ledger
-        is_first = ledger.number == 0
         model, arguments = build(recipe.build_model, trial, ledger.seeds[ledger.number])
         check_choices(trial)
         is_unbuilt = lacks_variables(model)
-        finds = is_first and not recipe.train_repeats
+        finds = ledger.number == 0 and not recipe.train_repeats
         known = find_earlier(trial.study, trial) if finds else None
         # Constraints may have changed since the earlier trial, so they are checked before its
         # result is reused.
         if known is None or recipe.constraints.are_there:
             inputs = self._made_ready(model, arguments)
-            if is_first and (why := why_forbidden(trial, model, inputs)) is not None:
-                return self._forbidden(failure.shortened(why))
         if known is not None:
             take_over(watched_alone(trial, recipe.objectives), known)
             recipe.constraints.take_time(trial, None)
@@ -118,7 +116,11 @@ class TrialRun:
         return self._finished(model, inputs.fit if is_unbuilt else None, untrained)
 
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> TrainingInputs:
-        """Return what the training gets, after checking the model and letting it train fast."""
+        """Return what the training gets, after checking the model and letting it train fast.
+
+        Raises:
+            optuna.TrialPruned: The model breaks a constraint.
+        """
         trial, ledger, number = self._trial, self._ledger, self._ledger.number
         seed = ledger.seeds[number]
         folder = os.path.join(trial.study.study_name, f"trial_{trial.number:04d}")
@@ -132,6 +134,8 @@ class TrialRun:
         # The loss may hide what is not finite, since relu turns NaN into 0.
         if check and (where := self._not_finite) is not None:
             _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
+        if number == 0:
+            check_constraints(trial, model, inputs)
         return inputs
 
     @property
@@ -166,8 +170,3 @@ class TrialRun:
                 return Outcome(ledger.ending, error=error)
             kept = save_if_best(recipe, trial, model, ledger, builds, untrained)
             return Outcome(Ending.COMPLETE, ledger.means, kept or self._archive.error or error)
-
-    def _forbidden(self, reason: str) -> Outcome:
-        """Record why a trial ended before its training."""
-        self._record.stop_reason, self._record.epochs_run = reason, 0
-        return Outcome(Ending.FORBIDDEN)
