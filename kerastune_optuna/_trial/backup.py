@@ -35,16 +35,20 @@ from kerastune_optuna._storage import (
     unless_away,
 )
 from kerastune_optuna._study import Ending, TrialRecord
-from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.files import chain
 from kerastune_optuna._trial.hooks import Best
 from kerastune_optuna._trial.ledger import Ledger, Training
 from kerastune_optuna._trial.variables import (
     build_optimizer,
+    give_back,
     lacks_variables,
     make_again,
     optimizers,
+    read_arrays,
+    size_of,
+    variables_of,
+    write_arrays,
 )
 
 # The files of a backup: the model's variables now and at its best epoch, those of its optimizers,
@@ -95,7 +99,7 @@ class Archive:
             self.state = json.loads((self.folder / _STATE).read_text())
             if self.state["epochs"] == self.epochs:
                 path = self.folder / _OF_BEST
-                ledger.resume(self.state["ledger"], _state.read(path) if path.exists() else None)
+                ledger.resume(self.state["ledger"], read_arrays(path) if path.exists() else None)
                 return
             why = "the number of epochs has changed"
         tell(f"Trial {self.trial.number} starts over: {why}")
@@ -119,7 +123,7 @@ class Archive:
             with finishing():
                 of_model, of_best = write(), ledger.state_of_best
                 if of_best is not None and not (self.folder / _OF_BEST).exists():
-                    _state.write(self.folder / _OF_BEST, of_best)
+                    write_arrays(self.folder / _OF_BEST, of_best)
                 state = {"epochs": self.epochs, "ledger": ledger.state(), "model": of_model}
                 (self.folder / _STATE).write_text(json.dumps(state))
                 self._put_folder()
@@ -247,15 +251,15 @@ class Backup(Hook):
             batch = to_plain(self._fit.specification_of_a_batch())
             make_again(model, {"shapes": state["shapes"], "batch": batch})
         build_optimizer(model)
-        saved = _state.read(self._path(_OPTIMIZERS))
+        saved = read_arrays(self._path(_OPTIMIZERS))
         # Optimizers that only the model's own steps use may not be built yet. The file then has
         # more arrays, zip() raises, and the trial starts over.
         for variable, value in zip(_variables_of_optimizers(model), saved, strict=True):
             variable.assign(value)
-        now, best = _state.read(self._path(_NOW)), self._path(_BEST)
+        now, best = read_arrays(self._path(_NOW)), self._path(_BEST)
         if training.best_epoch is not None:
-            self._best.state = _state.read(best) if best.exists() else now
-        _state.give_back(model, now)
+            self._best.state = read_arrays(best) if best.exists() else now
+        give_back(model, now)
         begin_at(model, state["next_epoch"])
         self._fit.skip(len(training.rows))
         set_generators(state["chance"])
@@ -286,15 +290,15 @@ class Backup(Hook):
 
     def _written(self, model: keras.Model, next_epoch: int) -> dict[str, Any]:
         """Write the model to the folder, and return what else a resumed training needs of it."""
-        with telling_room(tempfile.gettempdir(), 4 * _state.size_of(model)):
-            _state.write(self._path(_NOW), _state.variables_of(model))
-            _state.write(self._path(_OPTIMIZERS), _variables_of_optimizers(model))
+        with telling_room(tempfile.gettempdir(), 4 * size_of(model)):
+            write_arrays(self._path(_NOW), variables_of(model))
+            write_arrays(self._path(_OPTIMIZERS), _variables_of_optimizers(model))
             # The state of the best epoch is saved too, if it differs from the model's own.
             self._path(_BEST).unlink(missing_ok=True)
-            now = map(keras.ops.convert_to_numpy, _state.variables_of(model))
+            now = map(keras.ops.convert_to_numpy, variables_of(model))
             best = self._best.state
             if best is not None and not all(map(np.array_equal, best, now)):
-                _state.write(self._path(_BEST), best)
+                write_arrays(self._path(_BEST), best)
         chance, shapes = generators(), model.get_build_config()
         return {"chance": chance, "shapes": shapes, "next_epoch": next_epoch}
 

@@ -16,7 +16,7 @@ from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Ending, liveness
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.state import State, generators_of
+from kerastune_optuna._trial.variables import State, generators_of
 
 SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
 

@@ -24,11 +24,11 @@ from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening,
 from kerastune_optuna._trial import failure, files, weights
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
-from kerastune_optuna._trial.state import give_back
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     check_untracked,
     checksum,
+    give_back,
     make_again,
     unbuildable,
 )

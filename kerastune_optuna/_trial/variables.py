@@ -1,13 +1,15 @@
-"""The variables of a model: find missing ones, create them, and compute checksums."""
+"""The variables of a model: find and create missing ones, compare them, and keep their values."""
 
 from __future__ import annotations
 
 import warnings
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -21,6 +23,7 @@ from kerastune_optuna._exceptions import BuilderError, WeightsError
 from kerastune_optuna._trial.steps import OWN_STEPS, has_own
 
 _T = TypeVar("_T")
+State: TypeAlias = Sequence[NDArray[Any]]  # the weights, followed by the states of generators
 
 
 def lacks_variables(model: keras.Model) -> bool:
@@ -186,3 +189,56 @@ def scope_of(model: keras.Model) -> AbstractContextManager[Any]:
     """Return the scope of a model's strategy, to which its variables belong."""
     strategy = strategy_of(model)
     return nullcontext() if strategy is None else strategy.scope()
+
+
+def variables_of(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model's state, in the order of the state."""
+    return [*model.weights, *generators_of(model)]
+
+
+def generators_of(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model that are not weights: the states of its generators."""
+    weights = set(map(id, model.weights))
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def give_back(model: keras.Model, state: State) -> None:
+    """Set a model to an earlier state; a state without generators leaves those as they are.
+
+    Raises:
+        ValueError: The state is that of another model.
+    """
+    variables, n = variables_of(model), len(model.weights)
+    if len(state) not in (n, len(variables)):
+        raise ValueError(
+            f"a state of {len(state)} arrays is not that of {len(variables)} variables"
+        )
+    model.set_weights(list(state[:n]))
+    for variable, value in zip(variables[n:], state[n:], strict=False):
+        variable.assign(value)
+
+
+def size_of(model: keras.Model) -> int:
+    """Return how many bytes the weights of a model take."""
+    return sum(weight.size * weight.itemsize for weight in model.get_weights())
+
+
+def write_arrays(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
+    """Write arrays or the values of variables to a file, one at a time."""
+    with zipfile.ZipFile(path, "w") as file:
+        for number, one in enumerate(state):
+            with file.open(f"{number}.npy", "w", force_zip64=True) as place:
+                np.lib.format.write_array(place, as_array(one), allow_pickle=False)
+
+
+def read_arrays(path: Path) -> State:
+    """Return the arrays in a file that `write_arrays` wrote."""
+    with np.load(path) as file:
+        return list(file.values())
+
+
+def as_array(value: keras.Variable | NDArray[Any]) -> NDArray[Any]:
+    """Return a value as an array that NumPy and HDF5 files can store."""
+    array: NDArray[Any] = keras.ops.convert_to_numpy(value)
+    # NumPy's files cannot store bfloat16 (kind "V"), but float32 can represent all its values.
+    return array.astype("float32") if array.dtype.kind == "V" else array
