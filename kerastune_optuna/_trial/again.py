@@ -10,7 +10,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._study import Ending, TrialRecord
-from kerastune_optuna._trial.bridge import Bridge, Hook
+from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.ready import make_ready
 from kerastune_optuna._trial.recipe import Recipe, build_again
@@ -75,8 +75,7 @@ def train_again(
     own = replace(own, fit=replace(own.fit, epochs=epochs))
     make_ready(model, own)
     ledger = Ledger(None)
-    bridge = Bridge(ledger, [Until(ends)] if ends else [], model, epochs)
-    came = own.run_fit(trial, model, ledger, bridge, verbose)
+    returned = own.run_fit(trial, model, ledger, [Until(ends)] if ends else [], verbose)
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt  # as a signal had asked before the fit
-    return model, bridge.history if came is None else came
+    return model, returned

@@ -92,7 +92,7 @@ class TrainingInputs:
         trial: BaseTrial,
         model: keras.Model,
         ledger: Ledger,
-        bridge: Bridge,
+        hooks: Sequence[Hook],
         verbose: str | int = 0,
     ) -> Any:
         """Fit the model, with the builder's own fit if it has one.
@@ -101,12 +101,14 @@ class TrainingInputs:
             trial: The trial that is trained.
             model: Its model.
             ledger: Its ledger.
-            bridge: The bridge of the training.
+            hooks: What acts on the training, in this order.
             verbose: As for Model.fit.
 
         Returns:
-            What the fit returned; None if it was left after the training was over.
+            What the fit returned. If it was left since the training was over, the History of the
+            last Model.fit that ended.
         """
+        bridge = Bridge(ledger, hooks, model, self.fit.epochs)
         callbacks = bridge.around(self.callbacks)
         keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
         with self.fit.beginning.of_training():
@@ -119,11 +121,11 @@ class TrainingInputs:
                 builder: Any = self.recipe.build_model
                 return builder.fit(trial, model, **keywords)
             except TrainingOver:
-                return None
+                return bridge.history
             except Exception as error:  # the user's code may raise anything after half a training
                 if is_fatal(error) or ledger.is_open or not self.recipe.has_own_fit:
                     raise
-                return None
+                return bridge.history
 
 
 def train(
@@ -155,13 +157,13 @@ def train(
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
     ledger.begin(given, max(given, of_search), next_step(trial))
-    bridge, before = Bridge(ledger, hooks, model, inputs.fit.epochs), model.weights
+    before = model.weights
     try:
-        came = inputs.run_fit(trial, model, ledger, bridge)
+        returned = inputs.run_fit(trial, model, ledger, hooks)
         if recipe.has_own_fit:
             check_are_there(before, model)
             if ledger.is_open:
-                take_returned(ledger, came)
+                take_returned(ledger, returned)
     except optuna.TrialPruned as error:  # raised by code of the user
         ledger.stop(Ending.PRUNED, failure.of_pruned(error))
     shared.check_trained(model)
