@@ -1,10 +1,10 @@
-"""A builder's own method `fit`, and what becomes of the value that it returns."""
+"""What becomes of the value that a builder's own method `fit` returns."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, cast
 
@@ -17,11 +17,6 @@ from kerastune_optuna._study import Objective
 from kerastune_optuna._trial.ledger import Ledger, plain
 
 _DEFAULT = "val_accuracy"  # the default objective of a tuner
-
-
-def trains_itself(build_model: Callable[..., Any]) -> bool:
-    """Whether a builder has a `fit(trial, model, **fit_arguments)` that replaces Model.fit."""
-    return callable(getattr(build_model, "fit", None))
 
 
 def take_returned(ledger: Ledger, came: Any) -> None:

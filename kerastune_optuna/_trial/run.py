@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import Memory
-from kerastune_optuna._data import FitArguments, not_finite
+from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import check_choices, find_earlier, take_over, watched_alone
@@ -121,28 +121,22 @@ class TrialRun:
         Raises:
             optuna.TrialPruned: The model breaks a constraint.
         """
-        trial, ledger, number = self._trial, self._ledger, self._ledger.number
-        seed = ledger.seeds[number]
+        trial, recipe, ledger = self._trial, self._recipe, self._ledger
+        number, seed = ledger.number, ledger.seeds[ledger.number]
         folder = os.path.join(trial.study.study_name, f"trial_{trial.number:04d}")
         if ledger.length > 1:
             folder = os.path.join(folder, f"training_{number}")
-        inputs = TrainingInputs.of(self._recipe, self._fit, trial, arguments, folder, number, seed)
+        inputs = TrainingInputs.of(recipe, self._fit, trial, arguments, folder, number, seed)
         if self._record.epochs is None:  # set before the trial's first training only
             self._record.epochs = inputs.fit.epochs_per_training * ledger.length
         check = self._check and number == 0
         make_ready(model, inputs, check=check)
         # The loss may hide what is not finite, since relu turns NaN into 0.
-        if check and (where := self._not_finite) is not None:
+        if check and (where := recipe.not_finite_in(self._fit)) is not None:
             _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
         if number == 0:
             check_constraints(trial, model, inputs)
         return inputs
-
-    @property
-    def _not_finite(self) -> str | None:
-        """Where the data of the trial contains NaN or infinity."""
-        is_shared = self._fit is self._recipe.fit
-        return self._recipe.not_finite if is_shared else not_finite.find(self._fit)
 
     def _finished(
         self, model: keras.Model, builds: FitArguments | None, untrained: str | None
@@ -155,7 +149,7 @@ class TrialRun:
             untrained: The checksum of the model before a builder's own fit.
         """
         trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
-        if ledger.ending.works is False and (where := self._not_finite) is not None:
+        if ledger.ending.works is False and (where := recipe.not_finite_in(self._fit)) is not None:
             why = f"{record.stop_reason}; {where}"
             record.not_finite, record.stop_reason = where, failure.shortened(why)
         # Keras leaves this False if the model's own steps call its layers and never the model.
