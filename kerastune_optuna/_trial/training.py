@@ -30,10 +30,9 @@ from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit, next_step
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.own_fit import take_returned
+from kerastune_optuna._trial.own_fit import check_are_there, take_returned
 from kerastune_optuna._trial.recipe import Recipe
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
-from kerastune_optuna._trial.variables import check_are_there
 
 _N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function

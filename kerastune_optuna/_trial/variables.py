@@ -102,21 +102,6 @@ def checksum_of(variable: keras.Variable) -> int:
     return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
 
 
-def check_are_there(variables: Iterable[keras.Variable], model: keras.Model) -> None:
-    """Reject a training after which a model no longer has its original variables.
-
-    Raises:
-        BuilderError: The builder's fit has replaced variables.
-    """
-    there = set(map(id, model.weights))
-    if (gone := next((one for one in variables if id(one) not in there), None)) is not None:
-        raise BuilderError(
-            f"The builder's fit has put other variables in the place of {gone.path!r}, as "
-            "Model.quantize() does. best_model() calls build_model and loads weights, so it could "
-            'never return such a model. Do that after the search: best_model().quantize("int8").'
-        )
-
-
 def unbuildable(model: keras.Model) -> BuilderError:
     """Return the error for a model whose weights could be saved but not loaded again."""
     return BuilderError(
