@@ -5,6 +5,7 @@ from kerastune_optuna._trial import files as files
 from kerastune_optuna._trial import user_callbacks as user_callbacks
 from kerastune_optuna._trial.again import train_again as train_again
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
+from kerastune_optuna._trial.fast import check_steps as check_steps
 from kerastune_optuna._trial.history import history_of as history_of
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
@@ -15,7 +16,6 @@ from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningC
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe
 from kerastune_optuna._trial.recipe import trains_itself as trains_itself
-from kerastune_optuna._trial.steps import check_steps as check_steps
 from kerastune_optuna._trial.tell import run_trial as run_trial
 from kerastune_optuna._trial.weights import FromFiles as FromFiles
 from kerastune_optuna._trial.weights import MissingWeightsError as MissingWeightsError

@@ -8,25 +8,24 @@ from typing import Any
 import keras
 import optuna
 
-from kerastune_optuna._backend import build_symbolically, strategy_of, symbolic_inputs
+from kerastune_optuna._backend import build_symbolically, symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import failure, flops
-from kerastune_optuna._trial.steps import OWN_STEPS, has_own, is_usual, set_steps
+from kerastune_optuna._trial.fast import rehearse, set_steps
 from kerastune_optuna._trial.training import TrainingInputs
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
 from kerastune_optuna._trial.variables import (
-    build_optimizer,
+    OWN_LOOPS,
+    OWN_STEPS,
+    has_own,
     lacks_variables,
     make_variables,
     scope_of,
     traced,
     unbuildable,
 )
-
-# If a model overrides these methods, only running them shows which variables they create.
-_OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
 
 
 def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = False) -> None:
@@ -61,39 +60,6 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
         record.flops = flops.count(model, fit.specification_of_a_batch)
     if (why := constraints.check(trial, model)) is not None:
         raise optuna.TrialPruned(why)
-
-
-def rehearse(model: keras.Model, batch: Any) -> None:
-    """Create the variables of a model, its metrics and its optimizer, without running anything.
-
-    TensorFlow traces a function twice if the first trace creates variables, as it does when a
-    training begins. The second trace would take a third of the time of a short training. With JAX,
-    and for models of a `tf.distribute` strategy, Keras itself creates the variables beforehand.
-
-    Args:
-        model: The compiled model. It is left unchanged if creating variables now could change its
-            results.
-        batch: A symbolic batch of inputs and targets; None if the data does not describe itself.
-    """
-    if batch is None or not is_usual(model, *OWN_STEPS, *_OWN_LOOPS) or strategy_of(model):
-        return
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    try:
-        if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
-            model.build(x.shape)
-        if not model.built or y is None:  # only calling a subclassed model shows what it creates
-            return
-        build_symbolically(model, batch)
-    except Exception as error:  # layers, losses and metrics of the user may raise anything
-        if failure.is_of_memory(error):  # a half-built model could hide it from fit()
-            raise
-        return  # fit() makes the same calls next, with data, and raises the error
-    import tensorflow as tf  # imported here, since other backends do not need it
-
-    # fit() creates the optimizer's variables within a trace. There Keras loses what
-    # ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise. This may raise:
-    # Keras marks an optimizer as built before it is.
-    tf.function(lambda: build_optimizer(model), autograph=False).get_concrete_function()
 
 
 def _make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
@@ -215,7 +181,7 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
     Returns:
         The names without "val_"; an empty set if only training shows them, as with JAX and PyTorch.
     """
-    if keras.backend.backend() != "tensorflow" or has_own(model, *_OWN_LOOPS):
+    if keras.backend.backend() != "tensorflow" or has_own(model, *OWN_LOOPS):
         return set()
     try:
         batch = fit.specification_of_a_batch()

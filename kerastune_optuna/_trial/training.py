@@ -26,8 +26,8 @@ from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import MEASURED, Ending, Objective, TrialRecord, liveness
 from kerastune_optuna._trial import failure, shared
 from kerastune_optuna._trial.backup import Archive, Backup
-from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
+from kerastune_optuna._trial.fast import batched
 from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit, next_step
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned

@@ -20,10 +20,19 @@ from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import BuilderError, WeightsError
-from kerastune_optuna._trial.steps import OWN_STEPS, has_own
 
 _T = TypeVar("_T")
 State: TypeAlias = Sequence[NDArray[Any]]  # the weights, followed by the states of generators
+
+# A model that overrides these methods may train whatever it holds.
+OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
+# If a model overrides these methods, only running them shows which variables they create.
+OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
+
+
+def has_own(model: keras.Model, *methods: str) -> bool:
+    """Whether a model's class overrides at least one of these methods of keras.Model."""
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
 
 
 def lacks_variables(model: keras.Model) -> bool:
