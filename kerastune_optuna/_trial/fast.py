@@ -32,7 +32,8 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.variables import OWN_LOOPS, OWN_STEPS, build_optimizer, has_own
 
-# Of the steps that one call makes. tests/benchmarks/trainings.py measured that tracing a call of many steps takes 0.1 s longer.
+# Of the steps that one call makes. tests/benchmarks/trainings.py measured that tracing a call of
+# many steps takes 0.1 s longer.
 _PAYS_FROM = 200  # training steps
 _MOST_STEPS = 128  # in one call, since Ctrl-C waits until the call ends
 _MOST_WORK = 2e10  # multiplications in one call: about a second on a slow machine
