@@ -51,13 +51,10 @@ class TrialRun:
 
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
         self._trial, self._recipe, self._memory, self._check = trial, recipe, memory, check
-        self._record = record = TrialRecord(trial)
-        self._ledger = Ledger(
-            recipe.objectives.watched,
-            recipe.n_trainings,
-            record.seed_of(0, recipe.seed),
-            is_open_ended=recipe.has_own_fit,
-        )
+        self._record = TrialRecord(trial)
+        seed, is_own = self._record.seed_of(0, recipe.seed), recipe.has_own_fit
+        objective, length = recipe.objectives.watched, recipe.n_trainings
+        self._ledger = Ledger(objective, length, seed, is_open_ended=is_own)
 
     def outcome(self) -> Outcome:
         """Run the trainings that the trial's backup lacks; return the trial's outcome."""
