@@ -58,22 +58,16 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
         with suppress(UpdateFinishedTrialError):
             _fail(trial, recipe, error)
         raise
-    wrong = outcome.error
+    wrong, storage = outcome.error, _optuna.storage_of(trial.study)
     try:
-        _remove_leftovers(trial.study, finished, recipe)
+        files.discard(recipe.store, storage, finished, files.BACKUP)
+        if files.ids(storage, finished, files.WEIGHTS):  # others may lose their place to it
+            discard_outranked(trial.study, recipe.store, partial(keepers, trial.study, recipe))
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than leftover files
     if wrong is not None:
         raise wrong
     return finished
-
-
-def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
-    """Delete the backup of a finished trial, and the weights of trials that it now outranks."""
-    storage = _optuna.storage_of(study)
-    files.discard(recipe.store, storage, finished, files.BACKUP)
-    if files.ids(storage, finished, files.WEIGHTS):
-        discard_outranked(study, recipe.store, partial(keepers, study, recipe))
 
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
