@@ -10,10 +10,11 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._study import Ending, TrialRecord
-from kerastune_optuna._trial.bridge import Bridge, Hook
-from kerastune_optuna._trial.inputs import TrainingInputs
+from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
+from kerastune_optuna._trial.ready import make_ready
 from kerastune_optuna._trial.recipe import Recipe, build_again
+from kerastune_optuna._trial.training import TrainingInputs
 
 
 class Until(Hook):
@@ -70,12 +71,11 @@ def train_again(
     seed = TrialRecord(trial).seed_of(training, recipe.seed)
     fit = recipe.fit_of(trial)
     model, arguments = build_again(recipe.build_model, trial, seed)
-    own = TrainingInputs.of(recipe, fit, trial, arguments, folder, training)
+    own = TrainingInputs.of(recipe, fit, trial, arguments, folder, training, seed)
     own = replace(own, fit=replace(own.fit, epochs=epochs))
-    own.let_train_fast(model)
+    make_ready(model, own)
     ledger = Ledger(None)
-    bridge = Bridge(ledger, [Until(ends)] if ends else [], model, epochs)
-    came = own.train(trial, model, ledger, bridge, verbose)
+    returned = own.run_fit(trial, model, ledger, [Until(ends)] if ends else [], verbose)
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt  # as a signal had asked before the fit
-    return model, bridge.history if came is None else came
+    return model, returned

@@ -159,9 +159,8 @@ class Bridge(keras.callbacks.Callback):
         # A model with a fit of its own may lack the attribute.
         ledger.is_stopped = bool(getattr(self.model, "stop_training", False))
         ledger.is_last = ledger.is_stopped or epoch + 1 >= self._epochs_of_fit
-        objective = ledger.objective
-        if objective is not None and self._trains_other_model and objective.find(logs or {}):
-            ledger.fail(self._other_model_error(objective.name))
+        if (error := self._error_of_other_model(logs or {})) is not None:
+            ledger.fail(error)
         else:
             ledger.take(int(epoch + self._offset), logs or {})
             for hook in self._hooks:
@@ -173,34 +172,29 @@ class Bridge(keras.callbacks.Callback):
         """End a fit."""
         for hook in self._hooks:
             hook.end(self._ledger, self.model)
-        self.history = getattr(self.model, "history", None)
-        if self._n_fits == 1 and self._is_resumed and self.history is not None:
-            self._complete_history(self.history)
-
-    def _complete_history(self, history: keras.callbacks.History) -> None:
-        """Write all epochs to a History, including those that an earlier process trained."""
-        history.epoch, history.history = [], {}
-        for row in self._ledger.now.rows:
-            logs = dict(row)
-            history.on_epoch_end(logs.pop("epoch"), logs)
+        self.history = history = getattr(self.model, "history", None)
+        if self._n_fits == 1 and self._is_resumed and history is not None:
+            # The user's code is to find the epochs that an earlier process trained in it, too.
+            history.epoch, history.history = [], {}
+            for row in self._ledger.now.rows:
+                of_epoch = dict(row)
+                history.on_epoch_end(of_epoch.pop("epoch"), of_epoch)
 
     @property
     def _epochs_of_fit(self) -> float:
         """The epoch before which the fit ends, in its own numbering; a user's fit may not tell."""
         return float((self.params or {}).get("epochs", self._epochs))
 
-    @property
-    def _trains_other_model(self) -> bool:
-        """Whether the model being trained neither is the trial's model nor contains its weights."""
-        own, trained = self._model_of_trial, self.model
-        if own is None or trained is own:
-            return False
+    def _error_of_other_model(self, logs: Mapping[str, Any]) -> BuilderError | None:
+        """Return an error if a model logs the objective that is not, nor contains, the trial's."""
+        objective, own, trained = self._ledger.objective, self._model_of_trial, self.model
+        if objective is None or own is None or trained is own or not objective.find(logs):
+            return None
         weights, others = ({id(weight) for weight in one.weights} for one in (own, trained))
-        return not (weights and weights <= others)
-
-    def _other_model_error(self, name: str) -> BuilderError:
+        if weights and weights <= others:
+            return None
         return BuilderError(
-            f"The builder's fit trained {self.model.name!r} with callbacks=, which logs "
-            f"{name} and is another model than its trial's: best_model() could not "
+            f"The builder's fit trained {trained.name!r} with callbacks=, which logs "
+            f"{objective.name} and is another model than its trial's: best_model() could not "
             "return its weights. Train the model that fit gets, or leave out callbacks= there."
         )

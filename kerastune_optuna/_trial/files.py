@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial.archive import chain
 
 # The endings of file names. Keras saves weights only to files with this ending, and
 # optuna-dashboard shows files that end in ".csv" as tables.
@@ -29,3 +31,10 @@ def discard(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, *kind
     """Delete a trial's files of the given kinds; the storage keeps Optuna's records of them."""
     for kind in kinds:
         store.remove(*ids(storage, trial, kind))
+
+
+def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """Yield the records of a trial's backups, the latest first."""
+    while record is not None:
+        yield record
+        record = record["previous"]

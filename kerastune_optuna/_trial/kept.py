@@ -15,17 +15,20 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna, _signals
+from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
 from kerastune_optuna._storage import PatientStore, StoreAwayError
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
 from kerastune_optuna._trial import failure, files, weights
+from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     check_untracked,
+    checksum,
+    give_back,
     make_again,
     unbuildable,
 )
@@ -34,6 +37,10 @@ from kerastune_optuna._trial.weights import UnfitWeightsError
 _ON_TRIAL_ALONE = (
     "Let build_model depend only on its trial, not on chance or earlier calls, and let its own fit "
     "keep the layers of the model that it gets."
+)
+_UNTRAINED = (
+    "The builder's fit did not train the model that it got, so best_model() will have none to "
+    "return. Train that model too, say on all rows in the end, or pass cv= to search()."
 )
 _UNASKED = 5  # how many trials keep their weights if no search has set a number
 _LARGE = 1_000_000  # parameters, 4 MB: of larger models, only the best one is kept unasked
@@ -77,7 +84,7 @@ def _is_alone(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> bool:
     return recipe.keep_best == "auto" and (TrialRecord(trial).n_params or 0) > _LARGE
 
 
-def enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -> bool:
+def _enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether a trial is among those that keep their weights, given the study's other trials."""
     study, objectives = trial.study, recipe.objectives
     count = min(keeps(study, recipe.keep_best), 1 if _is_alone(trial, recipe) else sys.maxsize)
@@ -150,21 +157,38 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
     return {one.number for rank, one in enumerate(best) if not (rank and _is_alone(one, recipe))}
 
 
-def save(
-    recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
+def save_if_best(
+    recipe: Recipe,
+    trial: optuna.Trial,
+    model: keras.Model,
+    ledger: Ledger,
+    builds: FitArguments | None,
+    untrained: str | None,
 ) -> TunerError | None:
-    """Save the model's weights; return the error, if any, since the trial has its result anyway.
+    """Save the model's weights if the trial is among those that keep them.
 
     Args:
         recipe: The recipe of the search.
         trial: The trial.
-        model: Its model, with the weights to keep.
+        model: The model of its last training, which gets the weights of the best one.
+        ledger: The ledger, whose trainings have all ended.
         builds: The data from which Keras created variables that the builder had not created; None
             if the builder had created all.
+        untrained: The checksum of the model before a builder's own fit; None for Model.fit.
+
+    Returns:
+        The error, if any. The caller raises it later, since the trial has its result anyway.
 
     Raises:
         ScratchError: The temporary folder cannot be used, so the trial is to be run again.
     """
+    if not _enters_best(trial, ledger.means, recipe):
+        return None
+    if untrained is not None and untrained == checksum(model):
+        _check.warn(_UNTRAINED)
+        return None
+    if ledger.state_of_best is not None:
+        give_back(model, ledger.state_of_best)
     try:
         weights.save(recipe.store, trial, model)
         if builds is not None:

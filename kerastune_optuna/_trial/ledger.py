@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kerastune_optuna._study import Ending, Objective, TrialRecord, derive
-from kerastune_optuna._trial.state import State
+from kerastune_optuna._trial.variables import State
 
 Row: TypeAlias = dict[str, Any]
 

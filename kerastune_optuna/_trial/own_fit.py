@@ -1,10 +1,10 @@
-"""A builder's own method `fit`, and what becomes of the value that it returns."""
+"""What a builder's own method `fit` leaves: the model's variables, and the value it returns."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, cast
 
@@ -19,9 +19,19 @@ from kerastune_optuna._trial.ledger import Ledger, plain
 _DEFAULT = "val_accuracy"  # the default objective of a tuner
 
 
-def trains_itself(build_model: Callable[..., Any]) -> bool:
-    """Whether a builder has a `fit(trial, model, **fit_arguments)` that replaces Model.fit."""
-    return callable(getattr(build_model, "fit", None))
+def check_are_there(variables: Iterable[keras.Variable], model: keras.Model) -> None:
+    """Reject a training after which a model no longer has its original variables.
+
+    Raises:
+        BuilderError: The builder's fit has replaced variables.
+    """
+    there = set(map(id, model.weights))
+    if (gone := next((one for one in variables if id(one) not in there), None)) is not None:
+        raise BuilderError(
+            f"The builder's fit has put other variables in the place of {gone.path!r}, as "
+            "Model.quantize() does. best_model() calls build_model and loads weights, so it could "
+            'never return such a model. Do that after the search: best_model().quantize("int8").'
+        )
 
 
 def take_returned(ledger: Ledger, came: Any) -> None:

@@ -9,8 +9,8 @@ import optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Ending, Objective
 from kerastune_optuna._trial.bridge import Bridge, Logs
+from kerastune_optuna._trial.hooks import Report, next_step
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.report import Report, next_step
 
 
 class PruningCallback(Bridge):

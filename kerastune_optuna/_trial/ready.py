@@ -8,40 +8,83 @@ from typing import Any
 import keras
 import optuna
 
-from kerastune_optuna._backend import symbolic_inputs
+from kerastune_optuna._backend import build_symbolically, symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import flops
-from kerastune_optuna._trial.inputs import TrainingInputs
-from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
-from kerastune_optuna._trial.steps import has_own
+from kerastune_optuna._trial import failure, flops
+from kerastune_optuna._trial.fast import rehearse, set_steps
+from kerastune_optuna._trial.training import TrainingInputs
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
+from kerastune_optuna._trial.variables import (
+    OWN_LOOPS,
+    OWN_STEPS,
+    has_own,
+    lacks_variables,
+    make_variables,
+    scope_of,
+    traced,
+    unbuildable,
+)
 
 
-def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> None:
+def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = False) -> None:
     """Check the model's loss and set the model up to train fast; if asked, check its metrics."""
-    if not inputs.recipe.has_own_fit:
-        _check_targets(model, inputs.fit)
-        _check_inputs(model, inputs.fit)
-        _check_names(model, inputs.fit)
-    inputs.let_train_fast(model)
-    if check and not inputs.recipe.has_own_fit:
+    fit, callbacks = inputs.fit, inputs.callbacks
+    if inputs.recipe.has_own_fit:  # which may change the data and the model
+        set_steps(model, fit, callbacks)
+        return
+    _check_targets(model, fit)
+    _check_inputs(model, fit)
+    _check_names(model, fit)
+    rehearse(model, fit.specification())
+    set_steps(model, fit, callbacks)
+    if check:
         _check_objectives(model, inputs)
         if inputs.recipe.keep_best != 0:
-            make_ready_to_keep(model, inputs.fit)
+            _make_ready_to_keep(model, fit)
 
 
-def why_forbidden(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> str | None:
-    """Return which constraint a configuration violates, or None; record the sizes of its model."""
+def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> None:
+    """End the trial if its configuration breaks a constraint; record the sizes of its model.
+
+    Raises:
+        optuna.TrialPruned: Says which constraint it breaks.
+    """
     record, fit = TrialRecord(trial), inputs.fit
     constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
     if sizes or constraints.are_there:
-        make_ready_to_keep(model, fit)
+        _make_ready_to_keep(model, fit)
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
         record.flops = flops.count(model, fit.specification_of_a_batch)
-    return constraints.check(trial, model)
+    if (why := constraints.check(trial, model)) is not None:
+        raise optuna.TrialPruned(why)
+
+
+def _make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
+    """Create a model's missing variables from the data that it is about to be trained on.
+
+    Raises:
+        BuilderError: They cannot be created, so weights could not be loaded into the model later.
+    """
+    if not lacks_variables(model):
+        model.built = True
+        return
+    if keras.backend.backend() != "tensorflow":
+        # With JAX and PyTorch, the first fit of a model reads, and shuffles, an extra batch to
+        # build the model, its metrics and its optimizer. This fit of no epochs reads that batch, so
+        # the next fit trains just as the first fit would have.
+        model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
+        return
+    try:
+        make_variables(model, fit.specification_of_a_batch())
+    except Exception as error:  # layers of the user may raise anything
+        if failure.is_of_memory(error):  # a half-built model could hide it from fit()
+            raise
+        if not model.run_eagerly:
+            return  # fit() traces the same code next, and raises the error
+        raise unbuildable(model) from error
 
 
 def _check_targets(model: keras.Model, fit: FitArguments) -> None:
@@ -130,3 +173,26 @@ def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     for one in metrics:
         if one.find(names) is None:
             raise one.missing(names)
+
+
+def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
+    """Return the names that an evaluation will log, without changing variables or generators.
+
+    Returns:
+        The names without "val_"; an empty set if only training shows them, as with JAX and PyTorch.
+    """
+    if keras.backend.backend() != "tensorflow" or has_own(model, *OWN_LOOPS):
+        return set()
+    try:
+        batch = fit.specification_of_a_batch()
+        if has_own(model, *OWN_STEPS):
+            if lacks_variables(model):
+                make_variables(model, batch)
+            return set(traced(model, model.test_step, batch))
+        with scope_of(model):
+            build_symbolically(model, batch)
+        return set(model.get_metrics_result())
+    except Exception as error:  # layers, losses and metrics of the user may raise anything
+        if failure.is_of_memory(error):  # a half-built model could hide it from fit()
+            raise
+        return set()  # fit() makes the same calls next, with data, and raises the error

@@ -18,13 +18,17 @@ from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Constraints, Objectives
 from kerastune_optuna._trial import shared
-from kerastune_optuna._trial.own_fit import trains_itself
 
 _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
 _SEED_OF_DATA = 0
 _OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")
+
+
+def trains_itself(build_model: Callable[..., Any]) -> bool:
+    """Whether a builder has a `fit(trial, model, **fit_arguments)` that replaces Model.fit."""
+    return callable(getattr(build_model, "fit", None))
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,12 @@ class Recipe:
             set_all(self.seed)
         return self.fit.opened()
 
+    def not_finite_in(self, fit: Given) -> str | None:
+        """Return where the data of a trial contains NaN or infinity, if anywhere."""
+        return self._not_finite if fit is self.fit else fit.not_finite()
+
     @cached_property
-    def not_finite(self) -> str | None:
+    def _not_finite(self) -> str | None:
         """Where the data of the search contains NaN or infinity; each process looks once."""
         return self.fit.not_finite()
 

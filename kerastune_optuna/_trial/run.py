@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import Memory
@@ -21,20 +21,13 @@ from kerastune_optuna._search import check_choices, find_earlier, take_over, wat
 from kerastune_optuna._signals import finishing
 from kerastune_optuna._study import Ending, TrialRecord
 from kerastune_optuna._trial import failure, history
-from kerastune_optuna._trial.archive import Archive
-from kerastune_optuna._trial.inputs import TrainingInputs
-from kerastune_optuna._trial.kept import enters_best, save
+from kerastune_optuna._trial.backup import Archive, UnfitBackupError
+from kerastune_optuna._trial.kept import save_if_best
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.ready import make_ready, why_forbidden
+from kerastune_optuna._trial.ready import check_constraints, make_ready
 from kerastune_optuna._trial.recipe import Recipe, build
-from kerastune_optuna._trial.state import give_back
-from kerastune_optuna._trial.training import train
-from kerastune_optuna._trial.variables import lacks_variables
-
-_UNTRAINED = (
-    "The builder's fit did not train the model that it got, so best_model() will have none to "
-    "return. Train that model too, say on all rows in the end, or pass cv= to search()."
-)
+from kerastune_optuna._trial.training import TrainingInputs, train
+from kerastune_optuna._trial.variables import checksum, lacks_variables
 
 
 @dataclass(frozen=True)
@@ -57,17 +50,11 @@ class TrialRun:
     """
 
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
-        self._trial, self._recipe, self._check = trial, recipe, check
-        self._record = record = TrialRecord(trial)
-        self._ledger = Ledger(
-            recipe.objectives.watched,
-            recipe.n_trainings,
-            record.seed_of(0, recipe.seed),
-            is_open_ended=recipe.has_own_fit,
-        )
-        # If a trial has only one training, the worker frees the memory after it.
-        self._released = memory.released if recipe.n_trainings > 1 else nullcontext
-        self._is_untrained = False  # whether the builder's own fit left the model as it got it
+        self._trial, self._recipe, self._memory, self._check = trial, recipe, memory, check
+        self._record = TrialRecord(trial)
+        seed, is_own = self._record.seed_of(0, recipe.seed), recipe.has_own_fit
+        objective, length = recipe.objectives.watched, recipe.n_trainings
+        self._ledger = Ledger(objective, length, seed, is_open_ended=is_own)
 
     def outcome(self) -> Outcome:
         """Run the trainings that the trial's backup lacks; return the trial's outcome."""
@@ -79,108 +66,98 @@ class TrialRun:
             record.seeds = seeds
         if recipe.card is not None:
             record.card = recipe.card
-        self._fit = recipe.fit_of(trial)  # functions of the trial make its data here
-        with scratch() as folder:
-            with needed():
-                self._archive = Archive(trial, recipe.store, folder, recipe.epochs_in_all)
-                if recipe.backup_every is not None:
-                    self._archive.open(self._ledger)
-            outcome = None
-            while outcome is None:
-                with self._released():
-                    outcome = self._train_next()
-        return outcome
+        # If a trial has only one training, the worker frees the memory after it.
+        released = self._memory.released if len(seeds) > 1 else nullcontext
+        try:
+            self._fit = recipe.fit_of(trial)  # functions of the trial make its data here
+            with scratch() as folder:
+                with needed():
+                    self._archive = Archive(trial, recipe.store, folder, recipe.epochs_in_all)
+                    if recipe.backup_every is not None:
+                        self._archive.open(self._ledger)
+                outcome = None
+                while outcome is None:
+                    with released():
+                        outcome = self._train_next()
+                return outcome
+        except UnfitBackupError:  # the trial starts over
+            record.backup = None
+            return TrialRun(trial, recipe, self._memory, check=self._check).outcome()
+        except optuna.TrialPruned as error:  # by a limit or the builder, before any training
+            record.stop_reason, record.epochs_run = failure.of_pruned(error), 0
+            return Outcome(Ending.FORBIDDEN)
 
     def _train_next(self) -> Outcome | None:
         """Build and train the model; return the outcome unless another training follows."""
         trial, recipe, ledger = self._trial, self._recipe, self._ledger
-        is_first = ledger.number == 0
         model, arguments = build(recipe.build_model, trial, ledger.seeds[ledger.number])
         check_choices(trial)
-        finds = is_first and not recipe.train_repeats
+        is_unbuilt = lacks_variables(model)
+        finds = ledger.number == 0 and not recipe.train_repeats
         known = find_earlier(trial.study, trial) if finds else None
         # Constraints may have changed since the earlier trial, so they are checked before its
         # result is reused.
-        if known is not None and not recipe.constraints.are_there:
-            return self._take_over(known)
-        is_unbuilt = lacks_variables(model)
-        inputs = self._made_ready(model, arguments, is_first=is_first)
-        if is_first and (why := why_forbidden(trial, model, inputs)) is not None:
-            return forbidden(trial, failure.shortened(why))
+        if known is None or recipe.constraints.are_there:
+            inputs = self._made_ready(model, arguments)
         if known is not None:
-            return self._take_over(known)
-        self._is_untrained = train(trial, model, inputs, ledger, self._archive)
+            take_over(watched_alone(trial, recipe.objectives), known)
+            recipe.constraints.take_time(trial, None)
+            is_complete = known.state is TrialState.COMPLETE
+            return Outcome(Ending.REPEAT, known.values if is_complete else None)
+        untrained = checksum(model) if recipe.has_own_fit else None
+        train(trial, model, inputs, ledger, self._archive)
         if ledger.is_open:
             if recipe.backup_every is not None:
                 self._archive.back_up_between(ledger)
             return None
-        if ledger.ending.works is False and (where := self._not_finite) is not None:
-            why = f"{self._record.stop_reason}; {where}"
-            self._record.not_finite, self._record.stop_reason = where, failure.shortened(why)
-        # Keras leaves this False if the model's own steps call its layers and never the model.
-        model.built = True
-        with finishing():
-            return self._finished(model, inputs.fit if is_unbuilt else None)
+        return self._finished(model, inputs.fit if is_unbuilt else None, untrained)
 
-    def _take_over(self, earlier: FrozenTrial) -> Outcome:
-        """Reuse the result of an earlier trial with the same parameters."""
-        take_over(watched_alone(self._trial, self._recipe.objectives), earlier)
-        self._recipe.constraints.take_time(self._trial, None)
-        is_complete = earlier.state is TrialState.COMPLETE
-        return Outcome(Ending.REPEAT, earlier.values if is_complete else None)
+    def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> TrainingInputs:
+        """Return what the training gets, after checking the model and letting it train fast.
 
-    def _made_ready(
-        self, model: keras.Model, arguments: Mapping[str, Any], *, is_first: bool
-    ) -> TrainingInputs:
-        """Return what the training gets, after checking the model and letting it train fast."""
+        Raises:
+            optuna.TrialPruned: The model breaks a constraint.
+        """
         trial, recipe, ledger = self._trial, self._recipe, self._ledger
+        number, seed = ledger.number, ledger.seeds[ledger.number]
         folder = os.path.join(trial.study.study_name, f"trial_{trial.number:04d}")
         if ledger.length > 1:
-            folder = os.path.join(folder, f"training_{ledger.number}")
-        inputs = TrainingInputs.of(recipe, self._fit, trial, arguments, folder, ledger.number)
+            folder = os.path.join(folder, f"training_{number}")
+        inputs = TrainingInputs.of(recipe, self._fit, trial, arguments, folder, number, seed)
         if self._record.epochs is None:  # set before the trial's first training only
             self._record.epochs = inputs.fit.epochs_per_training * ledger.length
-        check = self._check and is_first
+        check = self._check and number == 0
         make_ready(model, inputs, check=check)
         # The loss may hide what is not finite, since relu turns NaN into 0.
-        if check and (where := self._fit.not_finite()) is not None:
+        if check and (where := recipe.not_finite_in(self._fit)) is not None:
             _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
+        if number == 0:
+            check_constraints(trial, model, inputs)
         return inputs
 
-    @property
-    def _not_finite(self) -> str | None:
-        """Where the data of the trial contains NaN or infinity."""
-        is_shared = self._fit is self._recipe.fit
-        return self._recipe.not_finite if is_shared else self._fit.not_finite()
-
-    def _finished(self, model: keras.Model, builds: FitArguments | None) -> Outcome:
+    def _finished(
+        self, model: keras.Model, builds: FitArguments | None, untrained: str | None
+    ) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome.
 
         Args:
             model: The model of the trial's last training.
             builds: The data from which Keras created variables that the builder had not created.
+            untrained: The checksum of the model before a builder's own fit.
         """
-        trial, recipe, ledger = self._trial, self._recipe, self._ledger
-        self._record.n_params = model.count_params()
-        recipe.constraints.take_time(trial, ledger.seconds)
-        error: TunerError | None = None
-        if recipe.keep_best != 0:
-            error = history.save(recipe.store, trial, ledger.rows, self._archive.folder)
-        if ledger.ending is not Ending.COMPLETE:
-            return Outcome(ledger.ending, error=error)
-        error = self._archive.error or error
-        if enters_best(trial, ledger.means, recipe):
-            if self._is_untrained:
-                _check.warn(_UNTRAINED)
-            else:
-                if ledger.state_of_best is not None:
-                    give_back(model, ledger.state_of_best)
-                error = save(recipe, trial, model, builds) or error
-        return Outcome(Ending.COMPLETE, ledger.means, error)
-
-
-def forbidden(trial: optuna.Trial, reason: str) -> Outcome:
-    """Record why a trial ended before its training."""
-    record = TrialRecord(trial)
-    record.stop_reason, record.epochs_run = reason, 0
-    return Outcome(Ending.FORBIDDEN)
+        trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
+        if ledger.ending.works is False and (where := recipe.not_finite_in(self._fit)) is not None:
+            why = f"{record.stop_reason}; {where}"
+            record.not_finite, record.stop_reason = where, failure.shortened(why)
+        # Keras leaves this False if the model's own steps call its layers and never the model.
+        model.built = True
+        with finishing():
+            record.n_params = model.count_params()
+            recipe.constraints.take_time(trial, ledger.seconds)
+            error = None
+            if recipe.keep_best != 0:
+                error = history.save(recipe.store, trial, ledger.rows, self._archive.folder)
+            if ledger.ending is not Ending.COMPLETE:
+                return Outcome(ledger.ending, error=error)
+            kept = save_if_best(recipe, trial, model, ledger, builds, untrained)
+            return Outcome(Ending.COMPLETE, ledger.means, kept or self._archive.error or error)

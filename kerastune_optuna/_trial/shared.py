@@ -55,11 +55,7 @@ def check(model: keras.Model, before: set[int], own: Container[int]) -> None:
                 one.assign([chance.getrandbits(31), 0])
         weights = [one for one in shared if not one.path.endswith(_STATE)]
         _frozen[model] = {id(one): checksum_of(one) for one in weights}
-    _refuse_optimizer(model)
-
-
-def _refuse_optimizer(model: keras.Model) -> None:
-    """Reject an optimizer that an earlier model was compiled with, since it keeps its state."""
+    # An optimizer keeps its state for the variables of the model that it was compiled with.
     if (optimizer := optimizer_of(model)) is None:
         return
     if optimizer in _optimizers:

@@ -17,10 +17,9 @@ from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import Ending, TrialRecord, liveness
 from kerastune_optuna._trial import failure, files
-from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.kept import discard_outranked, keepers
 from kerastune_optuna._trial.recipe import Recipe
-from kerastune_optuna._trial.run import Outcome, TrialRun, forbidden
+from kerastune_optuna._trial.run import TrialRun
 
 
 def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
@@ -40,11 +39,11 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
         StorageError: The storage, or a temporary folder, is gone; the trial stays RUNNING.
         TunerError: The weights cannot be saved or loaded again; the trial has its result anyway.
     """
-    began = time.perf_counter()
+    record, began = TrialRecord(trial), time.perf_counter()
     try:
-        outcome = _outcome(trial, recipe, memory, check=check)
-        TrialRecord(trial).seconds = round(time.perf_counter() - began, 3)
-        TrialRecord(trial).code = outcome.ending.name
+        outcome = TrialRun(trial, recipe, memory, check=check).outcome()
+        record.seconds = round(time.perf_counter() - began, 3)
+        record.code = outcome.ending.name
         state = outcome.ending.states[0 if outcome.values is not None else -1]
         finished = _optuna.tell(trial.study, trial, outcome.values, state)
     except (KeyboardInterrupt, StorageError):
@@ -59,33 +58,16 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
         with suppress(UpdateFinishedTrialError):
             _fail(trial, recipe, error)
         raise
-    wrong = outcome.error
+    wrong, storage = outcome.error, _optuna.storage_of(trial.study)
     try:
-        _remove_leftovers(trial.study, finished, recipe)
+        files.discard(recipe.store, storage, finished, files.BACKUP)
+        if files.ids(storage, finished, files.WEIGHTS):  # others may lose their place to it
+            discard_outranked(trial.study, recipe.store, partial(keepers, trial.study, recipe))
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than leftover files
     if wrong is not None:
         raise wrong
     return finished
-
-
-def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> Outcome:
-    """Train a configuration; if its backup does not fit the model, start over."""
-    try:
-        return TrialRun(trial, recipe, memory, check=check).outcome()
-    except UnfitBackupError:
-        TrialRecord(trial).backup = None
-        return TrialRun(trial, recipe, memory, check=check).outcome()
-    except optuna.TrialPruned as error:  # raised by the builder, before any training
-        return forbidden(trial, failure.of_pruned(error))
-
-
-def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
-    """Delete the backup of a finished trial, and the weights of trials that it now outranks."""
-    storage = _optuna.storage_of(study)
-    files.discard(recipe.store, storage, finished, files.BACKUP)
-    if files.ids(storage, finished, files.WEIGHTS):
-        discard_outranked(study, recipe.store, partial(keepers, study, recipe))
 
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:

@@ -1,25 +1,132 @@
-"""One training of a trial: its hooks, its fit, and what the ledger has of it in the end."""
+"""One training of a trial: what it gets, its fit, and what the ledger has of it in the end."""
 
 from __future__ import annotations
 
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
 import keras
+import numpy as np
 import optuna
+from optuna.trial import BaseTrial
 
 from kerastune_optuna import _optuna
+from kerastune_optuna._data import (
+    FitArguments,
+    Given,
+    check_builders_arguments,
+    check_training,
+)
+from kerastune_optuna._exceptions import is_fatal
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import Ending, TrialRecord, liveness
+from kerastune_optuna._study import MEASURED, Ending, Objective, TrialRecord, liveness
 from kerastune_optuna._trial import failure, shared
-from kerastune_optuna._trial.archive import Archive
-from kerastune_optuna._trial.backup import Backup
-from kerastune_optuna._trial.best import Best
-from kerastune_optuna._trial.bridge import Bridge
-from kerastune_optuna._trial.inputs import TrainingInputs
+from kerastune_optuna._trial.backup import Archive, Backup
+from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
+from kerastune_optuna._trial.fast import batched
+from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit, next_step
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.own_fit import take_returned
-from kerastune_optuna._trial.report import Report, next_step
-from kerastune_optuna._trial.score import score
-from kerastune_optuna._trial.stop import StopOnRequest, limits_of
-from kerastune_optuna._trial.variables import check_are_there, checksum
+from kerastune_optuna._trial.own_fit import check_are_there, take_returned
+from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
+
+_N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = MEASURED
+_WARM_UP = 3  # calls, of which the first traces the function
+_FEWEST, _MOST = 10, 200  # calls that are measured
+_ENOUGH = 0.3  # seconds in total, after which no further calls are measured
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Hold the inputs of one training: the recipe, and what its trial and its builder add.
+
+    Args:
+        recipe: What all trainings share.
+        fit: The data and arguments of this training.
+        callbacks: The callbacks of the user and of the builder for this training.
+    """
+
+    recipe: Recipe
+    fit: FitArguments
+    callbacks: Sequence[keras.callbacks.Callback]
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        fit: Given,
+        trial: BaseTrial,
+        arguments: Mapping[str, Any],
+        folder: str,
+        number: int,
+        seed: int,
+    ) -> TrainingInputs:
+        """Return the inputs of one training of a trial.
+
+        Args:
+            recipe: What all trainings share.
+            fit: What the trial passes to Model.fit.
+            trial: The trial.
+            arguments: The arguments of Model.fit that its builder returned with the model.
+            folder: The subfolder of the user's folders in which its callbacks write.
+            number: The number of the training, which determines its fold.
+            seed: The seed of the training.
+
+        Raises:
+            ArgumentError: The builder's arguments are invalid.
+        """
+        check_builders_arguments(arguments)
+        others = dict(arguments)
+        callbacks = for_trial(recipe.callbacks, others.pop("callbacks", None), trial, folder)
+        of_training = fit.of_training(others, number, seed)
+        check_training(of_training, recipe.objectives, may_add=may_add_metrics(callbacks))
+        return cls(recipe, of_training, callbacks)
+
+    def run_fit(
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        ledger: Ledger,
+        hooks: Sequence[Hook],
+        verbose: str | int = 0,
+    ) -> Any:
+        """Fit the model, with the builder's own fit if it has one.
+
+        Args:
+            trial: The trial that is trained.
+            model: Its model.
+            ledger: Its ledger.
+            hooks: What acts on the training, in this order.
+            verbose: As for Model.fit.
+
+        Returns:
+            What the fit returned. If it was left since the training was over, the History of the
+            last Model.fit that ended.
+        """
+        bridge = Bridge(ledger, hooks, model, self.fit.epochs)
+        callbacks = bridge.around(self.callbacks)
+        keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
+        beginning = self.fit.beginning
+        with nullcontext() if beginning is None else beginning.of_training():
+            try:
+                if not self.recipe.has_own_fit:
+                    return model.fit(**batched(model, keywords))
+                # Callbacks need the model in on_epoch_end. The builder's own loop may call
+                # on_epoch_end without setting the model first, so this CallbackList sets it.
+                keras.callbacks.CallbackList(callbacks, model=model, epochs=self.fit.epochs)
+                builder: Any = self.recipe.build_model
+                return builder.fit(trial, model, **keywords)
+            except TrainingOver:
+                return bridge.history
+            except Exception as error:  # the user's code may raise anything after half a training
+                if is_fatal(error) or ledger.is_open or not self.recipe.has_own_fit:
+                    raise
+                return bridge.history
 
 
 def train(
@@ -28,7 +135,7 @@ def train(
     inputs: TrainingInputs,
     ledger: Ledger,
     archive: Archive,
-) -> bool:
+) -> None:
     """Train the model, and enter in the ledger what the training has come to.
 
     Args:
@@ -38,24 +145,26 @@ def train(
         ledger: The trainings of the trial.
         archive: The archive of the trial's backups.
 
-    Returns:
-        Whether the builder's own fit did not change the model's weights.
-
     Raises:
         KeyboardInterrupt: A signal cut the training off, so that the trial is to be run again.
         UpdateFinishedTrialError: Another process runs the trial.
         TunerError: The training has no result, for example because no epoch had the objective.
     """
-    recipe, is_untrained = inputs.recipe, False
+    recipe, limit = inputs.recipe, inputs.recipe.constraints.max_seconds
     report, best = Report(watched_alone(trial, recipe.objectives)), Best(model)
-    hooks = [*limits_of(recipe.constraints), best, report, StopOnRequest()]
+    hooks: list[Hook] = [] if limit is None else [TimeLimit(limit)]
+    hooks += [best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
     ledger.begin(given, max(given, of_search), next_step(trial))
+    before = model.weights
     try:
-        bridge = Bridge(ledger, hooks, model, inputs.fit.epochs)
-        is_untrained = _fit(trial, model, inputs, ledger, bridge)
+        returned = inputs.run_fit(trial, model, ledger, hooks)
+        if recipe.has_own_fit:
+            check_are_there(before, model)
+            if ledger.is_open:
+                take_returned(ledger, returned)
     except optuna.TrialPruned as error:  # raised by code of the user
         ledger.stop(Ending.PRUNED, failure.of_pruned(error))
     shared.check_trained(model)
@@ -67,29 +176,60 @@ def train(
     for name, value in ledger.attributes().items():
         trial.set_user_attr(name, value)
     if ledger.is_open:
-        counted = TrialRecord(trial).flops or 0
-        ledger.close(score(ledger, inputs, model, counted), best.state_of(ledger))
-    return is_untrained
+        ledger.close(_scores(trial, model, inputs, ledger), best.state_of(ledger))
 
 
-def _fit(
-    trial: optuna.Trial,
-    model: keras.Model,
-    inputs: TrainingInputs,
-    ledger: Ledger,
-    bridge: Bridge,
-) -> bool:
-    """Fit the model; if the builder has its own fit, take what it returns as the result.
+def _scores(
+    trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs, ledger: Ledger
+) -> list[float]:
+    """Return the value of each objective for a training that has come to its end.
 
-    Returns:
-        Whether the builder's own fit did not change the model's weights.
+    Raises:
+        MetricNotFoundError: The logs lack a metric.
+        ValueError: A metric is NaN, which Optuna does not accept as a value.
     """
-    if not inputs.recipe.has_own_fit:
-        inputs.train(trial, model, ledger, bridge)
-        return False
-    before, untrained = model.weights, checksum(model)
-    came = inputs.train(trial, model, ledger, bridge)
-    check_are_there(before, model)
-    if ledger.is_open:
-        take_returned(ledger, came)
-    return checksum(model) == untrained
+    objectives, now, scores = inputs.recipe.objectives, ledger.now, []
+    for objective in objectives.each:
+        if objective == objectives.watched:
+            value = cast(float, now.best_value)  # every completed training has one
+        elif objective.name == _N_PARAMS:
+            value = float(model.count_params())
+        elif objective.name == _FLOPS:
+            value = float(TrialRecord(trial).flops or 0)
+        elif objective.name == _SECONDS:
+            value = now.seconds
+        elif objective.name == _INFERENCE_MS:
+            value = _inference_ms(model, inputs.fit.inputs_of_a_batch())
+        else:
+            value = _logged(objective, now.logs)
+        scores.append(value)
+    return scores
+
+
+def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
+    """Return the value of a metric in the logs of an epoch."""
+    name = objective.find(epoch)
+    if name is None:
+        raise objective.missing(epoch)
+    if shape := np.shape(epoch[name]):
+        raise objective.without_number(shape)
+    if math.isnan(value := float(epoch[name])):
+        raise ValueError(f"{name} is NaN at the best epoch")
+    return value
+
+
+def _inference_ms(model: keras.Model, batch: Any) -> float:
+    """Return the time of one prediction in milliseconds: the median of many, after a warm-up.
+
+    Args:
+        model: The model.
+        batch: One batch of inputs.
+    """
+    for _ in range(_WARM_UP):
+        model.predict_on_batch(batch)
+    times: list[float] = []
+    while len(times) < _FEWEST or (len(times) < _MOST and sum(times) < _ENOUGH):
+        began = time.perf_counter()
+        model.predict_on_batch(batch)  # returns NumPy arrays, so it waits for the GPU
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)

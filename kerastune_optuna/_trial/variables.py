@@ -1,13 +1,15 @@
-"""The variables of a model: find missing ones, create them, and compute checksums."""
+"""The variables of a model: find and create missing ones, compare them, and keep their values."""
 
 from __future__ import annotations
 
 import warnings
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -18,9 +20,19 @@ from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import BuilderError, WeightsError
-from kerastune_optuna._trial.steps import OWN_STEPS, has_own
 
 _T = TypeVar("_T")
+State: TypeAlias = Sequence[NDArray[Any]]  # the weights, followed by the states of generators
+
+# A model that overrides these methods may train whatever it holds.
+OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
+# If a model overrides these methods, only running them shows which variables they create.
+OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
+
+
+def has_own(model: keras.Model, *methods: str) -> bool:
+    """Whether a model's class overrides at least one of these methods of keras.Model."""
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
 
 
 def lacks_variables(model: keras.Model) -> bool:
@@ -99,21 +111,6 @@ def checksum_of(variable: keras.Variable) -> int:
     return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
 
 
-def check_are_there(variables: Iterable[keras.Variable], model: keras.Model) -> None:
-    """Reject a training after which a model no longer has its original variables.
-
-    Raises:
-        BuilderError: The builder's fit has replaced variables.
-    """
-    there = set(map(id, model.weights))
-    if (gone := next((one for one in variables if id(one) not in there), None)) is not None:
-        raise BuilderError(
-            f"The builder's fit has put other variables in the place of {gone.path!r}, as "
-            "Model.quantize() does. best_model() calls build_model and loads weights, so it could "
-            'never return such a model. Do that after the search: best_model().quantize("int8").'
-        )
-
-
 def unbuildable(model: keras.Model) -> BuilderError:
     """Return the error for a model whose weights could be saved but not loaded again."""
     return BuilderError(
@@ -186,3 +183,56 @@ def scope_of(model: keras.Model) -> AbstractContextManager[Any]:
     """Return the scope of a model's strategy, to which its variables belong."""
     strategy = strategy_of(model)
     return nullcontext() if strategy is None else strategy.scope()
+
+
+def variables_of(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model's state, in the order of the state."""
+    return [*model.weights, *generators_of(model)]
+
+
+def generators_of(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model that are not weights: the states of its generators."""
+    weights = set(map(id, model.weights))
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def give_back(model: keras.Model, state: State) -> None:
+    """Set a model to an earlier state; a state without generators leaves those as they are.
+
+    Raises:
+        ValueError: The state is that of another model.
+    """
+    variables, n = variables_of(model), len(model.weights)
+    if len(state) not in (n, len(variables)):
+        raise ValueError(
+            f"a state of {len(state)} arrays is not that of {len(variables)} variables"
+        )
+    model.set_weights(list(state[:n]))
+    for variable, value in zip(variables[n:], state[n:], strict=False):
+        variable.assign(value)
+
+
+def size_of(model: keras.Model) -> int:
+    """Return how many bytes the weights of a model take."""
+    return sum(weight.size * weight.itemsize for weight in model.get_weights())
+
+
+def write_arrays(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
+    """Write arrays or the values of variables to a file, one at a time."""
+    with zipfile.ZipFile(path, "w") as file:
+        for number, one in enumerate(state):
+            with file.open(f"{number}.npy", "w", force_zip64=True) as place:
+                np.lib.format.write_array(place, as_array(one), allow_pickle=False)
+
+
+def read_arrays(path: Path) -> State:
+    """Return the arrays in a file that `write_arrays` wrote."""
+    with np.load(path) as file:
+        return list(file.values())
+
+
+def as_array(value: keras.Variable | NDArray[Any]) -> NDArray[Any]:
+    """Return a value as an array that NumPy and HDF5 files can store."""
+    array: NDArray[Any] = keras.ops.convert_to_numpy(value)
+    # NumPy's files cannot store bfloat16 (kind "V"), but float32 can represent all its values.
+    return array.astype("float32") if array.dtype.kind == "V" else array

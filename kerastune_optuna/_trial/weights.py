@@ -8,17 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from kerastune_optuna._backend import layers_within
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, digest, telling_room
 from kerastune_optuna._study import Home, TrialRecord
-from kerastune_optuna._trial import architecture, failure, files, state, untrusted
-from kerastune_optuna._trial.variables import checksum, lacks_variables
+from kerastune_optuna._trial import architecture, failure, files, untrusted
+from kerastune_optuna._trial.variables import (
+    as_array,
+    checksum,
+    generators_of,
+    lacks_variables,
+    optimizers,
+    size_of,
+)
+
+_OTHERS = "kerastune_optuna:variables"  # the group of a weights file for what Keras leaves out
 
 
 class UnfitWeightsError(WeightsError):
@@ -39,8 +50,8 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     try:
         with scratch() as folder:
             path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
-            with telling_room(str(folder), state.size_of(model)):
-                state.save(path, model)
+            with telling_room(str(folder), size_of(model)):
+                _write(path, model)
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             TrialRecord(trial).weights = digest(path)
@@ -98,7 +109,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
                 "their settings differ."
             )
         try:
-            state.load(path, model)
+            _read(path, model)
         except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             if failure.is_of_memory(error):
                 raise
@@ -115,6 +126,49 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
             "not those that were trained. Create all layers in the model's __init__, or call the "
             "model once on data in build_model, as in model(x[:1]), and search again."
         )
+
+
+def _write(path: Path, model: keras.Model) -> None:
+    """Save a model's weights, the states of its generators, and its LoRA weights as they are.
+
+    Keras saves the sum of a kernel and its LoRA product instead. If the kernel is quantized, it
+    rounds the sum, so the loaded model would evaluate to another value.
+
+    The optimizers' states are not saved: they belong to the last epoch and would triple the file
+    size.
+    """
+    layers = _layers_with_lora(model)
+    for layer in layers:
+        layer.lora_enabled = False
+    try:
+        keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
+    finally:
+        for layer in layers:
+            layer.lora_enabled = True
+    with h5py.File(path, "a") as file:
+        for number, array in enumerate(map(as_array, _unsaved(model))):
+            file[f"{_OTHERS}/{number}"] = array
+
+
+def _read(path: Path, model: keras.Model) -> None:
+    """Load a file that `_write` wrote into a model."""
+    keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
+    with h5py.File(path, "r") as file:
+        saved = file.get(_OTHERS, {})
+        # A builder that has changed may return a model with more or fewer generators.
+        for number, variable in enumerate(_unsaved(model)[: len(saved)]):
+            variable.assign(saved[str(number)][()])
+
+
+def _unsaved(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model that Keras does not save as they are."""
+    layers = _layers_with_lora(model)
+    weights = (weight for layer in layers for weight in layer.weights)
+    return [*generators_of(model), *(one for one in weights if one.name.startswith("lora_"))]
+
+
+def _layers_with_lora(model: keras.Model) -> list[keras.Layer]:
+    return [one for one in layers_within(model) if getattr(one, "lora_enabled", False)]
 
 
 @contextmanager

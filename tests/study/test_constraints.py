@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError
 from kerastune_optuna._study import Ending, Objective
 from kerastune_optuna._trial import ledger
+from kerastune_optuna._trial.hooks import TimeLimit
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.stop import TimeLimit
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
 

@@ -12,7 +12,7 @@ import pytest
 
 from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore, digest
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._trial.archive import unpack
+from kerastune_optuna._trial.backup import unpack
 from tests.support.faults import EpochLog, interrupt_after, logged
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept

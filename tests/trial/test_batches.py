@@ -15,8 +15,8 @@ from keras.src.trainers.data_adapters import array_data_adapter
 from scipy import sparse
 
 from kerastune_optuna._backend import set_all
-from kerastune_optuna._trial import batches, inputs
-from kerastune_optuna._trial.batches import batched
+from kerastune_optuna._trial import fast, training
+from kerastune_optuna._trial.fast import batched
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="other backends slice arrays without a pipeline"
@@ -170,7 +170,7 @@ def test_a_fit_that_was_wrapped_before_gets_arrays(monkeypatch, owner, method):
     plain = getattr(owner, method)
     wrapper = functools.wraps(plain)(lambda *given, **more: plain(*given, **more))
     monkeypatch.setattr(owner, method, wrapper)
-    spec = importlib.util.find_spec(batches.__name__)
+    spec = importlib.util.find_spec(fast.__name__)
     imported = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(imported)
     assert imported.batched(compiled(), {"x": X, "y": Y})["x"] is X
@@ -187,7 +187,7 @@ def test_fewer_steps_for_debugging_change_nothing():
 
 def test_large_arrays_stay(monkeypatch):
     """What would take much memory a second time is left to Keras, beside what would not."""
-    monkeypatch.setattr(batches, "_MOST", X[:35].size + Y[:35].size)
+    monkeypatch.setattr(fast, "_MOST_NUMBERS", X[:35].size + Y[:35].size)
     given = batched_as_fit({"x": X, "y": Y, "validation_data": VALIDATION, "batch_size": 9})
     assert given["x"] is X
     assert is_dataset(given["validation_data"])
@@ -212,10 +212,10 @@ class ShufflesAnew(array_data_adapter.ArrayDataAdapter):
 
 def test_where_the_order_changes_nothing_is_batched(monkeypatch):
     """A Keras that shuffles in each epoch anew gets the arrays, as the last ones to come may."""
-    batches._order_stays.cache_clear()
+    fast._order_stays.cache_clear()
     monkeypatch.setattr(array_data_adapter, "ArrayDataAdapter", ShufflesAnew)
     given = batched(compiled(), {"x": X, "y": Y})
-    batches._order_stays.cache_clear()
+    fast._order_stays.cache_clear()
     assert given["x"] is X
 
 
@@ -227,7 +227,7 @@ def test_a_search_trains_from_batches(make_tuner, monkeypatch):
         given.append(batched(model, keywords))
         return given[-1]
 
-    monkeypatch.setattr(inputs, "batched", noted)
+    monkeypatch.setattr(training, "batched", noted)
     fit = {"validation_data": VALIDATION, "epochs": 1, "verbose": 0}
     make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(X, Y, **fit)
     assert is_dataset(given[0]["x"])
@@ -256,7 +256,7 @@ def test_batches_of_validation_data_are_made_once():
 
 def test_batches_of_few_validation_data_are_kept(monkeypatch):
     """The oldest go where there are more, and large ones are not kept."""
-    monkeypatch.setattr(batches, "_MOST_SETS", 3)
+    monkeypatch.setattr(fast, "_MOST_SETS", 3)
     made = [validation_of(X[:35] + number) for number in range(4)]
     assert validation_of(X[:35] + 1) is made[1]
     assert validation_of(X[:35]) is not made[0]

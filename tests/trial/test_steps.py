@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._data.fit import FitArguments
-from kerastune_optuna._trial.steps import set_steps
+from kerastune_optuna._trial.fast import set_steps
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow makes many steps in one call"

@@ -19,7 +19,7 @@ import tensorflow as tf
 from kerastune_optuna import TunerError, WeightsError, open_study
 from kerastune_optuna._storage import digest
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture, state
+from kerastune_optuna._trial import architecture, variables
 from kerastune_optuna._trial.untrusted import _PLACES, check_config
 from tests.support.models import in_classes
 from tests.support.untrained import tuner_in
@@ -365,7 +365,7 @@ def test_no_backup_is_unpickled(tmp_path, zipped):
     with open(path, "wb") as file:
         np.savez(file, np.array(Pickled())) if zipped else pickle.dump(Pickled(), file)
     with pytest.raises(ValueError, match="allow_pickle="):
-        state.read(path)
+        variables.read_arrays(path)
 
 
 def test_groups_that_contain_each_other_end(forge):

@@ -12,7 +12,7 @@ import pytest
 from kerastune_optuna import _signals
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
-from kerastune_optuna._trial import stop
+from kerastune_optuna._trial import hooks
 from kerastune_optuna._workers import processes
 from tests.support.faults import EpochLog, SlowStore, evaluated, interrupt_at, logged, wait_until
 from tests.support.models import history, kept
@@ -33,7 +33,7 @@ def test_an_interrupt_loses_no_epoch(
     search, make_tuner, data, tmp_path, monkeypatch, unhurried, soon, goes_on
 ):
     """A trial goes on after the epoch that ran, or where that lasts after its last backup."""
-    monkeypatch.setattr(stop, "SOON", soon)
+    monkeypatch.setattr(hooks, "SOON", soon)
     log = tmp_path / "log"
     fit = {"epochs": 20, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(12)]}
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._trial.rehearsal import names_of_metrics, rehearse
+from kerastune_optuna._trial.fast import rehearse
+from kerastune_optuna._trial.ready import names_of_metrics
 from tests.support.noise import Noise
 from tests.zoo import ANIMALS
 

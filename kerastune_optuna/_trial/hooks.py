@@ -1,0 +1,186 @@
+"""What acts on a training: hold its best weights, report and prune, and end it within an epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from optuna.exceptions import UpdateFinishedTrialError
+
+from kerastune_optuna import _optuna
+from kerastune_optuna._signals import requested
+from kerastune_optuna._storage import unless_away
+from kerastune_optuna._study import Ending, liveness
+from kerastune_optuna._trial.bridge import Hook
+from kerastune_optuna._trial.ledger import Ledger
+from kerastune_optuna._trial.variables import State, generators_of
+
+SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
+
+
+class TimeLimit(Hook):
+    """End a training when its trial takes too long.
+
+    Args:
+        seconds: How long all trainings of the trial may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._limit = seconds
+
+    def batch(self, ledger: Ledger) -> None:
+        """Look at the time."""
+        ledger.measure_seconds()
+        self.epoch(ledger)
+
+    def epoch(self, ledger: Ledger, model: keras.Model | None = None) -> None:
+        """End the training if its time is over."""
+        if ledger.seconds > self._limit:
+            why = f"max_seconds_per_trial: {ledger.seconds:.4g} > {self._limit:g}"
+            ledger.stop(Ending.OVER_LIMIT, why)
+
+    end = epoch  # the last batch, or the validation after it, may have taken too long
+
+
+class Best(Hook):
+    """Hold the model's state at its best epoch in memory.
+
+    Args:
+        model: The model of the trial; a builder's own fit may train others that contain it.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self.state: State | None = None
+        self._generators: State = []
+        self._validated: State | None = None
+
+    def before_validation(self) -> None:
+        """Copy the seed generators, from which layers may draw during validation too."""
+        self._generators = [*map(keras.ops.convert_to_numpy, generators_of(self._model))]
+
+    def validated(self, ledger: Ledger, logs: Mapping[str, Any]) -> None:
+        """Copy the weights that were just validated, if their logs are the best so far.
+
+        SwapEMAWeights, a callback of the user, changes the weights right afterwards.
+        """
+        self._validated = None
+        validated = {f"val_{name}": value for name, value in logs.items()}
+        name = None if ledger.objective is None else ledger.objective.find(validated)
+        if name is not None and np.ndim(value := validated[name]) == 0:
+            leads = ledger.leads(float(value))
+            self._validated = self._model.get_weights() if leads else None
+
+    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
+        """Keep the model's state if the epoch is the best so far."""
+        validated, self._validated = self._validated, None
+        if ledger.is_best:
+            weights = validated or self._model.get_weights()
+            self.state = [*weights, *self._generators]
+            pairs = zip(self._model.weights, weights, strict=False)
+            trained = (value for variable, value in pairs if variable.trainable)
+            # TensorFlow's relu may turn NaN into 0: then the loss is finite and the model is dead.
+            # An array that holds NaN has NaN as its minimum.
+            with np.errstate(invalid="ignore"):
+                if any(np.isnan(np.min(value, initial=0)) for value in trained):
+                    ledger.diverge("weights are nan")
+
+    def state_of(self, ledger: Ledger) -> State:
+        """Return the state that the value of the training belongs to, or the final one."""
+        if self.state is None or ledger.now.counts_final_weights:
+            return [*self._model.get_weights(), *self._generators]
+        return self.state
+
+
+def next_step(trial: Any) -> int:
+    """Return the step after all that a trial has reports of: Optuna ignores a second one."""
+    return max(_optuna.reports_of(trial), default=-1) + 1
+
+
+class Report(Hook):
+    """Report each epoch that has a value; end a training that the pruner would not go on with.
+
+    If the database does not respond, training continues, and the reports are sent later.
+
+    Args:
+        trial: The trial, or what a pruner of one objective is shown of it.
+        interval: Report, and ask the pruner, every `interval` epochs. Default 1.
+    """
+
+    def __init__(self, trial: Any, interval: int = 1) -> None:
+        self._trial, self._interval = trial, interval
+        self._known = set(_optuna.reports_of(trial))  # the steps that the storage has received
+
+    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
+        """Report the value; if epochs are left, ask the pruner.
+
+        Pruning a trial that has no epochs left would save nothing.
+        """
+        place = ledger.now.place
+        if ledger.latest is None or (ledger.step_of(place) + 1) % self._interval:
+            return
+        ledger.report(ledger.latest, place)
+        try:
+            with unless_away():
+                self.send(ledger)
+                # Optuna's own callback raises TrialPruned here, which would skip the callbacks
+                # after this one and every `on_train_end`.
+                if ledger.is_open and ledger.may_go_on and self._trial.should_prune():
+                    self._prune(ledger)
+        except UpdateFinishedTrialError as error:
+            ledger.fail(error)  # another process considers this one dead and runs the trial
+
+    def _prune(self, ledger: Ledger) -> None:
+        pruner = type(self._trial.study.pruner).__name__  # a FixedTrial is never pruned
+        if ledger.now.best_value is not None:
+            ledger.stop(Ending.PRUNED, f"pruned at {ledger.latest_in_words} by {pruner}")
+        else:
+            ledger.fail_without_value()
+
+    def send(self, ledger: Ledger) -> None:
+        """Send the reports that the storage has not received yet, the earliest first.
+
+        A retry sends those of an earlier process, too.
+        """
+        liveness.check_not_left(self._trial)
+        for step, value in ledger.reports:
+            if step not in self._known:
+                self._trial.report(value, step)
+                self._known.add(step)
+
+
+class StopOnRequest(Hook):
+    """Leave an epoch after a signal asked the search to end, unless the epoch ends soon anyway.
+
+    What was cut off is run again, from its last backup; an epoch that was left does not count.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._lasts = float("inf")  # seconds that an epoch takes, as far as the last one shows
+        self._until: float | None = None
+
+    def begin(self, ledger: Ledger, model: keras.Model) -> None:
+        """Start to time the first epoch."""
+        self._began = time.monotonic()
+
+    def batch(self, ledger: Ledger) -> None:
+        """Leave the epoch if a signal asked the search to end and the epoch's end is not near."""
+        if not requested():
+            return
+        now = time.monotonic()
+        if self._until is None:
+            is_near = self._began + self._lasts < now + SOON
+            self._until = now + SOON if is_near else now
+        if now >= self._until:
+            ledger.stop(Ending.CUT_OFF, "a signal")
+
+    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
+        """Stop after the epoch if a signal asked for it; else expect the next to last as long."""
+        now = time.monotonic()
+        self._lasts, self._began = now - self._began, now
+        if requested() and ledger.is_open and not ledger.is_last:
+            ledger.stop(Ending.CUT_OFF, "a signal")
