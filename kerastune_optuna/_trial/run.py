@@ -77,8 +77,7 @@ class TrialRun:
             record.seed = seeds[0]
         if len(seeds) > 1:
             record.seeds = seeds
-        if recipe.card is not None:
-            record.card = recipe.card
+        record.card = recipe.card.key
         self._fit = recipe.fit_of(trial)  # functions of the trial make its data here
         with scratch() as folder:
             with needed():
