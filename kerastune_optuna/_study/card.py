@@ -134,14 +134,16 @@ class Card:
         policy = "dtype_policy"
         mine, its = ({**one.arguments, policy: one.settings.get(policy)} for one in (self, now))
         for name in sorted({*mine, *its} - _UNCOMPARED):
-            both = mine.get(name), its.get(name)
+            was, other = mine.get(name), its.get(name)
             digests = {self.digests.get(name), now.digests.get(name)}
-            is_default = name == "batch_size" and len({one or 32 for one in both}) == 1  # of Keras
+            is_default = name == "batch_size" and (was or 32) == (other or 32)  # as in Keras
             if self.UNKNOWN in digests or is_default:
                 continue
-            if both[0] != both[1]:
-                texts = (textwrap.shorten(str(one), _WIDEST, placeholder="...") for one in both)
-                found[name] = f"{name} was {' and is '.join(texts)}"
+            if was != other:
+                both = (
+                    textwrap.shorten(str(one), _WIDEST, placeholder="...") for one in (was, other)
+                )
+                found[name] = f"{name} was {' and is '.join(both)}"
             elif len(digests) > 1:
                 found[name] = f"{name} has other values"
         return found
@@ -188,7 +190,7 @@ class Card:
             trials: The trials to choose from, which may have run in other searches.
             surely: Whether to return only those with certainly the same code, arguments and data.
         """
-        others = {TrialRecord(one).card for one in trials} - {key}
+        others = {TrialRecord(one).card for one in trials} - ({key} if surely else {key, None})
         if not others:  # no query, since most studies have one card
             return trials
         cards, unlike = cls.all_of(study), set()

@@ -28,25 +28,28 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 
 
-def card_of(recipe: Recipe, *, trains: bool) -> Card:
-    """Return the card of a search that this process begins, by which it is compared.
-
-    Args:
-        recipe: What its trials share. Data that is not open yet is unknown.
-        trains: Whether this process trains, so that its devices are told.
-    """
+def card_of(recipe: Recipe) -> Card:
+    """Return what a search that this process begins is compared by; unopened data is unknown."""
+    _, floatx, data_format, policy = keras_settings()  # which a builder may change later
     return Card(
+        settings={"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         study={"objective": recipe.objectives.aim},
         epochs_in_all=recipe.epochs_in_all,
-        code=_source.digests(recipe.build_model, *recipe.fit.functions.values()),
         measured=_measured(recipe.fit),
-        **_of_process(trains=trains),
+        code=_source.digests(recipe.build_model, *recipe.fit.functions.values()),
         **_of_fit(recipe),
     )
 
 
-def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int) -> Card:
-    """Return the card of a search that is about to run, also with its study and its seeds."""
+def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains: bool) -> Card:
+    """Return the card of a search that is about to run, with all that it says.
+
+    Args:
+        study: The study, with its sampler and pruner.
+        recipe: What its trials share, with the card by which the search was compared.
+        n_workers: How many workers it has.
+        trains: Whether this process trains.
+    """
     searched = {
         "name": study.study_name,
         **recipe.card.study,
@@ -56,7 +59,8 @@ def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int) -> Card:
         "trials_known": len(recipe.known),
     }
     seeds = {"seed": recipe.seed, "sampler_seed": recipe.sampler_seed}
-    return replace(recipe.card, **_plain({**seeds, "n_workers": n_workers, "study": searched}))
+    told = {**seeds, "n_workers": n_workers, "study": searched, **_of_process(trains=trains)}
+    return replace(recipe.card, **_plain(told))
 
 
 def card_of_worker(recipe: Recipe) -> Card:
@@ -134,14 +138,13 @@ def _of_process(*, trains: bool) -> dict[str, Any]:
 
     A process that does not train looks for no devices, since JAX takes their memory for that.
     """
-    backend, floatx, data_format, policy = keras_settings()
+    backend = keras.backend.backend()
     # A distribution may have another name than its module, as that of keras-nightly has.
     modules = {name: sys.modules[name] for name in (*_PACKAGES, backend)}
     versions = {name: str(getattr(one, "__version__", "unknown")) for name, one in modules.items()}
     return {
         "versions": {"python": platform.python_version(), **versions},
         "backend": backend,
-        "settings": {"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         "platform": platform.platform(),
         "devices": [f"{cores()} cores of {platform.machine()}", *accelerators()] if trains else [],
     }

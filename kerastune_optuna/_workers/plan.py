@@ -96,11 +96,13 @@ class Run:
             study: The study, with its sampler and pruner.
             news: Lines that are shown before the first trial.
         """
-        budget, plan = self.budget, self._plan(study)
-        card = card_in_study(study, self.recipe, self.crew.n_workers)
-        recipe = replace(self.recipe, card=card)
-        if budget.n_trials is None or plan.done < budget.n_trials:  # or no trial would have it
+        budget, recipe, crew = self.budget, self.recipe, self.crew
+        plan = self._plan(study)
+        if budget.n_trials is None or plan.done < budget.n_trials:  # or no trial would have a card
+            trains = crew.is_this_process
+            card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
+            recipe = replace(recipe, card=card)
         budget = replace(budget, ending=budget.ending.from_now_on(study))
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
@@ -117,7 +119,7 @@ class Run:
             for line in news:
                 progress.tell(line)
             try:
-                self.crew.run(study, job, progress, self.home.folder)
+                crew.run(study, job, progress, self.home.folder)
             finally:
                 with unless_away():
                     retry.withdraw_unused(study)
@@ -154,7 +156,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
     run = run.prepared()
     recipe, budget = run.recipe, run.budget
     with run.guarded("search()"):
-        recipe = replace(recipe, card=card_of(recipe, trains=run.crew.is_this_process))
+        recipe = replace(recipe, card=card_of(recipe))
         if chooser.sampler == "grid":
             with Memory().released():
                 check_ends(recipe.build_model, tuple(recipe.fit.functions.values()))
