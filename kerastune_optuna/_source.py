@@ -23,31 +23,28 @@ def digests(*functions: Callable[..., Any]) -> dict[str, str]:
 
     The digests are the same in any process. A function reads its globals, closures and defaults; of
     these, numbers, texts, and tuples and dicts of them have a digest. Lists are left out, since a
-    builder may append to them. Comments, and how code is laid out, do not count.
+    builder may append to them. Comments, and how code is laid out, do not count. Each function has
+    the digests that it has alone, but for names that the functions before it have, too.
 
     Returns:
         The digests, by the names of what was digested, and the version of Python.
     """
     found, read = {_PYTHON: str(sys.implementation.cache_tag)}, dict[str, Any]()
     for function, given in map(_unwrapped, functions):
-        read |= given
+        read = {**read, **given, **read}  # in order, with the first of two values of a name
         for code, own in _reached(function):
             name = f"{_CODE}{code.__name__}"
             # Two lambdas, or two functions that a third one returned, have the same name.
             n = sum(key.partition(" #")[0] == name for key in found)
             parts = [one.__code__ for one in _functions(code)]
             found[f"{name} #{n + 1}" if n else name] = digest(*parts)
-            read |= {f"{one} in {code.__name__}": value for one, value in own.items()}
+            own = {f"{one} in {code.__name__}": value for one, value in own.items()}
+            read = {**read, **own, **read}
     for name, value in read.items():
         if not isinstance(value, list):
             with suppress(TypeError, ValueError):  # raised for what is no plain value
                 found[name] = digest(json.dumps(value))
     return found
-
-
-def fingerprint(function: Callable[..., Any]) -> str:
-    """Return one digest of all that has a digest in a function."""
-    return digest(digests(function))
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

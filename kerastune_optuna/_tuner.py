@@ -83,9 +83,9 @@ class OptunaTuner:
             trial that repeats an earlier one takes over its result, and the search ends when no
             configuration is left.
         warm_start: Earlier trials: an Optuna study, a DataFrame like `results()`, or a list of
-            these. Trials with the same data, epochs and objective are only shown to the sampler; of
-            the others, the best three configurations are run first in a new study. Default None: no
-            earlier trials.
+            these. Trials with the same data, arguments of fit and objective are only shown to the
+            sampler; of the others, the best three configurations are run first in a new study.
+            Default None: no earlier trials.
         seed: Seed of the sampler and of the training of each trial. Default None: seeds are drawn
             at random and recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from kerastune_optuna._source import changed, digests, fingerprint
+from kerastune_optuna._digest import digest
+from kerastune_optuna._source import changed, digests
 
 UNITS = 4
 CONFIG = {"layers": [1, 2], "name": "net"}
@@ -94,10 +95,10 @@ def test_a_list_that_a_builder_fills_does_not_belong_to_it():
 @pytest.mark.parametrize("hashes", ["1", "2"])
 def test_another_process_comes_to_the_same(hashes):
     """No digest holds an address or an order of chance, as that of a set of texts is."""
-    script = "from tests.test_source import *; print(*map(fingerprint, BUILDERS))"
+    script = "from tests.test_source import *; print(digest(*map(digests, BUILDERS)))"
     command, env = [sys.executable, "-c", script], {**os.environ, "PYTHONHASHSEED": hashes}
     told = subprocess.check_output(command, text=True, env=env)
-    assert told.split() == list(map(fingerprint, BUILDERS))
+    assert told.strip() == digest(*map(digests, BUILDERS))
 
 
 def made_of(text):

@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kerastune_optuna._study import (
+    Card,
     Ending,
     Objectives,
     StudyRecord,
@@ -156,7 +157,7 @@ class Facts:
 
         It is empty if the study does not record how many epochs a trial may run.
         """
-        if (epochs := StudyRecord(self.study).epochs) is None:
+        if (epochs := Card.latest(self.study).epochs_in_all) is None:
             return ""
         saved = saved_epochs(self.trials, epochs)
         return f"{saved} saved by pruning ({saved / max(1, self.epochs_run + saved):.0%})"

@@ -67,9 +67,8 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     table = pandas.DataFrame(rows, columns=columns)
     # warm_start= compares trials by this; pandas keeps it if columns are renamed or added.
-    table.attrs[StudyRecord.given] = {
-        "objectives": facts.objectives.names,
+    table.attrs[StudyRecord.card] = {
         "directions": facts.objectives.directions,
-        **(StudyRecord(study).given or {}),
+        "cards": [card for card, _ in facts.cards],
     }
     return table

@@ -26,9 +26,9 @@ from kerastune_optuna._rerun.executions import (
     lay_out_missing,
     train_laid_out,
 )
-from kerastune_optuna._study import Home, StudyRecord, opening, parts_of, ranking
+from kerastune_optuna._study import Card, Home, StudyRecord, opening, parts_of, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
-from kerastune_optuna._workers import Card, Run, warn_if_builder_changed
+from kerastune_optuna._workers import Run, card_of, warn_if_builder_changed
 
 
 def _check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
@@ -80,12 +80,10 @@ def _as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     Raises:
         ArgumentError: No epochs were passed, and the study has no record of its search's epochs.
     """
-    told = Card.of(home.study, trial).arguments
-    fit = recipe.fit.completed(told)
+    card = Card.of(home.study, trial)
+    fit = recipe.fit.completed(card.passed)
     if fit.epochs is None:
-        epochs = (StudyRecord(home.study).given or {}).get("epochs")  # of its latest search
-        if "epochs" in told:
-            epochs = told["epochs"] - told.get("initial_epoch", 0)
+        epochs = card.epochs or Card.latest(home.study).epochs
         if epochs is None:
             raise ArgumentError(
                 f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass "
@@ -119,16 +117,17 @@ def confirm(run: Run, top: int, count: int) -> None:
 
 def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:
     """Train configurations of a study again; `given`, unopened, shows what was trained before."""
-    home = run.home
-    warn_if_builder_changed(home.study, run.recipe)
-    if changes := Card.of(home.study, chosen[0]).changes(run.recipe):
+    home, recipe = run.home, replace(run.recipe, executions=1)
+    recipe = replace(recipe, card=card_of(recipe))
+    warn_if_builder_changed(home.study, recipe)
+    if changes := Card.of(home.study, chosen[0]).changes(recipe.card):
         _check.warn(
             f"confirm() trains otherwise than the search of study {home.name!r}: "
-            f"{'; '.join(changes)}. What this changes would be taken for luck. If you do not mean "
-            "it, pass what search() got."
+            f"{'; '.join(changes.values())}. What this changes would be taken for luck. If you do "
+            "not mean it, pass what search() got."
         )
-    study = _study_of_executions(home, given, run.recipe)
-    keep_best = keeps(home.study, run.recipe.keep_best)
+    study = _study_of_executions(home, given, recipe)
+    keep_best = keeps(home.study, recipe.keep_best)
     if keep_best:
         home.store.check()
     numbers = [trial.number for trial in chosen]
@@ -141,7 +140,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
     size = len(left) + sum(one.state.is_finished() for one in there.values())
     # All executions keep their weights until the winner is known.
     keep_best = size if keep_best else 0
-    recipe = replace(run.recipe, keep_best=keep_best, executions=1)
+    recipe = replace(recipe, keep_best=keep_best)
     if left:
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
@@ -159,7 +158,6 @@ def _study_of_executions(home: Home, given: Given, recipe: Recipe) -> optuna.Stu
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
     StudyRecord(study).part_of = home.name
-    opening.note_epochs(study, given.epochs_per_training)
     return study
 
 

@@ -11,16 +11,15 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _source
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
-from kerastune_optuna._study import Home, parts_of
+from kerastune_optuna._study import Card, Home, parts_of
 from kerastune_optuna._trial import Builder, MissingWeightsError, has_own_code, keeps, rebuild
-from kerastune_optuna._workers import Card
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,9 @@ class Models:
         with borrowed(self.build_model, of_keras=False):
             copied = copy.deepcopy(trial)
             model = rebuild(self.build_model, self.home.store, self.home.storage, copied)
-        if has_own_code(model) and Card.of(study, trial).is_of_other_builder(self.build_model):
+        if has_own_code(model) and _source.changed(
+            Card.of(study, trial).code, _source.digests(self.build_model)
+        ):
             _check.warn(
                 f"The code of build_model has changed since trial {trial.number} was trained, and "
                 "its model has layers whose settings do not show what they compute. If that has "

@@ -12,14 +12,14 @@ from typing import Any
 import keras
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import check_threads, seeds_kept
 from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
-from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
+from kerastune_optuna._study import Card, Home, Objective, Objectives, TrialRecord
 from kerastune_optuna._trial import Recipe, check_steps, number_of_best, train_again, user_callbacks
-from kerastune_optuna._workers import Card, shown_once
+from kerastune_optuna._workers import shown_once
 
 
 def _as_it_is(callback: Any) -> Any:
@@ -55,12 +55,12 @@ def refit(
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(trial))
     card = Card.of(home.existing, chosen)
-    if card.is_of_other_builder(recipe.build_model):
+    if _source.changed(card.code, _source.digests(recipe.build_model)):
         _check.warn(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
         )
-    told = card.arguments
+    told = card.passed
     if epochs is not None:
         told.pop("initial_epoch", None)  # it counts for the epochs of the search alone
     fit = recipe.fit.completed(told)

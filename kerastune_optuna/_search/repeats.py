@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
-from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, retry
+from kerastune_optuna._study import Card, StudyRecord, TrialRecord, liveness, retry
 
 _LATEST = 50  # trials that we look at to tell whether repeats are likely
 _COPIED = (
@@ -43,8 +43,7 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
         # What broke a constraint may be allowed now; if not, the new trial ends before it trains.
         if not record.breaks_constraint
     ]
-    first = StudyRecord(study).epochs_since if same else None
-    same = [one for one in same if one.number >= (first or 0)]
+    same = Card.like(study, TrialRecord(trial).card, same, surely=True)
     # COMPLETE trials are preferred to PRUNED ones, and earlier trials to later ones.
     return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
 
@@ -68,8 +67,9 @@ def count_if_all(study: optuna.Study) -> int | None:
     """
     # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads workers
     # never calls. Such a process comes here once, when its workers have ended.
-    trials = _of_these_epochs(study, study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
     ended = [one for one in trials if TrialRecord(one).ending.is_final]
+    ended = Card.like(study, StudyRecord(study).card, ended)
     if not all(map(space.is_finite, ended)):
         return None
     tree = space.tried(ended)
@@ -125,12 +125,10 @@ def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     return list(filter(space.is_finite, trials))
 
 
-def _of_these_epochs(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-    """Return the trials, of all ordered by number, that had the epochs and data of this search."""
-    return trials[(StudyRecord(study).epochs_since if trials else None) or 0 :]
-
-
 def _begun(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that have begun; for one that was cut off, its retry tries the same."""
-    trials = _of_these_epochs(study, _optuna.known_trials(study))
-    return [one for one in trials if TrialRecord(one).has_begun]
+    """Return the trials that have begun and may have had the data, arguments and code of now.
+
+    For one that was cut off, its retry tries the same.
+    """
+    begun = [one for one in _optuna.known_trials(study) if TrialRecord(one).has_begun]
+    return Card.like(study, StudyRecord(study).card, begun)

@@ -4,6 +4,7 @@ from kerastune_optuna._study import liveness as liveness
 from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import retry as retry
+from kerastune_optuna._study.card import Card as Card
 from kerastune_optuna._study.constraints import Constraints as Constraints
 from kerastune_optuna._study.ending import Ending as Ending
 from kerastune_optuna._study.ending import Lesson as Lesson

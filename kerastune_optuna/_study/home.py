@@ -22,8 +22,9 @@ from kerastune_optuna._exceptions import (
 )
 from kerastune_optuna._storage import PatientStore, StoreSource, WholeFileStore, database, key_of
 from kerastune_optuna._study import opening, ranking
+from kerastune_optuna._study.card import Card
 from kerastune_optuna._study.objectives import Objectives
-from kerastune_optuna._study.record import StudyRecord, TrialRecord
+from kerastune_optuna._study.record import TrialRecord
 
 
 class Home:
@@ -75,7 +76,7 @@ class Home:
             study = opening.open_study(self.storage, self.name, self.objectives)
         study.sampler = self._sampler or study.sampler
         if self._pruner is not None:  # the study keeps this one until a search sets another
-            study.pruner = self._pruner(StudyRecord(study).epochs or 1)
+            study.pruner = self._pruner(Card.latest(study).epochs_in_all or 1)
         return study
 
     @property

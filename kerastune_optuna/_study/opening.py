@@ -1,4 +1,4 @@
-"""Find, create or open a study, and record what its trials share, such as their epochs."""
+"""Find, create or open a study, and tell which of its trials count or were measured."""
 
 from __future__ import annotations
 
@@ -156,50 +156,6 @@ def quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> None:
-    """Record how many epochs a trial may run, and from which trial on.
-
-    Args:
-        study: The study.
-        epochs: The number of epochs.
-        is_other: Whether new trials get other data or arguments than earlier ones, so that their
-            results cannot be taken over.
-    """
-    if is_other or StudyRecord(study).epochs != epochs:
-        trials = study.get_trials(deepcopy=False)
-        begun = (trial.number for trial in trials if TrialRecord(trial).has_begun)
-        StudyRecord(study).epochs_since = max(begun, default=-1) + 1
-        StudyRecord(study).epochs = epochs
-
-
-def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> None:
-    """Check that the values in a study are means of the same trainings as ours, and record ours.
-
-    Args:
-        study: The study that is about to be searched.
-        executions: How often each configuration is trained, or each of its folds.
-        folds: A key that identifies the folds of a cross-validation; None for none.
-
-    Raises:
-        StudyMismatchError: The values in the study are means of other trainings.
-    """
-    ours = {"executions_per_trial": executions, "cv": folds}
-    found = StudyRecord(study).trainings or {"executions_per_trial": 1, "cv": None}
-    if found == ours:
-        return
-    if any(map(is_measured, study.get_trials(deepcopy=False))):
-        had, have = (
-            ", ".join(f"{name}={value}" for name, value in one.items()) for one in (found, ours)
-        )
-        raise StudyMismatchError(
-            f"Study {study.study_name!r} exists, and its values are means of other trainings: with "
-            f"{had}, not with {have}. Pass the same arguments (for cv= also the same data and "
-            "seed=, or a splitter with a random_state=), another study_name, or overwrite=True to "
-            "start anew."
-        )
-    StudyRecord(study).trainings = ours
 
 
 def is_measured(trial: FrozenTrial) -> bool:

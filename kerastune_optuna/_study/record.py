@@ -182,15 +182,12 @@ class StudyRecord:
     """
 
     part_of = _Attr(str, "kerastune_optuna:part_of")  # the study with which it is deleted
-    trainings = _Attr(dict, "kerastune_optuna:trainings")  # the trainings that a value averages
-    given = _Attr(dict, "kerastune_optuna:given")  # data and arguments of its latest search
     confirmation = _Attr(dict, "kerastune_optuna:confirmation")  # what was confirmed, and where
-    epochs = _Attr(int, "kerastune_optuna:epochs")  # of a trial in its latest search
 
     CARD = "card:"  # of the cards of its searches; the rest of a name is the key in its trials
+    card = _SystemAttr(str, "kerastune_optuna:card")  # the key of the card of its latest search
     keep_best = _SystemAttr(int, "kerastune_optuna:keep_best")  # how many models it keeps
     written = _SystemAttr(int, "kerastune_optuna:written")  # when the latest process began to write
-    epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # their first trial
     asked_to_stop = _SystemAttr(int, "kerastune_optuna:asked_to_stop")  # how often, from outside
     ended = _SystemAttr(list, "kerastune_optuna:ended")  # after how many trials, and why
 

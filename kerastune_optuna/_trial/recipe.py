@@ -16,7 +16,7 @@ from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import Constraints, Objectives
+from kerastune_optuna._study import Card, Constraints, Objectives
 from kerastune_optuna._trial import shared
 
 _T = TypeVar("_T")
@@ -45,7 +45,7 @@ class Recipe:
     backup_every: float | None
     train_repeats: bool = False
     executions: int = 1
-    card: str | None = None  # the key of the card that describes this search
+    card: Card = field(default_factory=Card)  # says which other searches are the same as this one
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # the seed of a sampler that was made for the search
@@ -65,11 +65,6 @@ class Recipe:
     def epochs_in_all(self) -> int:
         """How many epochs a trial runs in all of its trainings, unless it is stopped early."""
         return self.n_trainings * self.fit.epochs_per_training
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        """Digests of the code, and of what it reads, of the builder and of the data's functions."""
-        return _source.digests(self.build_model, *self.fit.functions.values())
 
     def fit_of(self, trial: BaseTrial) -> Given:
         """Return what a trial passes to Model.fit, with the data that functions make for it.

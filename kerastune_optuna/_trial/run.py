@@ -64,8 +64,7 @@ class TrialRun:
             record.seed = seeds[0]
         if len(seeds) > 1:
             record.seeds = seeds
-        if recipe.card is not None:
-            record.card = recipe.card
+        record.card = recipe.card.key
         # If a trial has only one training, the worker frees the memory after it.
         released = self._memory.released if len(seeds) > 1 else nullcontext
         try:

@@ -1,9 +1,7 @@
 """The workers that run trials: this process, worker processes, or tasks of an executor."""
 
-from kerastune_optuna._workers.card import Card as Card
-from kerastune_optuna._workers.comparable import (
-    warn_if_builder_changed as warn_if_builder_changed,
-)
+from kerastune_optuna._workers.card import card_of as card_of
+from kerastune_optuna._workers.card import warn_if_builder_changed as warn_if_builder_changed
 from kerastune_optuna._workers.listeners import listeners as listeners
 from kerastune_optuna._workers.overwrite import opened as opened
 from kerastune_optuna._workers.plan import Run as Run

@@ -1,135 +1,163 @@
-"""The card of a search: everything that must be the same to reproduce the result of a trial."""
+"""Make the card of a search, and compare it with those of the trials that its study has."""
 
 from __future__ import annotations
 
 import json
 import platform
 import sys
-import textwrap
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import keras
 import numpy as np
 import optuna
 
+from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import accelerators, cores, keras_settings
-from kerastune_optuna._data import describe, key_of_folds
+from kerastune_optuna._data import Given, describe, key_of_folds, measure
 from kerastune_optuna._digest import digest
-from kerastune_optuna._source import fingerprint
-from kerastune_optuna._study import StudyRecord, TrialRecord
+from kerastune_optuna._exceptions import StudyMismatchError
+from kerastune_optuna._study import Card, StudyRecord, TrialRecord, opening
 from kerastune_optuna._trial import Recipe
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-_DIGESTS = "digests"  # of arguments that the card only describes
-_UNCOMPARED = {"cv", "executions_per_trial", "steps_per_execution", "validation_split"}
-_WIDEST = 100  # characters of an argument in a warning
+_AVERAGED = ("executions_per_trial", "cv")  # arguments that say what a value is the mean of
+_ANEW = "another study_name, or overwrite=True to start anew"
 _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 
 
-@dataclass(frozen=True)
-class Card:
-    """Tell what the search of a trial was.
+def card_of(recipe: Recipe) -> Card:
+    """Return what a search that this process begins is compared by; unopened data is unknown."""
+    _, floatx, data_format, policy = keras_settings()  # which a builder may change later
+    return Card(
+        settings={"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
+        study={"objective": recipe.objectives.aim},
+        epochs_in_all=recipe.epochs_in_all,
+        measured=_measured(recipe.fit),
+        code=_source.digests(recipe.build_model, *recipe.fit.functions.values()),
+        **_of_fit(recipe),
+    )
+
+
+def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains: bool) -> Card:
+    """Return the card of a search that is about to run, with all that it says.
 
     Args:
-        parts: What the card says; nothing for a trial that has none.
+        study: The study, with its sampler and pruner.
+        recipe: What its trials share, with the card by which the search was compared.
+        n_workers: How many workers it has.
+        trains: Whether this process trains.
     """
-
-    parts: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card:
-        """Return the card of a trial."""
-        return cls(study.user_attrs.get(f"{StudyRecord.CARD}{TrialRecord(trial).card}", {}))
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of Model.fit that the search got, as far as the card has them."""
-        if _DIGESTS not in self.parts:  # a card of an earlier version cannot tell
-            return {}
-        left_out = {*self.parts[_DIGESTS], *_UNCOMPARED}
-        told = self.parts["arguments"].items()
-        return {name: _by_class(name, value) for name, value in told if name not in left_out}
-
-    def changes(self, recipe: Recipe) -> list[str]:
-        """Return the arguments that change a training and differ from those of the search."""
-        if _DIGESTS not in self.parts:
-            return []
-        now = _of_arguments(recipe)
-        unknown = {"sample_weight"} if recipe.fit.may_get_weights else set()
-        found = []
-        names = {*self.parts["arguments"], *now["arguments"]} - _UNCOMPARED - unknown
-        for name in sorted(names):
-            (was, key), (other, its) = (
-                (one["arguments"].get(name), one[_DIGESTS].get(name)) for one in (self.parts, now)
-            )
-            is_default = name == "batch_size" and (was or 32) == (other or 32)  # as in Keras
-            if was != other and not is_default:
-                both = (
-                    textwrap.shorten(str(one), _WIDEST, placeholder="...") for one in (was, other)
-                )
-                found.append(f"{name} was {' and is '.join(both)}")
-            elif key != its:
-                found.append(f"{name} has other values")
-        return found
-
-    def is_of_other_builder(self, build_model: Callable[..., Any]) -> bool:
-        """Whether the trial certainly came from other code than this builder's."""
-        # Each version of Python compiles the same code to other instructions.
-        is_known = self.parts.get("versions", {}).get("python") == platform.python_version()
-        return bool(is_known and self.parts["builder"] != fingerprint(build_model))
-
-
-def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
-    """Write the card of a search that runs in this process, unless the study has it already.
-
-    Args:
-        study: The study that is searched, with its sampler and pruner.
-        recipe: What its trials share, with the data opened.
-        known: Entries that only the process that began the search knows.
-
-    Returns:
-        The key of the card, which the trials record.
-    """
-    data = {name: describe(one) for name, one in recipe.fit.data.items() if one is not None}
     searched = {
         "name": study.study_name,
-        "objective": recipe.objectives.aim,
+        **recipe.card.study,
         **recipe.constraints.described(),
         "sampler": type(study.sampler).__name__,
         "pruner": type(study.pruner).__name__,
         "trials_known": len(recipe.known),
     }
-    card = {**known, "seed": recipe.seed, **_of_process(), "study": searched}
-    card = _plain({**card, **_of_arguments(recipe), "data": data})
-    key = digest(json.dumps(card, sort_keys=True))
-    if (name := f"{StudyRecord.CARD}{key}") not in study.user_attrs:
-        study.set_user_attr(name, card)
-    return key
+    seeds = {"seed": recipe.seed, "sampler_seed": recipe.sampler_seed}
+    told = {**seeds, "n_workers": n_workers, "study": searched, **_of_process(trains=trains)}
+    return replace(recipe.card, **_plain(told))
 
 
-def _of_process() -> dict[str, Any]:
-    """Return what a training depends on in this process."""
-    backend, floatx, data_format, policy = keras_settings()
+def card_of_worker(recipe: Recipe) -> Card:
+    """Return the card of a search in a worker, which has devices of its own and opened the data.
+
+    Data that functions load is not measured here: all workers of a search have the same card in
+    what is compared, also if each draws other rows.
+    """
+    return replace(recipe.card, **_of_process(trains=True), **_of_fit(recipe))
+
+
+def claim(study: optuna.Study, recipe: Recipe) -> None:
+    """Check that new trials compare with those of a study; warn of what makes that hard.
+
+    Data that functions load in other processes, and data whose rows are drawn at random, is not
+    compared.
+
+    Args:
+        study: The study that is about to be searched.
+        recipe: What its new trials share, with their card.
+
+    Raises:
+        StudyMismatchError: The trials of the study were measured on other validation data, or their
+            values are means of other trainings.
+    """
+    trials = study.get_trials(deepcopy=False)
+    cards, latest = Card.all_of(study), StudyRecord(study).card
+    # A trial that another process has just begun has no card yet.
+    keys = [TrialRecord(one).card or latest or "" for one in trials if opening.is_measured(one)]
+    before = {key: cards.get(key, Card()) for key in keys}
+    for card in before.values():
+        _check_same(study, card, recipe.card)
+    if not all(TrialRecord(trial).has_no_result for trial in trials):
+        warn_if_builder_changed(study, recipe)
+    if keys and (changes := before[keys[-1]].told_changes(recipe.card)):
+        _check.warn(
+            f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
+            f"Their values may not compare with those of new trials. If so, pass {_ANEW}."
+        )
+
+
+def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
+    """Warn if the latest trials of a study came from other code than this builder's."""
+    if changed := _source.changed(Card.latest(study).code, recipe.card.code):
+        also = " or of the data's functions" * bool(recipe.fit.functions)
+        _check.warn(
+            f"The code of build_model{also} has changed since the latest search of study "
+            f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
+            f"new ones. If so, pass {_ANEW}."
+        )
+
+
+def _check_same(study: optuna.Study, before: Card, now: Card) -> None:
+    """Refuse other trainings or validation data, with which values do not compare."""
+    found, ours = ({name: one.arguments.get(name) for name in _AVERAGED} for one in (before, now))
+    if before.arguments and found != ours:
+        had, have = (
+            ", ".join(f"{name}={value}" for name, value in one.items()) for one in (found, ours)
+        )
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists, and its values are means of other trainings: with "
+            f"{had}, not with {have}. Pass the same arguments (for cv= also the same data and "
+            f"seed=, or a splitter with a random_state=), {_ANEW}."
+        )
+    if not before.has_like(now, "validation"):
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists, and its trials were measured on other validation "
+            "data, so their values do not compare with new ones. If train_test_split drew these "
+            f"rows, pass it random_state=. Otherwise pass the same validation data, {_ANEW}."
+        )
+
+
+def _of_process(*, trains: bool) -> dict[str, Any]:
+    """Return what a training depends on in this process.
+
+    A process that does not train looks for no devices, since JAX takes their memory for that.
+    """
+    backend = keras.backend.backend()
     # A distribution may have another name than its module, as that of keras-nightly has.
     modules = {name: sys.modules[name] for name in (*_PACKAGES, backend)}
     versions = {name: str(getattr(one, "__version__", "unknown")) for name, one in modules.items()}
     return {
         "versions": {"python": platform.python_version(), **versions},
         "backend": backend,
-        "settings": {"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         "platform": platform.platform(),
-        "devices": [f"{cores()} cores of {platform.machine()}", *accelerators()],
+        "devices": [f"{cores()} cores of {platform.machine()}", *accelerators()] if trains else [],
     }
 
 
-def _of_arguments(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """Return the arguments of search() besides the data, and digests of those only described."""
+def _of_fit(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of search(), digests of those only described, and what the data is."""
     fit = recipe.fit
     others = {name: _stored(name, value) for name, value in sorted(fit.others.items())}
-    return {
+    digests = {name: key for name, (_, key) in others.items() if key is not None}
+    if fit.may_get_weights:
+        digests["sample_weight"] = Card.UNKNOWN
+    told = {
         "arguments": {
             "epochs": fit.epochs,
             "validation_split": fit.validation_split,
@@ -139,28 +167,40 @@ def _of_arguments(recipe: Recipe) -> dict[str, dict[str, Any]]:
             "callbacks": [_name(callback) for callback in recipe.callbacks],
             **{name: one for name, (one, _) in others.items()},
         },
-        _DIGESTS: {name: key for name, (_, key) in others.items() if key is not None},
+        "digests": digests,
+        "data": {name: describe(one) for name, one in fit.data.items() if one is not None},
+    }
+    return dict(_plain(told))
+
+
+def _measured(fit: Given) -> dict[str, Any]:
+    """Return measures of the training and the validation data, as far as they can be measured."""
+    unknown = f"{Card.UNKNOWN} in search {uuid4()}"
+    training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
+    if fit.folds:
+        validation = measure(fit.x, fit.y)
+    elif fit.validation_split:
+        validation = measure(fit.x, fit.y, split=fit.validation_split)
+    else:
+        validation = measure(fit.validation_data)
+    both = {"training": training, "validation": validation}
+    return {  # an array of objects has no measure
+        name: unknown if each is None else [unknown if one is None else one for one in each]
+        for name, each in both.items()
     }
 
 
 def _stored(name: str, value: Any) -> tuple[Any, str | None]:
     """Return an argument as JSON holds it; if that only describes it, its digest too."""
     with suppress(TypeError, ValueError):  # JSON does not hold it
-        plain = json.loads(json.dumps(_by_class(name, value), default=np.generic.item))
-        if _by_class(name, plain) == value and len(str(plain)) < _LONGEST:
+        plain = json.loads(json.dumps(Card.by_class(name, value), default=np.generic.item))
+        if Card.by_class(name, plain) == value and len(str(plain)) < _LONGEST:
             return plain, None
     try:
         plain = _plain(value)
     except TypeError:  # raised for keys that JSON cannot store
         plain = describe(value)
     return plain if len(str(plain)) < _LONGEST else describe(value), digest(value)
-
-
-def _by_class(name: str, value: Any) -> Any:
-    """Return the keys of class_weight as numbers, which they are not in JSON."""
-    if name == "class_weight" and isinstance(value, Mapping):
-        return {int(key): weight for key, weight in value.items()}
-    return value
 
 
 def _name(callback: Any) -> str:

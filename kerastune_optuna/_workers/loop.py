@@ -6,10 +6,9 @@ import dataclasses
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import cloudpickle
@@ -34,7 +33,7 @@ from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import database, masked
 from kerastune_optuna._study import Ending, TrialRecord, Watch, liveness, opening
 from kerastune_optuna._trial import Recipe, failure, run_trial
-from kerastune_optuna._workers import card
+from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
@@ -52,7 +51,6 @@ class Job:
     pruner: BasePruner
     recipe: Recipe
     budget: Budget
-    known: Mapping[str, Any]
     settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
     # System attrs of the study: whether this search should stop, and whether its time is over.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
@@ -63,14 +61,18 @@ class Job:
         _optuna.set_attr(study, self.stop_key, stop)
 
     def opened_recipe(self, study: optuna.Study, fit: Given) -> Recipe:
-        """Return the recipe for trials in this process, after writing its card into the study.
+        """Return the recipe for trials in this process; a worker writes a card of its own.
 
         Args:
             study: The job's study, as this process has it open.
             fit: The recipe's arguments for fit, with the data opened here.
         """
+        if fit is self.recipe.fit:  # this process began the search, and has written its card
+            return self.recipe
         recipe = dataclasses.replace(self.recipe, fit=fit)
-        return dataclasses.replace(recipe, card=card.write(study, recipe, self.known))
+        card = card_of_worker(recipe)
+        card.write(study)
+        return dataclasses.replace(recipe, card=card)
 
     def tell_if_late(self, study: optuna.Study) -> None:
         """Tell tasks of an executor if the time is over, since some may have begun much later."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import optuna
 
-from kerastune_optuna import _check, _signals, _source
+from kerastune_optuna import _check, _signals
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
-from kerastune_optuna._data import check_training, key_of_folds
+from kerastune_optuna._data import check_training
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
@@ -24,7 +24,7 @@ from kerastune_optuna._trial import (
     tidy,
     user_callbacks,
 )
-from kerastune_optuna._workers import comparable
+from kerastune_optuna._workers.card import card_in_study, card_of, claim
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.overwrite import opened
@@ -96,8 +96,13 @@ class Run:
             study: The study, with its sampler and pruner.
             news: Lines that are shown before the first trial.
         """
-        budget, recipe = self.budget, self.recipe
+        budget, recipe, crew = self.budget, self.recipe, self.crew
         plan = self._plan(study)
+        if budget.n_trials is None or plan.done < budget.n_trials:  # or no trial would have a card
+            trains = crew.is_this_process
+            card = card_in_study(study, recipe, crew.n_workers, trains=trains)
+            card.write(study)
+            recipe = replace(recipe, card=card)
         budget = replace(budget, ending=budget.ending.from_now_on(study))
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
@@ -109,16 +114,11 @@ class Run:
             study.pruner,
             recipe,
             budget,
-            {
-                "builder": _source.fingerprint(recipe.build_model),
-                "sampler_seed": recipe.sampler_seed,
-                "n_workers": self.crew.n_workers,
-            },
         )
         with progress.running():
             for line in news:
                 progress.tell(line)
-            self.crew.run(study, job, progress, self.home.folder)
+            crew.run(study, job, progress, self.home.folder)
             if (stop := budget.ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(opening.finished(study)), stop]
             progress.tell(budget.ending.reason(study))
@@ -152,6 +152,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
     run = run.prepared()
     recipe, budget = run.recipe, run.budget
     with run.guarded("search()"):
+        recipe = replace(recipe, card=card_of(recipe))
         if chooser.sampler == "grid":
             with Memory().released():
                 check_ends(recipe.build_model, tuple(recipe.fit.functions.values()))
@@ -159,8 +160,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         study = opened(run.home)  # this may delete the study that the start was read from
         if keeps(study, recipe.keep_best):
             recipe.store.check()
-        opening.claim_trainings(study, recipe.executions, key_of_folds(recipe.fit.folds))
-        comparable.claim(study, recipe, budget.n_trials)
+        claim(study, recipe)
         keep_best = claim_keeping(study, recipe.keep_best)
         epochs, gives_up = recipe.epochs_in_all, budget.ending.gives_up
         drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)

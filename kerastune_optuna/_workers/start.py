@@ -15,9 +15,8 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._report import results
 from kerastune_optuna._search import Fitting, enqueue, listed
-from kerastune_optuna._study import StudyRecord, TrialRecord, sign_of
+from kerastune_optuna._study import Card, StudyRecord, TrialRecord, sign_of
 from kerastune_optuna._trial import Recipe
-from kerastune_optuna._workers import comparable
 
 if TYPE_CHECKING:
     import pandas
@@ -120,7 +119,8 @@ def start_of(given: Source | list[Source] | None, recipe: Recipe) -> Start:
         if not any(fit.params for fit, _ in fits):
             raise ArgumentError(_why_none(rows, fitting))
         unused |= {name for params, _ in rows for name in params} - fitting.asked.keys()
-        is_same = _are_same(table, recipe)
+        cards = table.attrs.get(StudyRecord.card, {}).get("cards", ())
+        is_same = bool(cards) and all(recipe.card.is_same(Card.read(one)) for one in cards)
         known += [fit.as_trial(value) for fit, value in fits if is_same and fit.is_whole]
         queues.append(
             [one.params for one, _ in fits if one.params and not (is_same and one.is_whole)]
@@ -137,7 +137,7 @@ def start_of(given: Source | list[Source] | None, recipe: Recipe) -> Start:
 
 def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield the parameters and the value of each trial that has one, the best first."""
-    directions = table.attrs.get(StudyRecord.given, {}).get("directions", ())
+    directions = table.attrs.get(StudyRecord.card, {}).get("directions", ())
     if len(directions) != 1:  # a table of another tool, or of several objectives
         directions = recipe.objectives.directions
     columns = [name for name in table.columns if str(name).startswith(_PARAMS)]
@@ -155,14 +155,6 @@ def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, A
 def _is_missing(value: Any) -> bool:
     """Whether a cell of a table is empty, for which pandas may use NaN."""
     return value is None or value != value
-
-
-def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
-    """Whether the trials of a table certainly had our objective, data and epochs."""
-    given = table.attrs.get(StudyRecord.given, {})
-    goals = recipe.objectives
-    are_ours = (given.get("objectives"), given.get("directions")) == (goals.names, goals.directions)
-    return are_ours and comparable.are_same(given, recipe)
 
 
 def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) -> str:

@@ -5,6 +5,8 @@ from collections import Counter
 
 import pytest
 
+from kerastune_optuna._study import Card
+
 
 @pytest.mark.slow
 def test_functions_load_data_once_in_each_worker(search, data, tmp_path):
@@ -23,8 +25,8 @@ def test_functions_load_data_once_in_each_worker(search, data, tmp_path):
         "validation_data": lambda: noted("validation_data", validation),
     }
     tuner = search(n_trials=4, storage=None, fit={"n_workers": 2, "epochs": 1, **fit})
-    cards = [one for name, one in tuner.study.user_attrs.items() if name.startswith("card:")]
-    assert {card["data"]["x"] for card in cards} == {"float32(48, 4)"}
+    cards = [Card.of(tuner.study, trial) for trial in tuner.study.trials]  # of the workers
+    assert {card.data["x"] for card in cards} == {"float32(48, 4)"}
     loads = Counter(calls.read_text().split())
     assert set(loads.values()) == {1}
     workers = {name.split(":")[1] for name in tuner.results()["worker"]}

@@ -25,6 +25,7 @@ ODD = {
     "kerastune_optuna:ended": [1],
     "kerastune_optuna:asked_to_stop": "x",
     "kerastune_optuna:keep_best": "x",
+    "kerastune_optuna:card": [1],
 }
 
 

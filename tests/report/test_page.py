@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
 from kerastune_optuna._report.figures import FIGURES
-from kerastune_optuna._study import Home
+from kerastune_optuna._study import Card, Home
 from tests.support.faults import WATCHDOG
 from tests.support.models import PruneAt
 from tests.support.replays import Recorded, invented, replay
@@ -263,7 +263,7 @@ def test_summary_says_what_pruning_saved(tuner, capsys):
     """Epochs that pruned trials did not run are counted, for the epochs of the latest search."""
     tuner.summary()
     assert "Epochs: 21 run, 4 saved by pruning (16%)" in capsys.readouterr().out
-    assert tuner.study.user_attrs["kerastune_optuna:epochs"] == 5
+    assert Card.latest(tuner.study).epochs_in_all == 5
 
 
 def test_summary_fits_80_columns(study):

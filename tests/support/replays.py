@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._study.record import StudyRecord
+from kerastune_optuna._study import Card
 
 CURVES = Path(__file__).parents[1] / "benchmarks" / "curves" / "digits.json"
 
@@ -80,4 +80,4 @@ def run(study, trial, train):
         trial.set_user_attr(key, value)
     state = TrialState.PRUNED if pruned else TrialState.COMPLETE
     study.tell(trial, None if pruned else max(seen), state)
-    study.set_user_attr(StudyRecord.epochs, len(curve))
+    Card(epochs_in_all=len(curve)).write(study)

@@ -20,6 +20,7 @@ from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._report import summary
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan, line_of
+from kerastune_optuna._study import Card
 from kerastune_optuna._study.objectives import parse_objective
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
@@ -146,7 +147,7 @@ def test_pruning_acts_across_executions(search):
     assert pruned.user_attrs["epochs_run"] == 3
     assert pruned.user_attrs["stop_reason"] == "training 2 of 3: pruned at epoch 1/2 by PruneAt"
     assert len(history(tuner, 1)) == 3
-    assert tuner.study.user_attrs["kerastune_optuna:epochs"] == 6
+    assert Card.latest(tuner.study).epochs_in_all == 6
 
 
 def kill_in_the_second(trial):

@@ -1,4 +1,4 @@
-"""A study that goes on with other data, epochs or batches says so, and takes no old value over."""
+"""A study that goes on with other data or arguments says so, and takes no old value over."""
 
 from functools import partial
 
@@ -55,7 +55,8 @@ def test_another_split_is_other_validation_data(search, make_tuner, data):
             search(tuner=make_tuner(), fit={**given, **other})
 
 
-TOLD = {"epochs was 2 and is 3": {"epochs": 3}, "batch_size was 32 and is 16": {"batch_size": 16}}
+TOLD = {"epochs was 2 and is 3": {"epochs": 3}, "batch_size was None and is 16": {"batch_size": 16}}
+TOLD["shuffle was None and is False"] = {"shuffle": False}
 TOLD["the training data has changed"] = {"x": np.ones((48, 4))}
 
 
@@ -191,6 +192,32 @@ def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     with pytest.warns(UserWarning, match="code of build_model has changed"):
         tuner = search(tuner=make_tuner(grown, n_trials=5))
     assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
+
+
+def run_again(make_tuner, n_trials, **fit):
+    """Let a search of one study run a configuration until the study has so many trials."""
+    tuner = make_tuner(one_choice, n_trials=n_trials)
+    for _ in range(n_trials - len(tuner.study.trials)):
+        tuner.study.enqueue_trial({"units": 1})
+    trials = run(tuner, **fit).study.trials
+    return [trial.user_attrs.get("repeat_of") for trial in trials]
+
+
+def test_a_repeat_on_unknown_data_is_trained_once_a_search(make_tuner):
+    """Nobody can tell whether it is the data of an earlier search; within one search it is."""
+    rows = np.zeros((4, 1))
+    for n_trials, repeated in ((2, [None, 0]), (4, [None, 0, None, 2])):
+        data = {"validation_data": Batches(rows, rows)}
+        assert run_again(make_tuner, n_trials, **data) == repeated
+
+
+def test_a_repeat_may_be_of_the_search_before_the_last(make_tuner):
+    """What is compared are the searches of the two trials, whatever ran between them."""
+    assert run_again(make_tuner, 1, epochs=3) == [None]
+    with pytest.warns(UserWarning, match="epochs was 3 and is 2"):
+        assert run_again(make_tuner, 2, epochs=2) == [None, None]
+    with pytest.warns(UserWarning, match="epochs was 2 and is 3"):
+        assert run_again(make_tuner, 3, epochs=3) == [None, None, 0]
 
 
 def test_the_warning_of_other_code_names_what_changed(make_tuner):
