@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 import optuna
+from optuna.artifacts.exceptions import ArtifactNotFound
 
 
 def kept(tuner, folder=None):
@@ -27,7 +28,8 @@ def history(tuner, number):
     (name,) = _histories(tuner, tuner.study.trials[number])
     with TemporaryDirectory() as folder:
         file = Path(folder, "history.csv")
-        assert tuner._home.store.fetch(name, file)
+        if not tuner._home.store.fetch(name, file):
+            raise ArtifactNotFound(name)
         with open(file, newline="", encoding="utf-8") as rows:
             return list(csv.DictReader(rows))
 
