@@ -27,7 +27,6 @@ from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     check_untracked,
-    checksum,
     give_back,
     make_again,
     unbuildable,
@@ -163,7 +162,8 @@ def save_if_best(
     model: keras.Model,
     ledger: Ledger,
     builds: FitArguments | None,
-    untrained: str | None,
+    *,
+    is_trained: bool,
 ) -> TunerError | None:
     """Save the model's weights if the trial is among those that keep them.
 
@@ -174,7 +174,7 @@ def save_if_best(
         ledger: The ledger, whose trainings have all ended.
         builds: The data from which Keras created variables that the builder had not created; None
             if the builder had created all.
-        untrained: The checksum of the model before a builder's own fit; None for Model.fit.
+        is_trained: Whether a builder's own fit trained it, and not another model.
 
     Returns:
         The error, if any. The caller raises it later, since the trial has its result anyway.
@@ -184,7 +184,7 @@ def save_if_best(
     """
     if not _enters_best(trial, ledger.means, recipe):
         return None
-    if untrained is not None and untrained == checksum(model):
+    if not is_trained:
         _check.warn(_UNTRAINED)
         return None
     if ledger.state_of_best is not None:

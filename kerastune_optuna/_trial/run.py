@@ -27,7 +27,7 @@ from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.ready import check_constraints, make_ready
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.training import TrainingInputs, train
-from kerastune_optuna._trial.variables import checksum, lacks_variables
+from kerastune_optuna._trial.variables import lacks_variables
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,12 @@ class TrialRun:
             recipe.constraints.take_time(trial, None)
             is_complete = known.state is TrialState.COMPLETE
             return Outcome(Ending.REPEAT, known.values if is_complete else None)
-        untrained = checksum(model) if recipe.has_own_fit else None
-        train(trial, model, inputs, ledger, self._archive)
+        is_trained = train(trial, model, inputs, ledger, self._archive)
         if ledger.is_open:
             if recipe.backup_every is not None:
                 self._archive.back_up_between(ledger)
             return None
-        return self._finished(model, inputs.fit if is_unbuilt else None, untrained)
+        return self._finished(model, inputs.fit if is_unbuilt else None, is_trained=is_trained)
 
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> TrainingInputs:
         """Return what the training gets, after checking the model and letting it train fast.
@@ -128,21 +127,21 @@ class TrialRun:
         check = self._check and number == 0
         make_ready(model, inputs, check=check)
         # The loss may hide what is not finite, since relu turns NaN into 0.
-        if check and (where := recipe.not_finite_in(self._fit)) is not None:
+        if check and (where := self._fit.not_finite()) is not None:
             _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
         if number == 0:
             check_constraints(trial, model, inputs)
         return inputs
 
     def _finished(
-        self, model: keras.Model, builds: FitArguments | None, untrained: str | None
+        self, model: keras.Model, builds: FitArguments | None, *, is_trained: bool
     ) -> Outcome:
         """Keep the trial's logs, and its weights if it is among the best; return its outcome.
 
         Args:
             model: The model of the trial's last training.
             builds: The data from which Keras created variables that the builder had not created.
-            untrained: The checksum of the model before a builder's own fit.
+            is_trained: Whether a builder's own fit trained it, and not another model.
         """
         trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
         if ledger.ending.works is False and (where := recipe.not_finite_in(self._fit)) is not None:
@@ -158,5 +157,5 @@ class TrialRun:
                 error = history.save(recipe.store, trial, ledger.rows, self._archive.folder)
             if ledger.ending is not Ending.COMPLETE:
                 return Outcome(ledger.ending, error=error)
-            kept = save_if_best(recipe, trial, model, ledger, builds, untrained)
+            kept = save_if_best(recipe, trial, model, ledger, builds, is_trained=is_trained)
             return Outcome(Ending.COMPLETE, ledger.means, kept or self._archive.error or error)

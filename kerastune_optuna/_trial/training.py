@@ -34,6 +34,7 @@ from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
 from kerastune_optuna._trial.recipe import Recipe
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
+from kerastune_optuna._trial.variables import checksum
 
 _N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function
@@ -135,7 +136,7 @@ def train(
     inputs: TrainingInputs,
     ledger: Ledger,
     archive: Archive,
-) -> None:
+) -> bool:
     """Train the model, and enter in the ledger what the training has come to.
 
     Args:
@@ -144,6 +145,9 @@ def train(
         inputs: What the training gets.
         ledger: The trainings of the trial.
         archive: The archive of the trial's backups.
+
+    Returns:
+        Whether a weight of the model has changed in a builder's own fit; True for Model.fit.
 
     Raises:
         KeyboardInterrupt: A signal cut the training off, so that the trial is to be run again.
@@ -158,7 +162,7 @@ def train(
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
     ledger.begin(given, max(given, of_search), next_step(trial))
-    before = model.weights
+    before, untrained = model.weights, checksum(model) if recipe.has_own_fit else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)
         if recipe.has_own_fit:
@@ -170,6 +174,7 @@ def train(
     shared.check_trained(model)
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt
+    is_trained = untrained is None or untrained != checksum(model)
     liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
     ledger.end()
     report.send(ledger)
@@ -177,6 +182,7 @@ def train(
         trial.set_user_attr(name, value)
     if ledger.is_open:
         ledger.close(_scores(trial, model, inputs, ledger), best.state_of(ledger))
+    return is_trained
 
 
 def _scores(
