@@ -8,7 +8,6 @@ from kerastune_optuna._search.gaussian_process import (
 )
 from kerastune_optuna._search.grid import check_ends as check_ends
 from kerastune_optuna._search.learning import LearningSampler as LearningSampler
-from kerastune_optuna._search.mismatch import check_choices as check_choices
 from kerastune_optuna._search.mismatch import defaults_of as defaults_of
 from kerastune_optuna._search.mismatch import explain as explain
 from kerastune_optuna._search.mismatch import with_defaults as with_defaults
@@ -19,6 +18,7 @@ from kerastune_optuna._search.queue import enqueue as enqueue
 from kerastune_optuna._search.repeats import find_earlier as find_earlier
 from kerastune_optuna._search.repeats import take_over as take_over
 from kerastune_optuna._search.samplers import Chooser as Chooser
+from kerastune_optuna._search.space import check_choices as check_choices
 from kerastune_optuna._search.space import learn_ranges as learn_ranges
 from kerastune_optuna._search.space import listed as listed
 from kerastune_optuna._search.stopping import StopConditions as StopConditions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +49,8 @@ class Box:
     """Turn parameters into coordinates and back, and make configurations that a builder asks for.
 
     Args:
-        space: The parameters in the order in which builders ask for them; `in_order` returns them.
+        space: The parameters in the order in which builders ask for them; `space.in_order` returns
+            them.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
@@ -237,20 +238,3 @@ class _Axis:
             return self._range.to_external_repr(int(place))
         value = self._values(np.array([place]))[0]
         return round(value) if self._is_int else float(value)
-
-
-def in_order(spaces: Iterable[Mapping[str, BaseDistribution]]) -> dict[str, BaseDistribution]:
-    """Return all parameters of some trials in the order in which they ask for them.
-
-    A parameter comes right after the one that was asked for before it, so that what depends on
-    another one comes after it. Of a parameter with two ranges it is the last one.
-    """
-    order: list[str] = []
-    ranges: dict[str, BaseDistribution] = {}
-    for space in spaces:
-        names = list(space)
-        for place, name in enumerate(names):
-            if name not in ranges:
-                order.insert(order.index(names[place - 1]) + 1 if place else 0, name)
-        ranges.update(space)
-    return {name: ranges[name] for name in order if not ranges[name].single()}

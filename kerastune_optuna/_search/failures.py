@@ -78,7 +78,9 @@ def check_study(study: optuna.Study) -> None:
         TooManyFailuresError: Says how the last one ended.
     """
     trials = study.get_trials(deepcopy=False)
-    told = _telling(trials)
+    if any(TrialRecord(one).ending.works for one in trials):
+        return
+    told = _telling(trials)  # all of them failed
     forbidden = [one for one in trials if TrialRecord(one).ending is Ending.FORBIDDEN]
     if forbidden and not told:
         last = forbidden[-1]
@@ -87,7 +89,7 @@ def check_study(study: optuna.Study) -> None:
             f"the last one (trial {last.number}) with: {_why(last)}. Fix the ranges of build_model "
             "or the limits, and call search() again, with a larger n_trials= or timeout= if needed."
         )
-    if told and all(map(_has_failed, told)):
+    if told:
         number = f"(trial {told[-1].number})"
         which = f"All {len(told)} trials failed or diverged, the last one {number}"
         if len(told) == 1:

@@ -16,10 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search.box import Box, in_order
+from kerastune_optuna._search.box import Box
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.process import Floats, Process
-from kerastune_optuna._search.waiting import Wait
+from kerastune_optuna._search.space import in_order
+from kerastune_optuna._search.waiting import wait_for_earlier
 from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
 from kerastune_optuna._study import Lesson, TrialRecord, liveness, sign_of
 
@@ -70,7 +71,7 @@ class GaussianProcessSampler(BaseSampler):
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
         self._theta: Floats | None = None  # of the last process, with which the next one begins
-        self._wait = Wait(_without_draw)
+        self._in_vain: set[int] = set()  # ids of trials that were waited for
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self.seed is not None:
@@ -87,7 +88,7 @@ class GaussianProcessSampler(BaseSampler):
     ) -> dict[str, Any]:
         if not (search_space and self._knows_enough(study, search_space)):
             return {}
-        self._wait.before(study, trial)
+        wait_for_earlier(study, trial, _without_draw, self._in_vain)
         running, done = [], []
         for one in informative(study):
             if TrialRecord(one).ending.lesson is Lesson.RUNNING:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import space
 from kerastune_optuna._search.repeats import asking
-from kerastune_optuna._search.waiting import Wait
+from kerastune_optuna._search.waiting import wait_for_earlier
 
 
 # Optuna's BruteForceSampler(avoid_premature_stop=True) draws what another worker is still asking
@@ -27,10 +27,10 @@ class Grid(RandomSampler):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(seed)
-        self._wait = Wait(asking)
+        self._in_vain: set[int] = set()  # ids of trials that were waited for
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._wait.before(study, trial)
+        wait_for_earlier(study, trial, asking, self._in_vain)
 
     def sample_independent(
         self,
@@ -62,7 +62,7 @@ def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
 
 
 def _check_end(name: str, distribution: BaseDistribution) -> None:
-    space.check_choices(name, distribution, once=True)
+    space.check_choices({name: distribution}, once=True)
     if math.isinf(space.size(distribution)):
         raise ArgumentError(
             f"sampler='grid' needs finitely many values, but {name!r} "

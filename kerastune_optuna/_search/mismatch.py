@@ -60,7 +60,7 @@ def explain(
 
 def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistribution) -> None:
     """Refuse a parameter that a trial cannot have, for example because its choices have changed."""
-    space.check_choices(name, distribution, once=False)
+    space.check_choices({name: distribution})
     trials: Sequence[BaseTrial] = [trial]
     if isinstance(trial, optuna.Trial):
         trials = trial.study.get_trials(deepcopy=False)
@@ -77,17 +77,6 @@ def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistributi
             f"trials a value by build_model.default_params = lambda: {{{name!r}: ...}}, restore "
             f"the builder of their search, or {_ANEW}."
         )
-
-
-def check_choices(trial: BaseTrial) -> None:
-    """Refuse choices that the study cannot hold, or cannot tell from each other.
-
-    Raises:
-        ArgumentError: Two choices of a parameter are equal.
-        ArgumentTypeError: A choice is not None, a bool, a number or a text.
-    """
-    for name, distribution in trial.distributions.items():
-        space.check_choices(name, distribution, once=False)
 
 
 def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:

@@ -38,17 +38,15 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
     warn of reports that are missing or infinite: it just prunes nothing by them.
 
     Args:
-        p_threshold: The p-value below which a trial is pruned. Default 0.2.
+        epochs: How many epochs a trial has, over all its trainings. Default 1.
+        p_threshold: The p-value below which a trial is pruned. Default None: 0.2, or 0.05 for
+            trials of 12 epochs and more.
     """
 
-    def __init__(self, p_threshold: float = _P_THRESHOLD) -> None:
-        self._p_threshold = p_threshold
+    def __init__(self, epochs: int = 1, p_threshold: float | None = None) -> None:
+        usual = _P_OF_LONG if epochs >= _LONG else _P_THRESHOLD
+        self._p_threshold = usual if p_threshold is None else p_threshold
         self._known: tuple[object, float, dict[int, float]] = (None, 0.0, {})
-
-    @classmethod
-    def of_trials(cls, epochs: int) -> WilcoxonPruner:
-        """Return the pruner for trials of so many epochs."""
-        return cls(_P_OF_LONG if epochs >= _LONG else _P_THRESHOLD)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""

@@ -24,6 +24,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -31,7 +32,7 @@ from kerastune_optuna._search.auto import ProcessThenTPE
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._search.screening import AutoPruner, may_screen
+from kerastune_optuna._search.screening import COMPARED, AutoPruner
 from kerastune_optuna._study import derive
 
 # These samplers leave conditional parameters to another sampler, and Optuna would warn about that
@@ -47,13 +48,15 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
 }
 _AUTO = "auto"
+# Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
+_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # of a search that begins with short trials, and of a trial
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
     "median": lambda epochs: MedianPruner(),
     "none": lambda epochs: NopPruner(),
     "percentile": lambda epochs: PercentilePruner(75.0),
-    "wilcoxon": WilcoxonPruner.of_trials,
+    "wilcoxon": WilcoxonPruner,
 }
 
 
@@ -119,6 +122,23 @@ class Chooser(NamedTuple):
         if isinstance(self.pruner, BasePruner):
             return self.pruner
         return _PRUNERS["wilcoxon" if self.pruner == _AUTO else self.pruner](epochs)
+
+
+def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
+    """Whether a search is long enough to begin with short trials, and has no COMPLETE trial yet.
+
+    This is False with several objectives: a trial that ends early has no values of the others.
+
+    Args:
+        study: The study.
+        n_trials: The size of the study; None for no limit.
+        epochs: How many epochs a trial has, over all its trainings.
+    """
+    is_short = n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS
+    if is_short or len(study.directions) > 1:
+        return False
+    trials = study.get_trials(deepcopy=False)
+    return len(trials) < COMPARED and not any(one.state is TrialState.COMPLETE for one in trials)
 
 
 def _check_kind(name: str, value: object, kind: type, names: Iterable[str], example: str) -> None:

@@ -6,20 +6,19 @@ import math
 from collections.abc import Sequence
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.worth import peak
 from kerastune_optuna._study import Ending, TrialRecord, retry, sign_of
 
-# Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
-_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # of a search that begins with short trials, and of a trial
+# All chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 # In a smaller space, or one with fewer than twice the trials, a trial that ends early may be lost:
 # each configuration is tried only once.
 _LEAST_CONFIGURATIONS = 50
 _SCREENED = 6  # the first trials, all of which end after their beginning
-_COMPARED = 12  # trials that may end after their beginning; later ones go on, to get a model
+COMPARED = 12  # trials that may end after their beginning; later ones go on, to get a model
 _BEST = 4  # one in this many beginnings goes on
 _SHARE = 10  # a beginning is one in this many epochs
 _FEWEST_EPOCHS = 3  # of a beginning: after two, networks on digits and letters were misjudged
@@ -27,23 +26,6 @@ _MOST = 0.25  # of a trial's epochs: if the first validation comes later, the tr
 # Trials after which all later ones go on: there is a model, or too few might be left to get one.
 _ALLOWS_ALL = {Ending.COMPLETE, Ending.OVER_LIMIT, Ending.FORBIDDEN}
 _ALLOWS_ALL |= {Ending.DIVERGED, Ending.DIVERGED_AT_ONCE}
-
-
-def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
-    """Whether a search is long enough to begin with short trials, and has no COMPLETE trial yet.
-
-    This is False with several objectives: a trial that ends early has no values of the others.
-
-    Args:
-        study: The study.
-        n_trials: The size of the study; None for no limit.
-        epochs: How many epochs a trial has, over all its trainings.
-    """
-    is_short = n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS
-    if is_short or len(study.directions) > 1:
-        return False
-    trials = study.get_trials(deepcopy=False)
-    return len(trials) < _COMPARED and not any(one.state is TrialState.COMPLETE for one in trials)
 
 
 class AutoPruner(optuna.pruners.BasePruner):
@@ -67,7 +49,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         self._fewest = max(_LEAST_CONFIGURATIONS, 2 * n_trials)
         self._epochs = epochs
         self._beginning = max(_FEWEST_EPOCHS, epochs // _SHARE)
-        self._wilcoxon = WilcoxonPruner.of_trials(epochs)
+        self._wilcoxon = WilcoxonPruner(epochs)
 
     @property
     def line(self) -> str:
@@ -93,7 +75,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         before = map(TrialRecord, trials[: first.number])
         place = sum(one.has_begun and one.retry_of is None for one in before)
         endings = {TrialRecord(one).ending for one in trials}
-        may_all_go_on = not endings.isdisjoint(_ALLOWS_ALL) or place >= _COMPARED
+        may_all_go_on = not endings.isdisjoint(_ALLOWS_ALL) or place >= COMPARED
         if may_all_go_on or TrialRecord(first).fixed_params:
             return False
         if math.prod(map(space.size, trial.distributions.values())) < self._fewest:

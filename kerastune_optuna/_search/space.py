@@ -139,37 +139,37 @@ def size(distribution: BaseDistribution) -> float:
     return int((high - low) // (step or 1)) + 1
 
 
-def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
+def check_choices(distributions: Mapping[str, BaseDistribution], *, once: bool = False) -> None:
     """Refuse choices that a study cannot store, or cannot tell from each other.
 
     Args:
-        name: The parameter.
-        distribution: Its distribution.
-        once: Whether to refuse a choice that is listed twice, too.
+        distributions: The distributions of some parameters, by their names.
+        once: Whether to refuse a choice that is listed twice, too. Default False.
 
     Raises:
         ArgumentError: Names two choices that are equal: a study stores the place of a choice, and
             would find the place of the first one.
         ArgumentTypeError: Names a choice that a study cannot store.
     """
-    choices = getattr(distribution, "choices", ())
-    for place, choice in enumerate(choices):
-        try:
-            json.dumps(choice)  # as Optuna's databases write choices
-        except TypeError:
-            raise ArgumentTypeError(
-                f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study cannot "
-                f"store. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), "
-                "which suggests a name and returns the object of that name."
-            ) from None
-        held = int(distribution.to_internal_repr(choice))
-        first = choices[held]
-        if held != place and (once or repr(first) != repr(choice)):
-            raise ArgumentError(
-                f"build_model lets {name!r} be {first!r} or {choice!r}, which are equal: a study "
-                f"would store {first!r} for both. Leave one of them out, or suggest names, such as "
-                '"none", and look the values up.'
-            )
+    for name, distribution in distributions.items():
+        choices = getattr(distribution, "choices", ())
+        for place, choice in enumerate(choices):
+            try:
+                json.dumps(choice)  # as Optuna's databases write choices
+            except TypeError:
+                raise ArgumentTypeError(
+                    f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study "
+                    f"cannot store. Pass the choices to kerastune_optuna.choice(trial, {name!r}, "
+                    "[...]), which suggests a name and returns the object of that name."
+                ) from None
+            held = int(distribution.to_internal_repr(choice))
+            first = choices[held]
+            if held != place and (once or repr(first) != repr(choice)):
+                raise ArgumentError(
+                    f"build_model lets {name!r} be {first!r} or {choice!r}, which are equal: a "
+                    f"study would store {first!r} for both. Leave one of them out, or suggest "
+                    'names, such as "none", and look the values up.'
+                )
 
 
 def value_at(distribution: BaseDistribution, place: int) -> Any:
@@ -196,6 +196,23 @@ def places(
 ) -> dict[str, float]:
     """Return the places of the values of a configuration, to compare it with others."""
     return {name: place_of(distributions[name], value) for name, value in params.items()}
+
+
+def in_order(spaces: Iterable[Mapping[str, BaseDistribution]]) -> dict[str, BaseDistribution]:
+    """Return all parameters of some trials in the order in which they ask for them.
+
+    A parameter comes right after the one that was asked for before it, so that what depends on
+    another one comes after it. Of a parameter with two ranges it is the last one.
+    """
+    order: list[str] = []
+    ranges: dict[str, BaseDistribution] = {}
+    for space in spaces:
+        names = list(space)
+        for place, name in enumerate(names):
+            if name not in ranges:
+                order.insert(order.index(names[place - 1]) + 1 if place else 0, name)
+        ranges.update(space)
+    return {name: ranges[name] for name in order if not ranges[name].single()}
 
 
 def middle(distribution: BaseDistribution) -> Any:

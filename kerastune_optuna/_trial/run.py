@@ -90,7 +90,7 @@ class TrialRun:
         """Build and train the model; return the outcome unless another training follows."""
         trial, recipe, ledger = self._trial, self._recipe, self._ledger
         model, arguments = build(recipe.build_model, trial, ledger.seeds[ledger.number])
-        check_choices(trial)
+        check_choices(trial.distributions)
         is_unbuilt = lacks_variables(model)
         finds = ledger.number == 0 and not recipe.train_repeats
         known = find_earlier(trial.study, trial) if finds else None

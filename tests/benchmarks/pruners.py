@@ -41,9 +41,9 @@ PRUNERS = {
     "Hyperband, eta 2": lambda epochs: pruners.HyperbandPruner(1, epochs, 2),
     "Hyperband, eta 3": lambda epochs: pruners.HyperbandPruner(1, epochs, 3),
     # Ours: Optuna's takes a minute for a search of curves with ties.
-    "Wilcoxon, p 0.05": lambda _: WilcoxonPruner(0.05),  # our default from 12 epochs on
-    "Wilcoxon, p 0.1": lambda _: WilcoxonPruner(0.1),
-    "Wilcoxon, p 0.2": lambda _: WilcoxonPruner(0.2),  # and for fewer
+    "Wilcoxon, p 0.05": lambda _: WilcoxonPruner(p_threshold=0.05),  # our default from 12 epochs on
+    "Wilcoxon, p 0.1": lambda _: WilcoxonPruner(p_threshold=0.1),
+    "Wilcoxon, p 0.2": lambda _: WilcoxonPruner(p_threshold=0.2),  # and for fewer
     "Patient 2, Median": lambda _: pruners.PatientPruner(pruners.MedianPruner(), 2),
     "Patient 2, Percentile 25": lambda _: pruners.PatientPruner(pruners.PercentilePruner(25.0), 2),
 }

@@ -12,8 +12,9 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 from kerastune_optuna import GaussianProcessSampler
-from kerastune_optuna._search.box import Box, in_order
+from kerastune_optuna._search.box import Box
 from kerastune_optuna._search.process import Process, log_improvement
+from kerastune_optuna._search.space import in_order
 
 RANGES = {
     "rate": FloatDistribution(1e-4, 1.0, log=True),

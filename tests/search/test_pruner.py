@@ -66,7 +66,7 @@ def test_it_decides_as_optunas_does(levels, direction, epochs, threshold):
             trial.report(value, step)
             frozen = study.get_trials()[-1]
             if not 9 <= step < 13:  # for which SciPy takes seconds
-                ours = WilcoxonPruner.of_trials(epochs).prune(study, frozen)
+                ours = WilcoxonPruner(epochs).prune(study, frozen)
                 assert ours == optunas.prune(study, frozen)
 
 

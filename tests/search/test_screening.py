@@ -6,7 +6,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._search.screening import AutoPruner, may_screen
+from kerastune_optuna._search.samplers import may_screen
+from kerastune_optuna._search.screening import AutoPruner
 from kerastune_optuna._study import TrialRecord
 from tests.support.faults import finished, states
 from tests.support.untrained import Untrained, run
