@@ -27,6 +27,7 @@ from kerastune_optuna._study import TrialRecord, Watch, liveness, opening, retry
 # Not the global generator of the module random, which a trial seeds for the user's code: a wait
 # that draws from it would change the training.
 _chance = random.Random()
+_PATIENCE = 1.0  # seconds for which workers wait for the first builder to ask for a parameter
 _POLL = 0.5  # seconds between two looks of a worker that waits for what others do
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 _ONE_TOO_MANY = "one too many: other workers began theirs first"
@@ -70,6 +71,7 @@ class Budget:
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when nothing is left to do here."""
+        until = time.monotonic() + _PATIENCE
         while not self.ending.is_over():
             if watch.is_due():  # others wait in vain for what a dead worker was to do
                 self.reap(study, watch)
@@ -79,7 +81,7 @@ class Budget:
             if not is_wanted or self.ending.stop(study, asks=True):
                 return None
             has_room = not waiting and self._has_room(len(counted))
-            asked = self._begin(study) if has_room else _take_one(study, waiting)
+            asked = self._begin(study, until) if has_room else _take_one(study, waiting)
             if asked is not None and (trial := _started(study, asked)) is not None:
                 return trial
             if waiting:  # others took them
@@ -89,18 +91,24 @@ class Budget:
             time.sleep(_POLL * _chance.uniform(0.5, 1))
         return None
 
-    def _begin(self, study: optuna.Study) -> int | None:
+    def _begin(self, study: optuna.Study, until: float) -> int | None:
         """Begin a new trial and return its id; give it up if it turns out to be one too many.
 
         Trials that still ask for parameters may get the last configurations that are left: a
-        further one would wait forever, or train one of them again.
+        further one would train one of them again.
+
+        Args:
+            study: The study.
+            until: The moment until which to wait for the first builder to ask for a parameter: it
+                may have one configuration only, or load its data for long before it asks.
         """
-        if not self.ending.may_go_on(study, before=math.inf):
+        waits = time.monotonic() < until
+        if not self.ending.may_go_on(study, before=math.inf, waits=waits):
             return None
         own = liveness.begin(study)
         number = _optuna.storage_of(study).get_trial_number_from_id(own)
         earlier = sum(one.number < number for one in self.counted(study))
-        if self._has_room(earlier) and self.ending.may_go_on(study, before=number):
+        if self._has_room(earlier) and self.ending.may_go_on(study, number, waits=waits):
             return own
         retry.withdraw(study, own, _ONE_TOO_MANY)
         liveness.leave(study, own)

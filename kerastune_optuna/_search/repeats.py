@@ -76,13 +76,14 @@ def count_if_all(study: optuna.Study) -> int | None:
     return tree.leaves() if tree.is_closed else None
 
 
-def is_more_left(study: optuna.Study, before: float | None = None) -> bool:
+def is_more_left(study: optuna.Study, before: float | None = None, *, waits: bool = False) -> bool:
     """Whether a configuration may be left that no trial has or will get.
 
     Args:
         study: The study.
         before: The number of a trial: earlier ones that still ask for parameters may each get a
             configuration. With None (default), only configurations that trials have got count.
+        waits: Whether to suppose that there is only one configuration while no builder has asked.
     """
     begun = _begun(study)
     if before is None:
@@ -92,7 +93,10 @@ def is_more_left(study: optuna.Study, before: float | None = None) -> bool:
     if not all(map(space.is_finite, begun)):
         return True
     tree = space.tried(begun)
-    return not tree.is_closed if before is None else tree.left() > len(_asking(begun, tree))
+    if before is None:
+        return not tree.is_closed
+    left = 1 if waits and not tree.children else tree.left()
+    return left > len(_asking(begun, tree))
 
 
 def asking(study: optuna.Study) -> list[FrozenTrial]:

@@ -297,9 +297,9 @@ class Node:
         return bool(node._name)
 
     def left(self) -> float:
-        """Return the least number of configurations that are left."""
-        if self.is_closed or not self._name:  # where nobody has asked yet, there may be only one
-            return int(not self.is_closed)
+        """Return the least number of configurations that are left; infinity if none was tried."""
+        if self.is_closed:
+            return 0
         begun = sum(child.left() for child in self.children.values())
         return self._size - len(self.children) + begun
 

@@ -135,9 +135,11 @@ class StopConditions:
         """Whether the time for the search is over."""
         return self.deadline is not None and self.deadline.has_passed()
 
-    def may_go_on(self, study: optuna.Study, before: float | None = None) -> bool:
+    def may_go_on(
+        self, study: optuna.Study, before: float | None = None, *, waits: bool = False
+    ) -> bool:
         """Whether a configuration may be left for another trial, as `repeats.is_more_left` says."""
-        return self.train_repeats or repeats.is_more_left(study, before)
+        return self.train_repeats or repeats.is_more_left(study, before, waits=waits)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
