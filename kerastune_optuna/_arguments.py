@@ -64,7 +64,8 @@ def check_tuner(tuner: Any) -> None:
             "sampler='grid' trains each configuration once, but train_repeats=True asks for more. "
             "Leave it out, and pass executions_per_trial= to train each several times."
         )
-    check_warm_start(tuner.warm_start, are_several=objectives.are_several)
+    if tuner.warm_start is not None:
+        check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if objectives.are_several:
         _check_for_several(tuner)
     _check_numbers(tuner)

@@ -298,7 +298,7 @@ class OptunaTuner:
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         self._check_has_builder()
-        told = _workers.listeners(on_trial_end)
+        told = () if on_trial_end is None else _workers.listeners(on_trial_end)
         budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
         recipe = self._recipe("search()", given, callbacks, cv, groups)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
