@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER, check_hooks
+from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER
 from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Constraints, opening, parse_objectives
@@ -46,7 +46,6 @@ def check_tuner(tuner: Any) -> None:
         ArgumentError: One line that says which value was passed, why it cannot work, and what to
             pass instead.
     """
-    check_hooks(type(tuner))
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
     for each in objectives.each:
@@ -64,7 +63,8 @@ def check_tuner(tuner: Any) -> None:
             "sampler='grid' trains each configuration once, but train_repeats=True asks for more. "
             "Leave it out, and pass executions_per_trial= to train each several times."
         )
-    check_warm_start(tuner.warm_start, are_several=objectives.are_several)
+    if tuner.warm_start is not None:
+        check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if objectives.are_several:
         _check_for_several(tuner)
     _check_numbers(tuner)

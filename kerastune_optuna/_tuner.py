@@ -23,7 +23,7 @@ from kerastune_optuna._arguments import budget_of, check_names, check_tuner
 from kerastune_optuna._data import Given, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import borrowed
-from kerastune_optuna._keras_tuner import absent
+from kerastune_optuna._keras_tuner import absent, check_hooks
 from kerastune_optuna._rerun import Confirmation, Ensemble
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home
@@ -199,6 +199,8 @@ class OptunaTuner:
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
         self.overwrite = overwrite
+        if type(self) is not OptunaTuner:
+            check_hooks(type(self))
         check_tuner(self)
 
     def search(
@@ -298,7 +300,7 @@ class OptunaTuner:
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         self._check_has_builder()
-        told = _workers.listeners(on_trial_end)
+        told = () if on_trial_end is None else _workers.listeners(on_trial_end)
         budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
         recipe = self._recipe("search()", given, callbacks, cv, groups)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)

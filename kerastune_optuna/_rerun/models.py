@@ -18,7 +18,7 @@ from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
-from kerastune_optuna._study import Card, Home, parts_of
+from kerastune_optuna._study import Card, Home, StudyRecord, parts_of
 from kerastune_optuna._trial import Builder, MissingWeightsError, has_own_code, keeps, rebuild
 
 
@@ -47,7 +47,8 @@ class Models:
         if trial is None:
             if not self.count:
                 return self.top(1)[0]  # raises: no weights are kept
-            found = confirmed(self.home)
+            existing = self.home.existing
+            found = confirmed(self.home) if StudyRecord(existing).confirmation else None
             # The search may have found a better trial since.
             if (
                 found is not None

@@ -34,7 +34,7 @@ def listeners(given: Any) -> Sequence[Listener]:
     Raises:
         ArgumentTypeError: One of them cannot be called with a study and a trial.
     """
-    each = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+    each = list(given) if isinstance(given, list | tuple) else [given]
     for function in each:
         is_keras = isinstance(function, keras.callbacks.Callback)
         instead = "Pass Keras callbacks as callbacks=." if is_keras else _INSTEAD

@@ -16,11 +16,10 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, keras_settings, take_over
-from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import (
     ArgumentError,
     TooManyFailuresError,
@@ -60,20 +59,6 @@ class Job:
         """Tell the workers that this is their study, and whether they should stop."""
         _optuna.set_attr(study, self.stop_key, stop)
 
-    def opened_recipe(self, study: optuna.Study, fit: Given) -> Recipe:
-        """Return the recipe for trials in this process; a worker writes a card of its own.
-
-        Args:
-            study: The job's study, as this process has it open.
-            fit: The recipe's arguments for fit, with the data opened here.
-        """
-        if fit is self.recipe.fit:  # this process began the search, and has written its card
-            return self.recipe
-        recipe = dataclasses.replace(self.recipe, fit=fit)
-        card = card_of_worker(recipe)
-        card.write(study)
-        return dataclasses.replace(recipe, card=card)
-
     def tell_if_late(self, study: optuna.Study) -> None:
         """Tell tasks of an executor if the time is over, since some may have begun much later."""
         if self.budget.ending.is_late() and self.late_key not in _optuna.attrs_of(study):
@@ -106,7 +91,9 @@ def work_on(payload: Payload, number: int = 0) -> None:
         study.sampler, study.pruner = job.sampler, job.pruner
         # The pickled sampler contains its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
-        recipe = job.opened_recipe(study, job.recipe.opened_fit())
+        recipe = dataclasses.replace(job.recipe, fit=job.recipe.opened_fit())
+        recipe = dataclasses.replace(recipe, card=card_of_worker(recipe))
+        recipe.card.write(study)
 
         def look() -> None:
             told = _optuna.attrs_of(study)
@@ -177,6 +164,7 @@ def run_trials(
     watch = Watch()
     budget.reap(study, watch)
     checked, memory = False, Memory()
+    cause: Exception | None = None  # why the configuration of the latest trial failed
     stop = partial(budget.ending.bring_about, study, "Stopped by study.stop()")
     with (
         _optuna.stoppable(study, stop),
@@ -189,7 +177,13 @@ def run_trials(
         while (trial := budget.claim(study, watch)) is not None:
             try:
                 with memory.released():
-                    ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
+                    try:
+                        ended, cause = run_trial(trial, recipe, memory, check=not checked), None
+                    except Exception as error:  # a configuration may fail in any way
+                        if _ends_search(study, error, check=not checked):
+                            raise
+                        _release(error, memory)
+                        ended, cause = _optuna.as_stored(study, trial), error
             except (KeyboardInterrupt, ScratchError):
                 if not _signals.is_of_this_process_alone():  # otherwise it counts as a death
                     budget.interrupt(study, trial)
@@ -198,47 +192,41 @@ def run_trials(
                 liveness.leave(study, _optuna.id_of(trial))
             if ended.state.is_finished():  # otherwise another process runs it
                 notify(ended)
-            checked = checked or _was_checked(ended)
-            _check_end(study, budget, ended, cause)
+            record = TrialRecord(ended)
+            # A trial that its builder pruned did not get as far as its training.
+            is_trained = record.ending is not Ending.FAILED and record.n_params is not None
+            checked = checked or is_trained
+            try:
+                if record.ending.works is False:
+                    _check_failures(study, budget, cause)
+            finally:
+                cause = None  # its traceback holds this frame, which would hold it in turn
 
 
-def _check_end(
-    study: optuna.Study, budget: Budget, ended: FrozenTrial, cause: Exception | None
-) -> None:
-    """Raise if too many trials failed in a row."""
-    if TrialRecord(ended).ending.works is False:
-        try:
-            budget.ending.check_failures(study)
-        except TooManyFailuresError as error:
-            raise error from cause
-
-
-def _attempt(
-    study: optuna.Study, trial: Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> tuple[FrozenTrial, Exception | None]:
-    """Run a trial; return how it ended, and the error if its configuration failed."""
+def _check_failures(study: optuna.Study, budget: Budget, cause: Exception | None) -> None:
+    """Raise if too many trials failed in a row, the last one for this cause."""
     try:
-        return run_trial(trial, recipe, memory, check=check), None
-    except Exception as error:  # a configuration may fail in any way; the search goes on
-        # An ArgumentError may concern the builder of one trial.
-        is_of_search = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
-        is_of_code = check and isinstance(error, _CODE_ERRORS)
-        if is_of_search or is_fatal(error) or (is_of_code and not opening.finished(study)):
-            raise
-        # The error may become the cause of a later one, and its frames would keep the model alive.
-        linked: BaseException | None = error
-        while linked is not None:
-            traceback.clear_frames(linked.__traceback__)
-            linked = linked.__context__
-        if failure.is_of_memory(error):
-            memory.make_room()
-        return _optuna.as_stored(study, trial), error
+        budget.ending.check_failures(study)
+    except TooManyFailuresError as error:
+        raise error from cause
 
 
-def _was_checked(ended: FrozenTrial) -> bool:
-    """Whether a trial got as far as its training; its builder may have pruned it before."""
-    record = TrialRecord(ended)
-    return record.ending is not Ending.FAILED and record.n_params is not None
+def _ends_search(study: optuna.Study, error: Exception, *, check: bool) -> bool:
+    """Whether an error that a trial raised concerns more than the configuration of that trial."""
+    # An ArgumentError may concern the builder of one trial.
+    is_of_search = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
+    is_of_code = check and isinstance(error, _CODE_ERRORS)
+    return is_of_search or is_fatal(error) or (is_of_code and not opening.finished(study))
+
+
+def _release(error: Exception, memory: Memory) -> None:
+    """Let go of the model whose training raised an error, which may become the cause of another."""
+    linked: BaseException | None = error
+    while linked is not None:
+        traceback.clear_frames(linked.__traceback__)
+        linked = linked.__context__
+    if failure.is_of_memory(error):
+        memory.make_room()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.overwrite import opened
 from kerastune_optuna._workers.runners import Crew
-from kerastune_optuna._workers.start import Source, start_of
+from kerastune_optuna._workers.start import Source, Start, start_of
 from kerastune_optuna._workers.warnings import shown_once
 
 
@@ -156,7 +156,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         if chooser.sampler == "grid":
             with Memory().released():
                 check_ends(recipe.build_model, tuple(recipe.fit.functions.values()))
-        start = start_of(warm_start, recipe)
+        start = Start() if warm_start is None else start_of(warm_start, recipe)
         study = opened(run.home)  # this may delete the study that the start was read from
         if keeps(study, recipe.keep_best):
             recipe.store.check()
@@ -164,7 +164,8 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         keep_best = claim_keeping(study, recipe.keep_best)
         epochs, gives_up = recipe.epochs_in_all, budget.ending.gives_up
         drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)
-        start.lay_out(study)
+        if start.first:
+            start.lay_out(study)
         recipe = replace(recipe, known=start.known, keep_best=keep_best, sampler_seed=drawn)
         tidy(study, recipe)
         replace(run, recipe=recipe).go(study, news=[*chosen, start.line])

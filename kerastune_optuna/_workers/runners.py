@@ -8,10 +8,12 @@ import marshal
 import types
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import keras
 import optuna
 
 from kerastune_optuna import _check, _generators, _signals, _source
@@ -75,21 +77,23 @@ class Crew:
         size = job.budget.n_trials
         if size is not None and len(opening.finished(study)) >= size:
             return
-        with compiled_once():
-            self._run(study, job, progress, folder)
-            watch = Watch()
-            while job.budget.wait_for_others(study, watch):
-                self._run(study, job, progress, folder)
+        watch, is_more = Watch(), True
+        with compiled_once() if keras.backend.backend() == "jax" else nullcontext():
+            while is_more:
+                if self.is_this_process:
+                    run_trials(study, job.recipe, job.budget, progress.trial)
+                else:
+                    self._run_elsewhere(study, job, progress, folder)
+                progress.catch_up()
+                is_more = job.budget.wait_for_others(study, watch)
         progress.catch_up()
 
-    def _run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
-        """Run the crew's workers, which claim trials until none is left for them."""
-        if not self.is_this_process:
-            job.tell(study, stop=False)
-        if self.is_this_process:
-            recipe = job.opened_recipe(study, job.recipe.fit)
-            run_trials(study, recipe, job.budget, progress.trial)
-        elif self._executor is None:
+    def _run_elsewhere(
+        self, study: optuna.Study, job: Job, progress: Progress, folder: Path
+    ) -> None:
+        """Run workers in other processes, which claim trials until none is left for them."""
+        job.tell(study, stop=False)
+        if self._executor is None:
             folder.mkdir(parents=True, exist_ok=True)
             with scratch(folder) as arrays:
                 payload = _pickled(job, arrays)
@@ -109,7 +113,6 @@ class Crew:
                     job.tell(study, stop=True)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
-        progress.catch_up()
 
 
 def _pickled(job: Job, arrays: Path | None) -> bytes:

@@ -58,8 +58,6 @@ def check_warm_start(given: object, *, are_several: bool) -> None:
     Raises:
         ArgumentError: Says what to pass instead.
     """
-    if given is None:
-        return
     for source in _listed(given):
         _check_source(source)
     if are_several:
@@ -96,7 +94,7 @@ def _check_source(source: Any) -> None:
         )
 
 
-def start_of(given: Source | list[Source] | None, recipe: Recipe) -> Start:
+def start_of(given: Source | list[Source], recipe: Recipe) -> Start:
     """Return the trials and configurations from which a search starts.
 
     Args:
@@ -106,8 +104,6 @@ def start_of(given: Source | list[Source] | None, recipe: Recipe) -> Start:
     Raises:
         ArgumentError: A source holds no trial, or none that has a parameter of the builder.
     """
-    if given is None:
-        return Start()
     fitting = Fitting(recipe.build_model, tuple(recipe.fit.functions.values()))
     known: list[FrozenTrial] = []
     queues: list[list[Mapping[str, Any]]] = []
