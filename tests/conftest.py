@@ -169,6 +169,7 @@ _PACES = {
     "silence": "_study.liveness._SILENCE_SECONDS",
     "poll": "_search.budget._POLL_OTHERS",
     "wait": "_search.budget._POLL",
+    "patience": "_search.budget._PATIENCE",
 }
 
 

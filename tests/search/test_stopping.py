@@ -116,6 +116,14 @@ def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
         assert budget.claim(study, Watch()).number == 1
 
 
+def test_nobody_waits_long_for_a_builder_that_asks_late(pace):
+    """It may load its data for minutes, in which other workers can train."""
+    pace(wait=0.01, patience=0.05)
+    study, budget = optuna.create_study(), Budget(4, StopConditions(Deadline(60)))
+    with leaving_all():
+        assert [budget.claim(study, Watch()).number for _ in range(2)] == [0, 1]
+
+
 ENDS = {"1 trial brought no better value": 1, "AfterTwo expects no gain": AfterTwo()}
 ENDS["Terminator expects no gain"] = stagnation()
 
