@@ -172,11 +172,13 @@ class Budget:
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Fail a trial whose process left it, and lay it out again unless it was one too many."""
         earlier = sum(one.number < trial.number for one in self.counted(study))
-        is_needed = self.laid_out is not None or self._has_room(earlier)
+        is_wanted = self._has_room(earlier) and self.ending.may_go_on(study, trial.number)
+        is_needed = self.laid_out is not None or is_wanted
         if not is_needed and not TrialRecord(trial).params:
             return retry.withdraw(study, _optuna.id_of(trial), _ONE_TOO_MANY)
-        # If this process signed the trial, its worker did not die: the trial was interrupted.
-        return retry.fail_and_retry(study, trial, has_died=not liveness.is_signed_here(trial))
+        # If this process signed the trial, its worker did not die: the trial was interrupted. If
+        # nobody did, the answer of the database got lost that gave the trial to a worker.
+        return retry.fail_and_retry(study, trial, has_died=liveness.is_signed_elsewhere(trial))
 
 
 def _waiting(counted: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -124,14 +124,16 @@ def _is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> boo
 
     A trial that fails does so fast, so it is worth waiting for the trials that ran beside the one
     that ended, but not for later ones: if all trials fail and there are several workers, some trial
-    is always running. The clocks of machines differ, so we compare numbers: with n running trials,
-    a trial whose number is higher by n or more began later.
+    is always running. The clocks of machines differ, so we compare places among the trials that
+    began: with n running trials, one that comes n places later or more began later.
     """
-    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-    first_later = ended.number + len(running)
+    begun = [trial for trial in trials if TrialRecord(trial).has_begun]
+    running = [trial for trial in begun if trial.state is TrialState.RUNNING]
+    rest = [trial.number for trial in begun if trial.number > ended.number]
+    beside = rest[: max(0, len(running) - 1)]
     return any(
         any(map(math.isfinite, trial.intermediate_values.values()))
         if trial.intermediate_values
-        else trial.number < first_later
+        else trial.number < ended.number or trial.number in beside
         for trial in running
     )

@@ -51,6 +51,7 @@ class LearningSampler(BaseSampler):
         known: COMPLETE trials of other studies that it is to see, with numbers below 0.
         seed: What the sampler draws for a trial depends on it and on the trial's number, so that
             workers and copies of a script draw nothing twice; None where the sampler has its own.
+        card: The key of the search's card; None (default) draws nothing that any search has tried.
     """
 
     sampler: BaseSampler
@@ -59,6 +60,7 @@ class LearningSampler(BaseSampler):
     may_repeat: bool
     known: Sequence[FrozenTrial] = ()
     seed: int | None = None
+    card: str | None = None
 
     def __post_init__(self) -> None:
         self._unwanted = _space.Node()
@@ -76,7 +78,9 @@ class LearningSampler(BaseSampler):
         trials = _optuna.known_trials(study)  # now, since the sampler may have waited for others
         unwanted = list(filter(is_bad, trials))
         if not self.may_repeat:
-            unwanted += [one for one in may_come_again(study) if one.number != trial.number]
+            unwanted += [
+                one for one in may_come_again(study, self.card) if one.number != trial.number
+            ]
         self._unwanted = _space.tried(unwanted)
         self._places, self._leaves_to_chance = {}, False
         self._chance = RandomSampler(seed=trial.number)

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
-from kerastune_optuna._study import Card, StudyRecord, TrialRecord, liveness, retry
+from kerastune_optuna._study import Card, TrialRecord, liveness, retry
 
 _LATEST = 50  # trials that we look at to tell whether repeats are likely
 _COPIED = (
@@ -60,32 +60,36 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     own.repeat_of = earlier.number
 
 
-def count_if_all(study: optuna.Study) -> int | None:
+def count_if_all(study: optuna.Study, card: str | None) -> int | None:
     """Return how many configurations a builder has if trials that ended tried them all.
 
-    Return None if a configuration is left to try, or may be.
+    Return None if a configuration is left to try, or may be. `card` is the key of the search's
+    card: what other searches of the study tried with other data does not count.
     """
     # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads workers
     # never calls. Such a process comes here once, when its workers have ended.
     trials = study.get_trials(deepcopy=False)
     ended = [one for one in trials if TrialRecord(one).ending.is_final]
-    ended = Card.like(study, StudyRecord(study).card, ended)
+    ended = Card.like(study, card, ended)
     if not all(map(space.is_finite, ended)):
         return None
     tree = space.tried(ended)
     return tree.leaves() if tree.is_closed else None
 
 
-def is_more_left(study: optuna.Study, before: float | None = None, *, waits: bool = False) -> bool:
+def is_more_left(
+    study: optuna.Study, card: str | None, before: float | None = None, *, waits: bool = False
+) -> bool:
     """Whether a configuration may be left that no trial has or will get.
 
     Args:
         study: The study.
+        card: The key of the search's card.
         before: The number of a trial: earlier ones that still ask for parameters may each get a
             configuration. With None (default), only configurations that trials have got count.
         waits: Whether to suppose that there is only one configuration while no builder has asked.
     """
-    begun = _begun(study)
+    begun = _begun(study, card)
     if before is None:
         begun = [one for one in begun if not _is_building(one)]
     else:
@@ -101,7 +105,7 @@ def is_more_left(study: optuna.Study, before: float | None = None, *, waits: boo
 
 def asking(study: optuna.Study) -> list[FrozenTrial]:
     """Return the running trials of our workers that may still ask for parameters."""
-    begun = _begun(study)
+    begun = _begun(study, None)
     return _asking(begun, space.tried(begun))
 
 
@@ -119,9 +123,9 @@ def _is_building(trial: FrozenTrial) -> bool:
     return _is_running(trial) and TrialRecord(trial).epochs is None
 
 
-def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
+def may_come_again(study: optuna.Study, card: str | None) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
-    trials = _begun(study)
+    trials = _begun(study, card)
     # If none of the latest trials has only such parameters, repeats are rare, and training one
     # costs less than looking at thousands of trials each time.
     if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
@@ -129,10 +133,10 @@ def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     return list(filter(space.is_finite, trials))
 
 
-def _begun(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that have begun and may have had the data, arguments and code of now.
+def _begun(study: optuna.Study, card: str | None) -> list[FrozenTrial]:
+    """Return the trials that have begun and may have had the data, arguments and code of a card.
 
     For one that was cut off, its retry tries the same.
     """
     begun = [one for one in _optuna.known_trials(study) if TrialRecord(one).has_begun]
-    return Card.like(study, StudyRecord(study).card, begun)
+    return Card.like(study, card, begun)

@@ -72,6 +72,7 @@ class StopConditions:
         first_trial: Number of the first trial of this search: earlier failures do not count.
         asked: How often searches of the study had been asked to stop before this one began.
         key: The system attr of the study in which a worker tells the others why the search stops.
+        card: The key of the search's card; None (default) counts what any search has tried.
     """
 
     deadline: Deadline | None = None
@@ -82,6 +83,7 @@ class StopConditions:
     first_trial: int = 0
     asked: int = 0
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
+    card: str | None = None
 
     @classmethod
     def of(cls, tuner: Any, seconds: float | None = None) -> StopConditions:
@@ -95,12 +97,13 @@ class StopConditions:
         most = None if tuner.max_failed_trials == "auto" else tuner.max_failed_trials
         return cls(deadline, most, tuner.stop_at, tuner.terminator, tuner.train_repeats)
 
-    def from_now_on(self, study: optuna.Study) -> StopConditions:
-        """Return these conditions for a search that begins now; its first trial may be WAITING."""
+    def from_now_on(self, study: optuna.Study, card: str | None) -> StopConditions:
+        """Return these conditions for a search that begins now, with the key of its card."""
         trials = study.get_trials(deepcopy=False)
         waiting = (one.number for one in trials if one.state is TrialState.WAITING)
+        first = next(waiting, len(trials))  # which may have been enqueued before the search
         asked = StudyRecord(study).asked_to_stop or 0
-        return replace(self, first_trial=next(waiting, len(trials)), asked=asked)
+        return replace(self, first_trial=first, asked=asked, card=card)
 
     def check(self, *, are_several: bool) -> None:
         """Refuse conditions that cannot work.
@@ -139,7 +142,7 @@ class StopConditions:
         self, study: optuna.Study, before: float | None = None, *, waits: bool = False
     ) -> bool:
         """Whether a configuration may be left for another trial, as `repeats.is_more_left` says."""
-        return self.train_repeats or repeats.is_more_left(study, before, waits=waits)
+        return self.train_repeats or repeats.is_more_left(study, self.card, before, waits=waits)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
@@ -178,7 +181,7 @@ class StopConditions:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         if (told := self.stop(study)) is not None or self.train_repeats:
             return told
-        if (count := repeats.count_if_all(study)) is None:
+        if (count := repeats.count_if_all(study, self.card)) is None:
             return None
         which = "The only configuration was" if count == 1 else f"All {count} configurations were"
         return f"{which} tried: nothing is left"

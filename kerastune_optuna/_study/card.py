@@ -17,7 +17,12 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 # Arguments that change no training, or of which a study has one value, or that measures compare.
-_UNCOMPARED = {"cv", "executions_per_trial", "steps_per_execution", "validation_split"}
+_UNCOMPARED = {
+    *("cv", "executions_per_trial", "steps_per_execution"),
+    *("validation_split", "validation_batch_size"),
+}
+# What Model.fit takes where an argument is not passed.
+_DEFAULTS = {"batch_size": 32, "initial_epoch": 0, "shuffle": True, "validation_freq": 1}
 _WIDEST = 100  # characters of an argument in a warning
 
 
@@ -136,8 +141,9 @@ class Card:
         for name in sorted({*mine, *its} - _UNCOMPARED):
             was, other = mine.get(name), its.get(name)
             digests = {self.digests.get(name), now.digests.get(name)}
-            is_default = name == "batch_size" and (was or 32) == (other or 32)  # as in Keras
-            if self.UNKNOWN in digests or is_default:
+            default = _DEFAULTS.get(name)
+            is_default = (default if was is None else was) == (default if other is None else other)
+            if self.UNKNOWN in digests or (name in _DEFAULTS and is_default):
                 continue
             if was != other:
                 both = (

@@ -69,7 +69,7 @@ def card_of_worker(recipe: Recipe) -> Card:
     Data that functions load is not measured here: all workers of a search have the same card in
     what is compared, also if each draws other rows.
     """
-    return replace(recipe.card, **_of_process(trains=True), **_of_fit(recipe))
+    return replace(recipe.card, **_of_process(trains=True), data=_of_fit(recipe)["data"])
 
 
 def claim(study: optuna.Study, recipe: Recipe) -> None:

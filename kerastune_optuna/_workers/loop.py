@@ -241,6 +241,7 @@ def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> It
             may_repeat=recipe.train_repeats,
             known=recipe.known,
             seed=recipe.sampler_seed,
+            card=recipe.card.key,
         )
     try:
         yield

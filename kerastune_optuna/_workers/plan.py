@@ -103,7 +103,8 @@ class Run:
             card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
             recipe = replace(recipe, card=card)
-        budget = replace(budget, ending=budget.ending.from_now_on(study))
+        ending = budget.ending.from_now_on(study, recipe.card.key)
+        budget = replace(budget, ending=ending)
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
             progress = Progress(progress, Announced(study, self.on_trial_end, budget.ending))

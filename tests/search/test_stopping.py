@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -12,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
-from kerastune_optuna._study import Watch
+from kerastune_optuna._study import Card, Watch
 from kerastune_optuna._study.liveness import leaving_all, sign
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.faults import finished, states
@@ -83,6 +84,17 @@ def test_what_was_enqueued_is_run_where_nothing_is_left(quick):
     run(tuner)
     assert states(tuner) == ["COMPLETE"] * 5
     assert "repeat_of" in tuner.study.trials[-1].user_attrs
+
+
+def test_another_search_of_the_study_changes_nothing_for_this_one(quick):
+    """What was tried is told by the card of this search, not by the latest one of the study."""
+
+    def begin_another(study, trial):
+        ours = Card.latest(study)
+        replace(ours, arguments={**ours.arguments, "batch_size": 7}).write(study)
+
+    tuner = run(quick(of_four, n_trials=20), on_trial_end=begin_another)
+    assert states(tuner) == ["COMPLETE"] * 4
 
 
 def test_no_trial_begins_for_what_a_running_trial_may_ask_for(pace):
