@@ -13,12 +13,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 from kerastune_optuna import _optuna
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Ending, liveness
+from kerastune_optuna._study import Constraints, Ending, liveness
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.variables import State, generators_of
 
 SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
+
+
+def limits_of(constraints: Constraints) -> list[Hook]:
+    """Return the limits that show only while a trial is trained, if any is set."""
+    return [] if constraints.max_seconds is None else [TimeLimit(constraints.max_seconds)]
 
 
 class TimeLimit(Hook):

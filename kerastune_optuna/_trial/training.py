@@ -29,7 +29,7 @@ from kerastune_optuna._trial import failure, shared
 from kerastune_optuna._trial.backup import Archive, Backup
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.fast import batched
-from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit, next_step
+from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, limits_of, next_step
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
 from kerastune_optuna._trial.recipe import Recipe
@@ -154,10 +154,9 @@ def train(
         UpdateFinishedTrialError: Another process runs the trial.
         TunerError: The training has no result, for example because no epoch had the objective.
     """
-    recipe, limit = inputs.recipe, inputs.recipe.constraints.max_seconds
-    report, best = Report(watched_alone(trial, recipe.objectives)), Best(model)
-    hooks: list[Hook] = [] if limit is None else [TimeLimit(limit)]
-    hooks += [best, report, StopOnRequest()]
+    recipe, best = inputs.recipe, Best(model)
+    report = Report(watched_alone(trial, recipe.objectives))
+    hooks: list[Hook] = [*limits_of(recipe.constraints), best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
