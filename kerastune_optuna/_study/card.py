@@ -166,6 +166,15 @@ class Card:
             found.append("the training data has changed")
         return found
 
+    def changes_for_a_trial(self, now: Card) -> list[str]:
+        """Return, in words, why a trial of this search cannot go on in a later one."""
+        found, trainings = self.told_changes(now), ("cv", "executions_per_trial")
+        if any(self.arguments.get(name) != now.arguments.get(name) for name in trainings):
+            found.append("its trainings are others")
+        if not self.has_like(now, "validation"):
+            found.append("the validation data has changed")
+        return found
+
     def has_like(self, now: Card, data: str, *, surely: bool = False) -> bool:
         """Whether the "training" or "validation" data of a search may be ours, or surely is."""
         return _are_like(self.measured.get(data), now.measured.get(data), surely=surely)

@@ -34,7 +34,7 @@ from kerastune_optuna._storage import (
     telling_room,
     unless_away,
 )
-from kerastune_optuna._study import Ending, TrialRecord
+from kerastune_optuna._study import Card, Ending, TrialRecord
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.files import chain
 from kerastune_optuna._trial.hooks import Best
@@ -73,14 +73,14 @@ class Archive:
         trial: The trial that is trained; it may be the retry of another.
         store: The store in which weights are kept.
         folder: The folder in which the files of a backup are written and unpacked.
-        epochs: How many epochs the search gives to a trial. A backup from a search with another
-            number is not used, since a trial with a mixture of both would not be comparable.
+        card: The card of the search. A backup from a search with other data, epochs or arguments
+            is not used, since a trial with a mixture of both would not be comparable.
     """
 
     trial: optuna.Trial
     store: PatientStore
     folder: Path
-    epochs: int
+    card: Card
     error: WeightsError | None = None
     state: Mapping[str, Any] = field(default_factory=dict)  # of the backup that was unpacked
     # The file name of the next backup. After a failure it stays the same, so that the next attempt
@@ -97,11 +97,12 @@ class Archive:
         why = "its backup is lost or damaged"
         if any(unpack(self.store, one, self.folder) for one in chain(self._record)):
             self.state = json.loads((self.folder / _STATE).read_text())
-            if self.state["epochs"] == self.epochs:
+            before = Card.all_of(self.trial.study).get(self.state["card"], Card())
+            if not (changes := before.changes_for_a_trial(self.card)):
                 path = self.folder / _OF_BEST
                 ledger.resume(self.state["ledger"], read_arrays(path) if path.exists() else None)
                 return
-            why = "the number of epochs has changed"
+            why = "; ".join(changes)
         tell(f"Trial {self.trial.number} starts over: {why}")
         self._clear()
 
@@ -124,7 +125,7 @@ class Archive:
                 of_model, of_best = write(), ledger.state_of_best
                 if of_best is not None and not (self.folder / _OF_BEST).exists():
                     write_arrays(self.folder / _OF_BEST, of_best)
-                state = {"epochs": self.epochs, "ledger": ledger.state(), "model": of_model}
+                state = {"card": self.card.key, "ledger": ledger.state(), "model": of_model}
                 (self.folder / _STATE).write_text(json.dumps(state))
                 self._put_folder()
         except ScratchError:

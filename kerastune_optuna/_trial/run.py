@@ -71,7 +71,7 @@ class TrialRun:
             self._fit = recipe.fit_of(trial)  # functions of the trial make its data here
             with scratch() as folder:
                 with needed():
-                    self._archive = Archive(trial, recipe.store, folder, recipe.epochs_in_all)
+                    self._archive = Archive(trial, recipe.store, folder, recipe.card)
                     if recipe.backup_every is not None:
                         self._archive.open(self._ledger)
                 outcome = None

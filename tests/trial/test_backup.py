@@ -105,7 +105,20 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     tuner = search(tuner=make_tuner(build_eager, **options), fit={"epochs": now, **fit})
     assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
     assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
-    assert "Trial 1 starts over: the number of epochs has changed" in capsys.readouterr().err
+    told = f"Trial 1 starts over: epochs was {before} and is {now}"
+    assert told in capsys.readouterr().err
+
+
+def test_a_trial_begins_anew_where_its_validation_data_is_other(search, make_tuner, data, capsys):
+    """What was stopped in its first trial to correct the data has no epoch of the wrong data."""
+    seen, options = [], {"n_trials": 1, "backup_every": 0}
+    x, y, (rows, labels) = data
+    fit = {"epochs": 4, "callbacks": [Counter(seen)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(build_eager, fit={**fit, "validation_data": (x, y)}, **options)
+    search(tuner=make_tuner(build_eager, **options), fit={**fit, "validation_data": (rows, labels)})
+    assert [epoch for epoch, _ in seen[3:]] == [0, 1, 2, 3]
+    assert "Trial 1 starts over: the validation data has changed" in capsys.readouterr().err
 
 
 def built_gan(trial):

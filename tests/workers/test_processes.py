@@ -21,7 +21,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
-from tests.support.faults import ROOT, builder_to_kill, finished, killing_once, wait_until
+from tests.support.faults import ROOT, builder_to_kill, failed, finished, killing_once, wait_until
 from tests.support.hosts import needs_posix
 from tests.support.models import build_model, in_classes, kept
 from tests.support.untrained import build, run, tuner_in
@@ -34,9 +34,9 @@ def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
     with killing_once(tmp_path):
         tuner = search(builder_to_kill(tmp_path, 5, n_workers=3), n_trials=9, fit=fit)
     assert len(finished(tuner)) == 9
-    failed = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
-    assert [trial.number for trial in failed] == [5]
-    assert failed[0].user_attrs["stop_reason"] == "its worker died"
+    (died,) = failed(tuner)
+    assert died.number == 5
+    assert died.user_attrs["stop_reason"] == "its worker died"
     assert tuner.results()["worker"].nunique() == 4
     _, err = capfd.readouterr()
     assert err.count("died by SIGKILL; another takes its place") == 1
