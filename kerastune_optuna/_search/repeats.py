@@ -139,4 +139,4 @@ def _begun(study: optuna.Study, card: str | None) -> list[FrozenTrial]:
     For one that was cut off, its retry tries the same.
     """
     begun = [one for one in _optuna.known_trials(study) if TrialRecord(one).has_begun]
-    return Card.like(study, card, begun)
+    return begun if card is None else Card.like(study, card, begun)

@@ -168,8 +168,9 @@ class Card:
 
     def changes_for_a_trial(self, now: Card) -> list[str]:
         """Return, in words, why a trial of this search cannot go on in a later one."""
-        found, trainings = self.told_changes(now), ("cv", "executions_per_trial")
-        if any(self.arguments.get(name) != now.arguments.get(name) for name in trainings):
+        found, mine, its = self.told_changes(now), self.arguments, now.arguments
+        trainings = ("cv", "executions_per_trial")
+        if mine and its and any(mine.get(name) != its.get(name) for name in trainings):
             found.append("its trainings are others")
         if not self.has_like(now, "validation"):
             found.append("the validation data has changed")

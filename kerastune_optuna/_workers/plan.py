@@ -98,12 +98,13 @@ class Run:
         """
         budget, recipe, crew = self.budget, self.recipe, self.crew
         plan = self._plan(study)
+        key = StudyRecord(study).card
         if budget.n_trials is None or plan.done < budget.n_trials:  # or no trial would have a card
             trains = crew.is_this_process
             card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
-            recipe = replace(recipe, card=card)
-        ending = budget.ending.from_now_on(study, recipe.card.key)
+            recipe, key = replace(recipe, card=card), card.key
+        ending = budget.ending.from_now_on(study, key)
         budget = replace(budget, ending=ending)
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:

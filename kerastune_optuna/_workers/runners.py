@@ -6,9 +6,9 @@ import dataclasses
 import io
 import marshal
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
-from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import TrialRecord, Watch, opening, retry
+from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.compiled import compiled_once
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
@@ -84,8 +83,7 @@ class Crew:
                 if self.is_this_process:
                     run_trials(study, job.recipe, job.budget, progress.trial)
                 else:
-                    with _first_trial(study):
-                        self._run_elsewhere(study, job, progress, folder)
+                    self._run_elsewhere(study, job, progress, folder)
                 progress.catch_up()
                 is_more = job.budget.wait_for_others(study, watch)
         progress.catch_up()
@@ -115,22 +113,6 @@ class Crew:
                     job.tell(study, stop=True)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
-
-
-@contextmanager
-def _first_trial(study: optuna.Study) -> Iterator[None]:
-    """Lay out the first trial of a study within a block, and withdraw it if nobody takes it.
-
-    Workers that begin together would each begin the first trial. Of those that see one WAITING, one
-    takes it, and the others wait until its builder asks for parameters.
-    """
-    first = None if study.get_trials(deepcopy=False) else retry.lay_out(study)
-    try:
-        yield
-    finally:
-        with unless_away():
-            if first is not None and not TrialRecord(study.trials[0]).has_begun:
-                retry.withdraw(study, first, "no worker took it")
 
 
 def _pickled(job: Job, arrays: Path | None) -> bytes:

@@ -26,7 +26,7 @@ from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
 from kerastune_optuna._study.liveness import Watch, leaving_all, machine
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._study.retry import DIED, lay_out
+from kerastune_optuna._study.retry import DIED, INTERRUPTED, lay_out
 from tests.support import forks
 from tests.support.faults import ROOT, Clock, finished, lock, states, wait_until
 from tests.support.hosts import Inline, needs_posix
@@ -258,7 +258,7 @@ def test_a_slot_that_nobody_signed_is_run_again(tuner, reap):
     take(tuner.study, **{TrialRecord.slot: "elsewhere-1"})
     assert not reap()
     wait_until(reap)
-    assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
+    assert tuner.study.trials[0].user_attrs["stop_reason"] == INTERRUPTED
     assert TrialRecord(tuner.study.trials[1]).retry_of == 0
 
 

@@ -71,6 +71,7 @@ def test_a_worker_of_a_cluster_that_is_killed_costs_no_trial(search, tmp_path, c
         tuner = search(faults.builder_to_kill(tmp_path, 2), n_trials=8, fit=fit)
     assert len(faults.finished(tuner)) == 8
     assert [trial.number for trial in faults.failed(tuner)] == [2]
+    assert sorted(faults.states(tuner)) == [*["COMPLETE"] * 8, "FAIL"]
 
 
 @forking
