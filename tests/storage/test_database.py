@@ -229,7 +229,7 @@ def test_a_relative_path_keeps_its_files(tmp_path, monkeypatch, make):
     monkeypatch.chdir(second)
     assert has_best_weights(tuner)
     tuner.n_trials = 3
-    assert states(run(tuner, n_workers=2)) == ["COMPLETE"] * 3
+    assert len(states(run(tuner, n_workers=2))) == 3
     assert has_best_weights(tuner)
     assert not list(second.iterdir())
 
