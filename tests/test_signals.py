@@ -18,7 +18,15 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks, searching
-from tests.support.faults import ROOT, WATCHDOG, failed, finished, states, wait_for_epochs
+from tests.support.faults import (
+    ROOT,
+    WATCHDOG,
+    failed,
+    finished,
+    states,
+    trials_of,
+    wait_for_epochs,
+)
 from tests.support.hosts import FORK, needs_posix
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
@@ -122,7 +130,7 @@ def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, unhurried):
     callback = keras.callbacks.LambdaCallback(on_epoch_end=fail)
     with pytest.raises(SystemExit):
         run(tuner_in(tmp_path, n_trials=1), callbacks=[lambda trial: callback])
-    cut_off, again = tuner_in(tmp_path).study.trials
+    cut_off, again = trials_of(tuner_in(tmp_path))
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
     assert TrialRecord(again).retry_of == 0
 
@@ -156,7 +164,7 @@ def test_sigterm_to_the_leader_interrupts_its_workers(search, make_tuner):
     fit = {"n_workers": 2, "epochs": 100_000, "callbacks": [lambda trial: ending]}
     with pytest.raises(SystemExit):
         search(n_trials=1, fit=fit)
-    cut_off, again = make_tuner().study.trials
+    cut_off, again = trials_of(make_tuner())
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
     assert TrialRecord(again).retry_of == 0
     assert again.state.name == "WAITING"

@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import WeightsError
+from tests.support.faults import trials_of
 from tests.support.models import PruneAt
 from tests.support.untrained import run, tuner_in
 
@@ -107,7 +108,7 @@ def test_the_first_model_is_the_best_or_there_is_none(tmp_path, capsys):
 def test_the_best_trial_of_a_plain_script_has_no_model(tmp_path, call):
     """The error says that no tuner ran it, and not that the arguments are wrong."""
     tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
-    (ours,) = tuner.study.trials
+    (ours,) = trials_of(tuner)
     asked = {"params": ours.params, "distributions": ours.distributions}
     tuner.study.add_trial(optuna.create_trial(value=0.0, **asked))
     with pytest.raises(WeightsError, match="trial 1, which only trials run by a tuner") as got:

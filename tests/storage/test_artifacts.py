@@ -13,7 +13,7 @@ from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks
-from tests.support.faults import ROOT, states
+from tests.support.faults import ROOT, states, trials_of
 from tests.support.s3 import EXPIRY, opened, s3_server
 from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
 
@@ -185,7 +185,7 @@ def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried)
 @pytest.mark.slow
 def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path, unhurried):
     """The backup from which it goes on is in the store once that is back."""
-    (trial, _) = interrupted(s3, tmp_path, 2).study.trials
+    (trial, _) = trials_of(interrupted(s3, tmp_path, 2))
     assert trial.user_attrs["stop_reason"] == INTERRUPTED
     assert s3.keys == {TrialRecord(trial).backup["id"]}
 

@@ -94,7 +94,7 @@ def test_a_killed_trial_goes_on_from_its_backup(search, data, tmp_path):
     log = tmp_path / "log"
     fit = {"n_workers": 2, "epochs": 20, "callbacks": [faults.EpochLog(log), faults.kill_at(15)]}
     tuner = search(unbuilt_builder, "val_loss", n_trials=1, backup_every=0, fit=fit)
-    died, retried = tuner.study.trials
+    died, retried = faults.trials_of(tuner)
     epochs = [number for number, what, *_ in faults.logged(log) if what.isdigit()]
     assert epochs.count(0) == len(died.intermediate_values) == 15
     assert epochs.count(1) <= 6
@@ -133,7 +133,7 @@ def test_a_backup_that_does_not_fit_is_not_used(search, make_tuner):
         search(build, fit=fit, **options)
     with pytest.warns(UserWarning, match="code of build_model has changed"):
         search(tuner=make_tuner(lambda trial: build(trial, units=5), **options), fit=fit)
-    cut_off, again = make_tuner().study.trials
+    cut_off, again = faults.trials_of(make_tuner())
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
     assert sorted(again.intermediate_values) == [0, 1, 2, 3]
 

@@ -59,10 +59,13 @@ def failed(tuner):
     return [trial for trial in trials if TrialRecord(trial).has_begun]
 
 
+def trials_of(tuner):
+    """Return all trials but those that were one too many beside other workers'."""
+    return [one for one in tuner.study.trials if TrialRecord(one).ending is not Ending.WITHDRAWN]
+
+
 def states(tuner):
-    """Return the states of all trials but those that were one too many beside other workers'."""
-    trials = [one for one in tuner.study.trials if TrialRecord(one).ending is not Ending.WITHDRAWN]
-    return [trial.state.name for trial in trials]
+    return [trial.state.name for trial in trials_of(tuner)]
 
 
 def evaluated(model, data):

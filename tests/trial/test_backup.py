@@ -13,7 +13,7 @@ import pytest
 from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore, digest
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.backup import unpack
-from tests.support.faults import EpochLog, interrupt_after, logged
+from tests.support.faults import EpochLog, interrupt_after, logged, trials_of
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
@@ -436,7 +436,7 @@ def test_a_killed_training_comes_to_the_same_digits(
     log, options = tmp_path / "log", {"n_trials": 1, "backup_every": 0, "seed": 3, **options}
     killing = {"callbacks": [EpochLog(log), kill_at(*place)], "n_workers": 2, "epochs": 3, **fit}
     tuner = search(build, "val_loss", storage=None, **options, fit=killing)
-    died, retried = tuner.study.trials
+    died, retried = trials_of(tuner)
     assert (died.state.name, retried.state.name) == ("FAIL", "COMPLETE")
     told = [what for number, what, *_ in logged(log) if number == retried.number]
     assert [what for what in told if what.isdigit()] == again

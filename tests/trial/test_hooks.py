@@ -14,7 +14,15 @@ from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._trial import hooks
 from kerastune_optuna._workers import processes
-from tests.support.faults import EpochLog, SlowStore, evaluated, interrupt_at, logged, wait_until
+from tests.support.faults import (
+    EpochLog,
+    SlowStore,
+    evaluated,
+    interrupt_at,
+    logged,
+    trials_of,
+    wait_until,
+)
 from tests.support.models import history, kept
 
 
@@ -39,7 +47,7 @@ def test_an_interrupt_loses_no_epoch(
     with pytest.raises(KeyboardInterrupt):
         search(n_trials=1, backup_every=0, fit=fit)
     tuner = search(tuner=make_tuner(n_trials=1), fit=fit)
-    interrupted, resumed = tuner.study.trials
+    interrupted, resumed = trials_of(tuner)
     assert interrupted.user_attrs["stop_reason"] == INTERRUPTED
     assert sorted(interrupted.intermediate_values) == list(range(goes_on))
     again = [int(what) for number, what, *_ in logged(log) if number == 1 and what.isdigit()]

@@ -26,7 +26,7 @@ from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import ledger
 from tests.support import falling
-from tests.support.faults import Clock, EpochLog, logged
+from tests.support.faults import Clock, EpochLog, logged, trials_of
 from tests.support.marks import mostly_nightly
 from tests.support.models import PruneAt, build_eager, build_model, history
 from tests.support.untrained import run, tuner_in
@@ -68,7 +68,7 @@ def test_metrics_that_make_their_variables_late_are_trained_again(make_tuner, da
 def test_executions_are_the_mean_of_single_trainings(search, data):
     """Three executions are three plain trainings by the recorded seeds, to the last digit shown."""
     tuner = search(objective="val_loss", executions_per_trial=3, n_trials=1)
-    (trial,) = tuner.study.trials
+    (trial,) = trials_of(tuner)
     attrs = trial.user_attrs
     assert attrs["seeds"][0] == attrs["seed"]
     assert len(set(attrs["seeds"])) == 3
@@ -94,7 +94,7 @@ def test_folds_are_the_mean_of_a_loop(search, data):
     x, y, _ = data
     fit = {"validation_data": None, "cv": 5, "epochs": 1}
     tuner = search(build_eager, "val_loss", n_trials=1, seed=3, fit=fit)
-    (trial,) = tuner.study.trials
+    (trial,) = trials_of(tuner)
     folds = StratifiedKFold(5, shuffle=True, random_state=3).split(x, y)
     values = [
         min(trained(build_eager, trial, seed, x[train], y[train], (x[rest], y[rest]), epochs=1))
@@ -116,7 +116,7 @@ def test_each_fold_is_executed_more_than_once(search, data):
     fit |= {"groups": np.arange(len(data[0])) % 4, "epochs": 1}
     options = {"executions_per_trial": 2, "n_trials": 1, "fit": fit}
     tuner = search(lambda trial: Weighed(), "val_loss", **options)
-    (trial,) = tuner.study.trials
+    (trial,) = trials_of(tuner)
     assert len(set(trial.user_attrs["values"])) == len(set(trial.user_attrs["seeds"])) == 4
     assert sorted(trial.intermediate_values) == [0, 1, 2, 3]
 
@@ -140,7 +140,7 @@ def test_pruning_acts_across_executions(search):
     """A trial that is pruned in its second training has the steps and the mean until there."""
     options = {"executions_per_trial": 3, "pruner": PruneAt([1], step=2)}
     tuner = search(falling.build, "val_loss", **options)
-    complete, pruned = tuner.study.trials
+    complete, pruned = trials_of(tuner)
     assert sorted(complete.intermediate_values) == list(range(6))
     assert pruned.state is TrialState.PRUNED
     assert sorted(pruned.intermediate_values) == [0, 1, 2]
@@ -168,7 +168,7 @@ def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
     fit = {"callbacks": [EpochLog(log), kill_in_the_second]}
     options = {"executions_per_trial": 2, "keep_best": 2, "storage": None}
     tuner = search(build_eager, "val_loss", **options, fit={**fit, "n_workers": 2})
-    died, *others = tuner.study.trials
+    died, *others = trials_of(tuner)
     (retried,) = (trial for trial in others if TrialRecord(trial).retry_of is not None)
     assert died.user_attrs["stop_reason"] == DIED
     again = [what for number, what, *_ in logged(log) if number == retried.number]
@@ -204,7 +204,7 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
     assert "0.5 ± 0.013" in text
     assert "mean ± standard deviation" in text
     assert list(tuner.results().columns[-3:]) == ["std", "values", "seeds"]
-    (trial,) = tuner.study.trials
+    (trial,) = trials_of(tuner)
     assert line_of(trial, objective) == (
         "Trial 0: val_accuracy 0.5 ± 0.013 in 2 trainings, ran all epochs, 2.0 s"
     )
@@ -229,7 +229,7 @@ def test_a_builders_own_fit_is_executed_more_than_once(search, data):
             return value
 
     tuner = search(OwnFit(), "val_loss", executions_per_trial=3, n_trials=1)
-    (trial,) = tuner.study.trials
+    (trial,) = trials_of(tuner)
     assert trial.user_attrs["values"] == [0.75, 0.25, 0.5]
     assert trial.value == pytest.approx(0.5)
     assert trial.intermediate_values == {0: 0.75, 2: 0.5, 4: 0.5}
@@ -266,7 +266,7 @@ def test_the_time_of_a_trial_is_that_of_all_its_trainings(search, monkeypatch):
     limits = {"executions_per_trial": 5, "max_seconds_per_trial": 5}
     fit = {"callbacks": [slow], "epochs": 1}
     tuner = search(falling.build, "val_loss", **limits, n_trials=1, fit=fit)
-    (trial,) = tuner.study.trials
+    (trial,) = trials_of(tuner)
     assert trial.state is TrialState.PRUNED
     assert trial.user_attrs["epochs_run"] == 3
     reason = "training 3 of 5: max_seconds_per_trial: 6 > 5"

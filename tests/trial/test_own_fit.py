@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import BuilderError, TooManyFailuresError
 from tests.support import falling
 from tests.support.falling import Falling, loss_of
-from tests.support.faults import interrupt_after
+from tests.support.faults import interrupt_after, trials_of
 from tests.support.hosts import needs_posix
 from tests.support.models import PruneAt, Spy, build_model, history
 from tests.support.noise import Noise
@@ -231,7 +231,7 @@ def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, a
     tuner, seen = resumed(search, make_tuner, Phases(returns, between=spoil), at)
     assert seen == ["begin", "end", "begin", 0, 1, 2, "end"]
     assert set(lengths) == {2}
-    before, trial = tuner.study.trials
+    before, trial = trials_of(tuner)
     rows = [float(row["val_loss"]) for row in history(tuner, 1)]
     assert [trial.intermediate_values[step] for step in range(5)] == rows
     assert rows[:2] == [before.intermediate_values[step] for step in range(2)]

@@ -108,7 +108,7 @@ def test_the_tasks_of_an_executor_are_told_to_stop(
         interrupting.join()
         # The only process of the executor takes this once the search's task has ended.
         executor.submit(os.getpid).result(timeout=faults.WATCHDOG)
-    interrupted, again = make_tuner().study.trials
+    interrupted, again = faults.trials_of(make_tuner())
     assert interrupted.user_attrs["stop_reason"] == INTERRUPTED
     assert (again.state.name, TrialRecord(again).retry_of) == ("WAITING", 0)
 
