@@ -82,11 +82,10 @@ def begin(study: optuna.Study) -> int:
     # Before the trial is there: other threads would take it for one that this process has left.
     _running_here[own] = None, storage
     trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
-    try:
+    with ExitStack() as undo:
+        undo.callback(_running_here.pop, own, None)  # if the storage is away, or after Ctrl-C
         trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
-    except BaseException:
-        _running_here.pop(own, None)
-        raise
+        undo.pop_all()
     _running_here[own] = trial_id, storage
     return trial_id
 
