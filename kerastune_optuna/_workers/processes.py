@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -172,7 +172,7 @@ class _Worker:
         """Whether the process still runs; if not, raise the error that it raised, if any."""
         if not self.has_ended():
             return True
-        self._close()
+        self.kill()
         if self._report.exists():
             raise _raised(self._report, self.pid)
         return False
@@ -201,15 +201,10 @@ class _Worker:
         return self._report.with_suffix(_SAVING).exists() and not self.has_ended()
 
     def kill(self) -> None:
-        """Kill the process if it still runs, and leave no zombie."""
-        self._process.kill()  # does nothing if the process is gone
-        self._process.wait()
-        self._close()
-
-    def _close(self) -> None:
-        """Close our end of the pipe, which may contain data that a dead process never read."""
-        with suppress(BrokenPipeError):
-            self._pipe.close()
+        """Kill the process if it still runs; leave neither a zombie nor our end of its pipe."""
+        # The pipe may contain data that a dead process never read.
+        with suppress(BrokenPipeError), self._process:
+            self._process.kill()  # does nothing if the process is gone
 
 
 def _wait(workers: list[_Worker]) -> None:
@@ -224,7 +219,9 @@ def _stop(workers: list[_Worker]) -> None:
 
     Those that are saving what they trained have longer.
     """
-    try:
+    with ExitStack() as each:  # a Ctrl-C while one is killed spares none of the others
+        for worker in workers:
+            each.callback(worker.kill)
         for worker in workers:
             worker.ask_to_stop()
         began = time.monotonic()
@@ -236,9 +233,6 @@ def _stop(workers: list[_Worker]) -> None:
                     while time.monotonic() < last and any(one.is_saving() for one in workers):
                         time.sleep(_LOOK)
                 deadline = min(time.monotonic() + _PATIENCE, last)
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 def _raised(report: Path, pid: int) -> BaseException:

@@ -85,9 +85,11 @@ class Fork:
         return self
 
     def __exit__(self, *_):
-        for file in filter(None, (self.stdin, self.stdout, self.stderr)):
-            file.close()
-        self.wait()
+        try:
+            for file in filter(None, (self.stdin, self.stdout, self.stderr)):
+                file.close()
+        finally:
+            self.wait()
 
     def wait(self, timeout=None):
         """Wait for its end, and return its exit code."""

@@ -330,6 +330,21 @@ run(tuner, n_workers=2, on_trial_end=fork)
 """
 
 
+def test_a_ctrl_c_while_workers_are_killed_spares_none(monkeypatch, tmp_path):
+    """Each of them is gone, and our end of its pipe is closed."""
+    workers = [processes._Worker(b"", number, 2, tmp_path) for number in range(2)]
+    kill = processes._Worker.kill
+
+    def interrupted(worker):
+        kill(worker)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes._Worker, "kill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        processes._stop(workers)
+    assert all(worker.has_ended() and worker._pipe.closed for worker in workers)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("forks_too", [False, pytest.param(True, marks=needs_posix)])
 def test_workers_end_with_their_parent(tmp_path, forks_too):
