@@ -71,9 +71,11 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
         Whether this process set the trial to FAIL, rather than another one.
     """
     record, trial_id = TrialRecord(trial), _optuna.id_of(trial)
-    before, backup = record.deaths or {"count": 0, "backup": None}, (record.backup or {}).get("id")
-    # Workers that died since the last backup, which is a sign of progress.
-    count = has_died + (before["count"] if before["backup"] == backup else 0)
+    before, done = record.deaths or {"count": 0}, (record.backup or {}).get("done", 0)
+    furthest = before.get("done", 0)
+    # Workers that died since a backup was further than all before it, which is a sign of progress.
+    # A new name of a backup is none: it is recorded before the file is complete.
+    count = has_died + (before["count"] if done <= furthest else 0)
     if count >= _MOST_DEATHS:
         reason = f"{DIED} {count} times"
         if is_ours := _fail(study, trial_id, Ending.FAILED, reason):
@@ -83,7 +85,8 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
     laid_out = None
     others = study.get_trials(deepcopy=False)
     if not any(TrialRecord(one).retry_of == trial.number for one in others):
-        laid_out = _lay_out_again(study, trial, {"count": count, "backup": backup})
+        deaths = {"count": count, "done": max(done, furthest)}
+        laid_out = _lay_out_again(study, trial, deaths)
     is_ours = _fail(study, trial_id, Ending.CUT_OFF, DIED if has_died else INTERRUPTED)
     if laid_out is not None:
         _give_way(study, laid_out)
