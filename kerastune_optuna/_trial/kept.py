@@ -100,8 +100,8 @@ def _enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -
         return sum(cost < own for cost in costs) >= count
 
     # Most trials are outranked by trials that were COMPLETE when they began, which takes no query.
-    known = _optuna.known_trials(study)
-    if outrank(one for one in known if TrialRecord(one).ending.may_be_best):
+    earlier = _optuna.known_trials(study)
+    if outrank(one for one in earlier if TrialRecord(one).ending.may_be_best):
         return False
     if objectives.are_several:
         return not outrank(Ranking.front(study))
