@@ -97,10 +97,8 @@ class OwnRuns:
         # Before the trial is there: other threads would take it for one that this process has left.
         self._trials[own] = None, storage
         trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
-        with ExitStack() as undo:
-            undo.callback(self._trials.pop, own, None)  # if the storage is away, or after Ctrl-C
-            trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
-            undo.pop_all()
+        # If the storage is away, or after Ctrl-C, `leaving_all` forgets the signature.
+        trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
         self._trials[own] = trial_id, storage
         return trial_id
 
