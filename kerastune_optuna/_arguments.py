@@ -15,7 +15,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER
 from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import Constraints, opening, parse_objectives
+from kerastune_optuna._study import Constraints, Home, Objectives
 from kerastune_optuna._workers import check_warm_start
 
 
@@ -47,7 +47,7 @@ def check_tuner(tuner: Any) -> None:
             pass instead.
     """
     _check_builder(tuner.build_model)
-    objectives = parse_objectives(tuner.objective, tuner.direction)
+    objectives = Objectives.parse(tuner.objective, tuner.direction)
     for each in objectives.each:
         if each.looks_for_the_worst:
             _check.warn(
@@ -96,7 +96,7 @@ def _check_places(tuner: Any) -> None:
         raise ArgumentTypeError(
             f"directory={tuner.directory!r} is not a path. Pass the name of a folder."
         )
-    opening.check_name(tuner.study_name)
+    Home.check_name(tuner.study_name)
     database.check_storage(tuner.storage)
     check_store(tuner.artifact_store)
 

@@ -1,4 +1,4 @@
-"""All access to Optuna's private API: a small function for each use, which a test covers."""
+"""All access to Optuna's private API, a small function for each use, and to its logging."""
 
 from __future__ import annotations
 
@@ -122,6 +122,17 @@ class ShownStudy:
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         return self.shown(self._study._get_trials(deepcopy, states, use_cache), states)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide Optuna's INFO lines within a block, and then restore its logging."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextmanager

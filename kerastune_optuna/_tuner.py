@@ -509,7 +509,7 @@ class OptunaTuner:
             NoTrialsError: There is no study, or, with one objective, no trial is COMPLETE.
         """
         if self._home.objectives.are_several:
-            return copy.deepcopy(_study.ranking.front(self._home.existing))
+            return copy.deepcopy(_study.Ranking.front(self._home.existing))
         return [self.best_trial]
 
     def top_trials(self, n: int) -> list[FrozenTrial]:
@@ -846,9 +846,9 @@ class OptunaTuner:
     def _home(self) -> Home:
         """Where the study lives: all methods of the tuner share this Home."""
         return Home(
-            self.study_name or _study.opening.default_name(self.build_model),
+            self.study_name or Home.default_name(self.build_model),
             self.directory,
-            _study.parse_objectives(self.objective, self.direction),
+            _study.Objectives.parse(self.objective, self.direction),
             self.storage,
             self.artifact_store,
             self.sampler if isinstance(self.sampler, BaseSampler) else None,

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from kerastune_optuna import _signals
-from kerastune_optuna._study.opening import DONE
-from kerastune_optuna._study.record import TrialRecord
+from kerastune_optuna._study.record import DONE, TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks, searching
 from tests.support.faults import (

@@ -13,16 +13,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from kerastune_optuna._study import (
-    Card,
-    Ending,
-    Objectives,
-    StudyRecord,
-    TrialRecord,
-    liveness,
-    opening,
-    ranking,
-)
+from kerastune_optuna import _optuna
+from kerastune_optuna._study import Card, Ending, Objectives, Ranking, StudyRecord, TrialRecord
 
 _FEWEST = 4  # trials with a value from which importance is computed
 
@@ -69,7 +61,7 @@ class Row:
     @property
     def worker(self) -> str | None:
         """The process that ran the trial: its machine, its id, and when it began."""
-        return liveness.worker_of(self.trial)
+        return TrialRecord(self.trial).process
 
 
 class Facts:
@@ -92,7 +84,7 @@ class Facts:
     @cached_property
     def rows(self) -> list[Row]:
         """A row for each trial, the best first, and those without a value last."""
-        ranks = ranking.ranks(self.trials, self.objectives.directions)
+        ranks = Ranking(self.objectives.directions).ranks(self.trials)
         rows = [self._row(trial, ranks.get(trial.number)) for trial in self.trials]
         return sorted(rows, key=lambda row: (row.rank or math.inf, row.cost, row.number))
 
@@ -184,7 +176,7 @@ class Facts:
 
     def study_of(self, rows: Sequence[Row]) -> optuna.Study:
         """Return a study for Optuna's analyses, in which these trials are all COMPLETE."""
-        with opening.quiet_optuna():
+        with _optuna.quiet():
             study = optuna.create_study(direction=self.study.directions[self.first.place])
         study.add_trials(
             create_trial(

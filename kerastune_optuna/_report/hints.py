@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._study import StudyRecord, TrialRecord, parts_of
+from kerastune_optuna._study import StudyRecord, TrialRecord
 
 _FEWEST = 20  # trials: with fewer, nothing is said about the range of a parameter
 _EDGE = 0.1  # the share of a range that is its edge, at each end
@@ -101,7 +101,7 @@ def luck(facts: Facts) -> Iterator[str]:
     where, values = "its", TrialRecord(first.trial).values or []
     if not values:
         where, link = "confirm()'s", StudyRecord(facts.study).confirmation
-        study = parts_of(facts.study).get(link["study"]) if link else None
+        study = StudyRecord(facts.study).parts.get(link["study"]) if link else None
         trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
         values = [one.values[0] for one in trials if TrialRecord(one).confirms == first.number]
     spread = statistics.stdev(values) if len(values) > 1 else 0.0

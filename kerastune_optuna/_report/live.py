@@ -36,7 +36,7 @@ from kerastune_optuna._report.text import (
 )
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import database, one_try
-from kerastune_optuna._study import TrialRecord, ranking
+from kerastune_optuna._study import TrialRecord, ranked
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _LEAST_WORK = 0.5  # trials: too little for an estimate, since the first epoch takes longest
@@ -119,7 +119,7 @@ class Frame:
 
     def _best(self) -> Text:
         """Return the best value, and where it was found."""
-        best = next(iter(ranking.ranked(self.trials, self.plan.objective, 1)), None)
+        best = next(iter(ranked(self.trials, self.plan.objective, 1)), None)
         if best is None:
             return Text("none yet", "dim")
         found, record = f" in trial {best.number}", TrialRecord(best)

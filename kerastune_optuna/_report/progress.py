@@ -13,7 +13,7 @@ from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, TrialRecord, opening
+from kerastune_optuna._study import Objective, StudyRecord, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Lines(Progress):
     def running(self) -> Iterator[None]:
         """Write how much of an existing study is done, before the block runs."""
         if any(TrialRecord(one).has_begun for one in self._study.get_trials(deepcopy=False)):
-            name, done = self._study.study_name, len(opening.finished(self._study))
+            name, done = self._study.study_name, len(StudyRecord(self._study).finished)
             line, size = f"Continuing study {name!r}: {count(done, 'trial')} done", self._plan.size
             if size is not None:
                 of = f"{done} of {count(size, 'trial')} done"

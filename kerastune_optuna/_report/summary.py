@@ -20,7 +20,7 @@ from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Home, ranking
+from kerastune_optuna._study import Home, StudyRecord
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 _LEGEND = "epoch: the best one / how many were run"
@@ -140,7 +140,7 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
     """
     facts = Facts(study)
     if not facts.front:
-        others = ranking.told_of_others(facts.trials)
+        others = StudyRecord(study).told_of_others
         raise NoTrialsError(
             f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from kerastune_optuna._report.facts import Facts, state_of
-from kerastune_optuna._study import StudyRecord, TrialRecord, liveness
+from kerastune_optuna._study import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
     import pandas
@@ -60,7 +60,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
             **{f"params_{name}": trial.params.get(name) for name in names},
             **{attr: trial.user_attrs.get(attr) for attr in attrs},
             TrialRecord.stop_reason: TrialRecord(trial).ended_because,
-            TrialRecord.worker: liveness.worker_of(trial),
+            TrialRecord.worker: TrialRecord(trial).process,
         }
         for trial in trials
     ]

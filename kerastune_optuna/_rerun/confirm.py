@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -26,7 +27,8 @@ from kerastune_optuna._rerun.executions import (
     lay_out_missing,
     train_laid_out,
 )
-from kerastune_optuna._study import Card, Home, StudyRecord, opening, parts_of, ranking
+from kerastune_optuna._storage import MARK
+from kerastune_optuna._study import Card, Home, StudyRecord, ranked
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, card_of, warn_if_builder_changed
 
@@ -61,7 +63,7 @@ def _configurations(home: Home, top: int) -> list[FrozenTrial]:
         NoTrialsError: There are fewer.
     """
     chosen: list[FrozenTrial] = []
-    for trial in ranking.ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
+    for trial in ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:
@@ -154,11 +156,12 @@ def _study_of_executions(home: Home, given: Given, recipe: Recipe) -> optuna.Stu
     """Open the study of executions for this data and these arguments, or create it."""
     parts = [given.x, given.y, given.epochs, given.validation_data, given.validation_split]
     others = sorted(given.others.items())
-    search = opening.identity(home.study)
-    name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
-    study = opening.open_study(home.storage, name, home.objectives)
-    StudyRecord(study).part_of = home.name
-    return study
+    first = home.study.get_trials(deepcopy=False)[0]
+    began = first.datetime_start and first.datetime_start.astimezone(UTC)
+    # Another study may have had the name before. If other code added the first trial, it has no
+    # mark.
+    search = str(first.system_attrs.get(MARK, began))
+    return home.part(f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}")
 
 
 def confirmation(home: Home) -> Confirmation:
@@ -185,7 +188,7 @@ def confirmation(home: Home) -> Confirmation:
 def confirmed(home: Home) -> Confirmation | None:
     """Return the result of confirm() so far; None if it never ran or its study was deleted."""
     link = StudyRecord(home.existing).confirmation
-    study = parts_of(home.existing).get(link["study"]) if link else None
+    study = StudyRecord(home.existing).parts.get(link["study"]) if link else None
     if link is None or study is None:
         return None
     trials = home.existing.get_trials(deepcopy=False)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, StopConditions, defaults_of
-from kerastune_optuna._study import Constraints, Objective, TrialRecord, derive, retry
+from kerastune_optuna._study import Constraints, Objective, TrialRecord, derive, lay_out
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 
@@ -96,7 +96,7 @@ def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> N
     for (number, seed), trial in wanted.items():
         if states.get((number, seed), TrialState.FAIL) is TrialState.FAIL:
             own = {TrialRecord.confirms: number, TrialRecord.seed: seed}
-            retry.lay_out(study, trial.params, user_attrs=own)
+            lay_out(study, trial.params, user_attrs=own)
 
 
 def laid_out(study: optuna.Study, keys: Collection[Key]) -> list[FrozenTrial]:

@@ -18,7 +18,7 @@ from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
-from kerastune_optuna._study import Card, Home, StudyRecord, parts_of
+from kerastune_optuna._study import Card, Home, StudyRecord
 from kerastune_optuna._trial import Builder, MissingWeightsError, has_own_code, keeps, rebuild
 
 
@@ -81,7 +81,7 @@ class Models:
     def _of_winner(self, found: Confirmation) -> keras.Model:
         """Return the model of the winner's best execution, and print its value."""
         number, objective = found.winner.number, self.home.objectives.watched
-        study = parts_of(self.home.existing)[found.study_name]
+        study = StudyRecord(self.home.existing).parts[found.study_name]
         execution = best_of_each(study, objective)[number]
         try:
             model = self.of(study, execution)

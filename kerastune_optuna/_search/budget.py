@@ -22,7 +22,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._check import count
 from kerastune_optuna._search.stopping import StopConditions
-from kerastune_optuna._study import TrialRecord, Watch, liveness, opening, retry
+from kerastune_optuna._study import (
+    StudyRecord,
+    TrialRecord,
+    Watch,
+    fail_and_retry,
+    idle_retries,
+    machine,
+    own_runs,
+)
 
 # Not the global generator of the module random, which a trial seeds for the user's code: a wait
 # that draws from it would change the training.
@@ -30,7 +38,6 @@ _chance = random.Random()
 _PATIENCE = 1.0  # seconds for which workers wait for the first builder to ask for a parameter
 _POLL = 0.5  # seconds between two looks of a worker that waits for what others do
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
-_ONE_TOO_MANY = "one too many: other workers began theirs first"
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,12 @@ class Budget:
         if self.laid_out is not None:
             return self.laid_out(study)
         trials = _optuna.known_trials(study, anew=True)
-        idle = retry.idle_retries(trials)
+        idle = idle_retries(trials)
         return [
             one
             for one in trials
             if one.state is not TrialState.FAIL
-            and not (one.state is TrialState.RUNNING and liveness.is_foreign(one))
+            and not (one.state is TrialState.RUNNING and TrialRecord(one).is_foreign)
             and one.number not in idle
         ]
 
@@ -105,13 +112,12 @@ class Budget:
         waits = time.monotonic() < until
         if not self.ending.may_go_on(study, before=math.inf, waits=waits):
             return None
-        own = liveness.begin(study)
+        own = own_runs.begin(study)
         number = _optuna.storage_of(study).get_trial_number_from_id(own)
         earlier = sum(one.number < number for one in self.counted(study))
         if self._has_room(earlier) and self.ending.may_go_on(study, number, waits=waits):
             return own
-        retry.withdraw(study, own, _ONE_TOO_MANY)
-        liveness.leave(study, own)
+        own_runs.withdraw(study, own)
         return None
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
@@ -134,7 +140,7 @@ class Budget:
             theirs = {one.number for one in counted[: self.n_trials]}
             # A living process may have abandoned its trial, as where its search raised an error.
             running = [one for one in watch.running(study) if one.number in theirs]
-            elsewhere = filter(liveness.is_signed_elsewhere, running)
+            elsewhere = filter(watch.is_elsewhere, running)
             others = [one for one in elsewhere if not watch.has_lapsed(one)]
             # After reading the others: a trial whose lease had lapsed by then is reaped now.
             if self.reap(study, watch):
@@ -142,7 +148,7 @@ class Budget:
             if not others:
                 return False
             if looks == 1:  # not at the first look: many trials end within a moment
-                _tell_of(others, len(opening.finished(study)), self.n_trials)
+                _tell_of(others, len(StudyRecord(study).finished), self.n_trials)
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.ending.is_over()
@@ -166,7 +172,7 @@ class Budget:
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
         """Fail a trial of this process, unless it is another's by now; lay it out again."""
         with suppress(UpdateFinishedTrialError):
-            liveness.check_signature(_optuna.storage_of(study), _optuna.id_of(trial))
+            own_runs.check(_optuna.storage_of(study), _optuna.id_of(trial))
             self._reap_one(study, _optuna.as_stored(study, trial))
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -175,10 +181,10 @@ class Budget:
         is_wanted = self._has_room(earlier) and self.ending.may_go_on(study, trial.number)
         is_needed = self.laid_out is not None or is_wanted
         if not is_needed and not TrialRecord(trial).params:
-            return retry.withdraw(study, _optuna.id_of(trial), _ONE_TOO_MANY)
+            return own_runs.withdraw(study, _optuna.id_of(trial))
         # If this process signed the trial, its worker did not die: the trial was interrupted. If
         # nobody did, the answer of the database got lost that gave the trial to a worker.
-        return retry.fail_and_retry(study, trial, has_died=liveness.is_signed_elsewhere(trial))
+        return fail_and_retry(study, trial, has_died=Watch.is_elsewhere(trial))
 
 
 def _waiting(counted: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -199,12 +205,12 @@ def _take_one(study: optuna.Study, waiting: Sequence[FrozenTrial]) -> int | None
         trial_id = _optuna.id_of(trial)
         with suppress(UpdateFinishedTrialError):  # another worker took it, and it has ended
             if TrialRecord(trial).slot is None:  # the user's own study.enqueue_trial() made it
-                storage.set_trial_system_attr(trial_id, TrialRecord.slot, liveness.machine())
+                storage.set_trial_system_attr(trial_id, TrialRecord.slot, machine())
             # Optuna's storages let only one worker do this.
             if storage.set_trial_state_values(trial_id, TrialState.RUNNING):
                 # Before the sampler draws, which may take long: an unsigned trial gets no beats,
                 # and other processes cannot tell which process to look for.
-                liveness.sign(study, trial_id)
+                own_runs.sign(study, trial_id)
                 return trial_id
     return None
 
@@ -213,7 +219,7 @@ def _started(study: optuna.Study, trial_id: int) -> Trial | None:
     """Start a trial that this worker has; return None if others took it for dead meanwhile."""
     with suppress(UpdateFinishedTrialError), ExitStack() as undo:
         # Trial() calls the sampler, which may raise, or take so long that this process seems dead.
-        undo.callback(liveness.leave, study, trial_id)
+        undo.callback(own_runs.leave, _optuna.storage_of(study), trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()
         return trial
@@ -223,7 +229,7 @@ def _started(study: optuna.Study, trial_id: int) -> Trial | None:
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
     """Print which trials a search waits for, and how to end the wait."""
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
-    where = ", ".join(f"trial {one.number} runs {liveness.whereabouts(one)}" for one in others)
+    where = ", ".join(f"trial {one.number} runs {Watch.whereabouts(one)}" for one in others)
     _signals.tell(
         f"{of} done; {where}. Waiting, to run a trial again here if its process dies; Ctrl-C ends "
         "only the wait."

@@ -22,7 +22,7 @@ from kerastune_optuna._search.process import Floats, Process
 from kerastune_optuna._search.space import in_order
 from kerastune_optuna._search.waiting import wait_for_earlier
 from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
-from kerastune_optuna._study import Lesson, TrialRecord, liveness, sign_of
+from kerastune_optuna._study import Lesson, TrialRecord, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
@@ -158,7 +158,7 @@ class GaussianProcessSampler(BaseSampler):
 def _without_draw(study: optuna.Study) -> list[FrozenTrial]:
     """Return the running trials of ours for which no sampler has drawn yet."""
     running = _optuna.known_trials(study, (TrialState.RUNNING,))
-    return [one for one in running if not (liveness.is_foreign(one) or _optuna.has_drawn(one))]
+    return [one for one in running if not (TrialRecord(one).is_foreign or _optuna.has_drawn(one))]
 
 
 @lru_cache(maxsize=1)

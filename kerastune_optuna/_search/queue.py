@@ -13,7 +13,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._choice import STORABLE
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, space
-from kerastune_optuna._study import TrialRecord, retry
+from kerastune_optuna._study import TrialRecord, lay_out
 
 
 def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     others = (one for one in study.get_trials(deepcopy=False) if one.state is not TrialState.FAIL)
     records = map(TrialRecord, others)
     if not any(params in (record.fixed_params, record.params) for record in records):
-        retry.lay_out(study, params)
+        lay_out(study, params)
 
 
 def _allowed(

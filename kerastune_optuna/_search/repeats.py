@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
-from kerastune_optuna._study import Card, TrialRecord, liveness, retry
+from kerastune_optuna._study import Card, TrialRecord
 
 _LATEST = 50  # trials that we look at to tell whether repeats are likely
 _COPIED = (
@@ -30,7 +30,7 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
         return None
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study)
-    trials = trials[: retry.first_try(_optuna.as_known(trial), trials).number]
+    trials = trials[: TrialRecord(_optuna.as_known(trial)).first_try(trials).number]
     # A quick first check: most of thousands of trials differ in a parameter without steps.
     endless = (name for name in asked if math.isinf(space.size(distributions[name])))
     if (name := next(endless, None)) is not None:
@@ -116,7 +116,7 @@ def _asking(begun: Sequence[FrozenTrial], tree: space.Node) -> list[FrozenTrial]
 
 
 def _is_running(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.RUNNING and not liveness.is_foreign(trial)
+    return trial.state is TrialState.RUNNING and not TrialRecord(trial).is_foreign
 
 
 def _is_building(trial: FrozenTrial) -> bool:

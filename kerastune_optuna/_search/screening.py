@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.worth import peak
-from kerastune_optuna._study import Ending, TrialRecord, retry, sign_of
+from kerastune_optuna._study import Ending, TrialRecord, sign_of
 
 # All chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 # In a smaller space, or one with fewer than twice the trials, a trial that ends early may be lost:
@@ -71,7 +71,7 @@ class AutoPruner(optuna.pruners.BasePruner):
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial ends after its beginning."""
         trials = study.get_trials(deepcopy=False)
-        first = retry.first_try(trial, trials)
+        first = TrialRecord(trial).first_try(trials)
         before = map(TrialRecord, trials[: first.number])
         place = sum(one.has_begun and one.retry_of is None for one in before)
         endings = {TrialRecord(one).ending for one in trials}

@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
-from kerastune_optuna._study import StudyRecord, liveness, opening, ranking, sign_of
+from kerastune_optuna._study import Ranking, StudyRecord, machine, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -37,11 +37,11 @@ class Deadline:
         self._moment = time.monotonic() + seconds
 
     def __getstate__(self) -> tuple[str, float, float]:
-        return liveness.machine(), self._moment, self.seconds_left()
+        return machine(), self._moment, self.seconds_left()
 
     def __setstate__(self, state: tuple[str, float, float]) -> None:
         origin, moment, seconds_left = state
-        is_here = origin == liveness.machine()
+        is_here = origin == machine()
         self._moment = moment if is_here else time.monotonic() + seconds_left
 
     def seconds_left(self) -> float:
@@ -162,7 +162,7 @@ class StopConditions:
         """Return a line that says why the results so far are enough; None where they are not."""
         if self.stop_at is not None:
             sign = sign_of(study.direction)
-            for best in ranking.front(study):
+            for best in Ranking.front(study):
                 if sign * best.values[0] <= sign * self.stop_at:
                     return f"Stopped: trial {best.number} reached {best.values[0]:g}"
         if isinstance(self.terminator, int | np.integer):
@@ -230,7 +230,7 @@ def _trials_since_best(study: optuna.Study) -> int:
     """Return how many trials ended after the best trial, or after the last one on the front."""
     first: dict[tuple[float, ...], int] = {}
     # A trial with the same values as an earlier one is no improvement.
-    for trial in ranking.front(study):
+    for trial in Ranking.front(study):
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)
-    return sum(trial.number > best for trial in opening.finished(study))
+    return sum(trial.number > best for trial in StudyRecord(study).finished)

@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._study import Ending, Lesson, TrialRecord, ranking, sign_of
+from kerastune_optuna._study import Ending, Lesson, TrialRecord, sign_of
 
 _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
@@ -69,7 +69,9 @@ def best_of(
     own = [
         one for one in trials if one.state is TrialState.COMPLETE and one.number >= 0
     ]  # others are of a warm start
-    finite = [one for one in own if math.isfinite(one.values[0]) and ranking.may_be_best(one)]
+    finite = [
+        one for one in own if math.isfinite(one.values[0]) and TrialRecord(one).ending.may_be_best
+    ]
     return min(finite, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import optuna
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -16,15 +20,26 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import (
     ArgumentError,
+    ArgumentTypeError,
     NoTrialsError,
     StorageError,
     StudyMismatchError,
 )
-from kerastune_optuna._storage import PatientStore, StoreSource, WholeFileStore, database, key_of
-from kerastune_optuna._study import opening, ranking
+from kerastune_optuna._storage import (
+    PatientStore,
+    StoreSource,
+    WholeFileStore,
+    database,
+    key_of,
+    masked,
+)
 from kerastune_optuna._study.card import Card
-from kerastune_optuna._study.objectives import Objectives
-from kerastune_optuna._study.record import TrialRecord
+from kerastune_optuna._study.objectives import Objectives, directions_of
+from kerastune_optuna._study.ranking import Ranking, ranked
+from kerastune_optuna._study.record import StudyRecord, TrialRecord
+
+_UNFIT = set('/\\:*?"<>|\0')  # characters that are not allowed in the name of a folder
+_LONGEST = 255  # bytes of a folder's name on Linux; most letters that are not English have 2 or 3
 
 
 class Home:
@@ -69,11 +84,97 @@ class Home:
         home.study, home.storage = study, storage
         return home
 
+    @staticmethod
+    def check_name(name: object) -> None:
+        """Refuse a study name that cannot also be the name of a folder."""
+        if name is None:
+            return
+        if not isinstance(name, str):
+            raise ArgumentTypeError(
+                f"study_name={name!r} is not a string. Pass a name like 'iris'."
+            )
+        is_long = len(name) > 200 or len(name.encode(errors="replace")) > _LONGEST
+        if not name.strip() or name.startswith(".") or _UNFIT & set(name) or is_long:
+            raise ArgumentError(
+                f"study_name={name!r} cannot name a folder. Pass up to 200 characters of at most "
+                f"{_LONGEST} bytes, without slashes or a leading dot, like 'iris-2'."
+            )
+        if name.lower().startswith(database.FILE):
+            raise ArgumentError(
+                f"study_name={name!r} is the name of a file in directory=, so the study cannot "
+                "have its folder there. Pass another name, like 'iris-2'."
+            )
+
+    @staticmethod
+    def default_name(build_model: Callable[..., Any]) -> str:
+        """Return the builder's name, for a study without study_name=."""
+        function = getattr(build_model, "func", build_model)
+        name = getattr(function, "__name__", type(function).__name__)
+        return "study" if name == "<lambda>" else str(name)
+
+    def part(self, name: str) -> optuna.Study:
+        """Return a study that is part of this one, which is created if it does not exist."""
+        home = Home(name, self.directory, self.objectives)
+        home.storage = self.storage
+        StudyRecord(home.study).part_of = self.name
+        return home.study
+
+    def find(self) -> optuna.Study | None:
+        """Return the study of exactly that name; None if there is none. Nothing is written."""
+        try:
+            study = optuna.load_study(study_name=self.name, storage=self.storage)
+            # MySQL ignores case when it looks up a name.
+            stored = self.storage.get_study_name_from_id(_optuna.id_of(study))
+            return study if stored == self.name else None
+        except KeyError:
+            return None
+
+    def name_metrics(self, study: optuna.Study) -> None:
+        """Name the metrics of a study that is about to be written to, unless they have names."""
+        if study.metric_names is None:
+            # Optuna marks set_metric_names as experimental since 3.2, but has not changed it.
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                study.set_metric_names(self.objectives.names)
+
+    def _open(self) -> optuna.Study:
+        """Return the study, which is created if it does not exist.
+
+        Raises:
+            StudyMismatchError: The study exists with another objective or direction, or the
+                database treats this name as that of another study.
+        """
+        name, objectives = self.name, self.objectives
+        study = known = self.find()
+        if study is None:
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=name,
+                directions=objectives.directions,
+                load_if_exists=True,
+            )
+            if (found := study.study_name) != name:  # the name in the database
+                raise StudyMismatchError(
+                    f"Study {name!r} cannot be created, since study {found!r} exists: to the "
+                    f"database, the two names are equal. Pass study_name={found!r} to continue "
+                    "that study, or a name that differs by more than capitals."
+                )
+        ways, names = directions_of(study), study.metric_names or objectives.names
+        if ways != objectives.directions or names != objectives.names:
+            raise StudyMismatchError(
+                f"Study {name!r} exists with another objective: {' and '.join(ways)} "
+                f"{' and '.join(names)}, not {' and '.join(objectives.directions)} "
+                f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
+                "start anew."
+            )
+        if known is None:
+            self.name_metrics(study)
+        return study
+
     @cached_property
     def study(self) -> optuna.Study:
         """The study, which is created if it does not exist; a study that exists is only read."""
-        with opening.quiet_optuna():
-            study = opening.open_study(self.storage, self.name, self.objectives)
+        with _optuna.quiet():
+            study = self._open()
         study.sampler = self._sampler or study.sampler
         if self._pruner is not None:  # the study keeps this one until a search sets another
             study.pruner = self._pruner(Card.latest(study).epochs_in_all or 1)
@@ -82,7 +183,7 @@ class Home:
     @property
     def existing(self) -> optuna.Study:
         """The study, for a caller that only reads: it is not created."""
-        if self._is_to_go:
+        if self.overwrite and not self.has_begun:
             raise NoTrialsError(
                 f"overwrite=True: search() will delete study {self.name!r} and begin anew. Call it "
                 "first, or make a tuner without overwrite=True to read the old trials."
@@ -99,13 +200,9 @@ class Home:
     @property
     def may_be_read(self) -> bool:
         """Whether the study is open, or in the directory's database; a storage= is not queried."""
-        is_there = "study" in self.__dict__ or (self._storage is None and self.name in self._names)
-        return is_there and not self._is_to_go
-
-    @property
-    def _is_to_go(self) -> bool:
-        """Whether the study is about to be deleted."""
-        return self.overwrite and not self.has_begun
+        if self.overwrite and not self.has_begun:
+            return False
+        return "study" in self.__dict__ or (self._storage is None and self.name in self._names)
 
     @property
     def _names(self) -> list[str]:
@@ -174,16 +271,17 @@ class Home:
             NoTrialsError: There is no COMPLETE trial.
         """
         if self.objectives.are_several:
-            front = ranking.front(self.existing)
+            front = Ranking.front(self.existing)
             numbers = ", ".join(str(trial.number) for trial in front) or "none yet"
             raise ArgumentError(
                 f"Study {self.name!r} has several objectives, and none of its best trials is "
                 f"better than the others: {numbers}. Compare them by best_trials, and pass the "
                 "number of one, as in best_model(trial=...)."
             )
-        if best := ranking.best(self.existing, self.objectives.watched, n):
+        trials = self.existing.get_trials(deepcopy=False)
+        if best := ranked(trials, self.objectives.watched, n):
             return best
-        others = ranking.told_of_others(self.existing.get_trials(deepcopy=False))
+        others = StudyRecord(self.existing).told_of_others
         first = "Call search() first, with the directory or storage of the study you mean."
         raise NoTrialsError(f"Study {self.name!r} has 0 COMPLETE trials. {others or first}")
 
@@ -199,7 +297,8 @@ class Home:
         trials = self.existing.get_trials(deepcopy=False)
         out = [one.number for one in trials if TrialRecord(one).excluded is not None]
         told = f"is not a COMPLETE trial{f' (excluded: {out})' * bool(out)}"
-        return _found(trial, filter(ranking.may_be_best, trials), told)
+        complete = (one for one in trials if TrialRecord(one).ending.may_be_best)
+        return _found(trial, complete, told)
 
     def begun(self, trial: int | FrozenTrial | None) -> FrozenTrial:
         """Return a trial that has begun, as `best` does for one that is COMPLETE."""
@@ -215,8 +314,7 @@ class Home:
         Raises:
             NoTrialsError: There is no such trial, or it has no result.
         """
-        ended = opening.finished(self.existing)
-        found = _found(trial, ended, "is not COMPLETE or PRUNED")
+        found = _found(trial, StudyRecord(self.existing).finished, "is not COMPLETE or PRUNED")
         _optuna.set_attr(self.existing, key_of(found.number), why)
 
 
@@ -232,3 +330,42 @@ def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str)
         listed = ", ".join(map(str, sorted(known))) or "none"
         raise NoTrialsError(f"trial={number!r} {why_not}. Pass one of: {listed}.")
     return known[number]
+
+
+def load(
+    source: str | BaseStorage, name: str | None, how: str, patience: float = 0.0
+) -> optuna.Study:
+    """Return an existing study, without creating or writing anything.
+
+    Args:
+        source: The directory= of a search, or its storage or the URL of that.
+        name: The name of the study; None if there is only one.
+        how: How to pass a name, as in "--study with one of".
+        patience: Seconds for which each call is retried while the storage does not answer.
+
+    Raises:
+        ArgumentError: There are several studies, or none of that name.
+        StorageError: There is no database, or it cannot be opened.
+    """
+    shown, place = "storage=", source
+    if isinstance(source, str):
+        is_url = "://" in source
+        place = source if is_url else database.in_directory(Path(source))
+        shown = repr(masked(source) if is_url else source)
+    if not database.is_there(place):  # SQLite would make the file
+        file = sqlalchemy.make_url(place).database if isinstance(place, str) else place
+        raise StorageError(
+            f"{shown} holds no study: there is no file {file!r}. Pass the directory= of a "
+            "search that has begun, or the URL of its storage."
+        )
+    storage = database.connect(place, patience, make=False)
+    wholes = {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
+    if not wholes:
+        raise StorageError(f"{shown} holds no study: no search has begun there.")
+    searches = [study for study, whole in wholes.items() if whole is None]
+    if name is None and len(searches) == 1:
+        name = searches[0]
+    if name not in wholes:
+        came = "holds several studies" if name is None else f"holds no study {name!r}"
+        raise ArgumentError(f"{shown} {came}. Pass {how}: {', '.join(sorted(wholes))}.")
+    return optuna.load_study(study_name=name, storage=storage)

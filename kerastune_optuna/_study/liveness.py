@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER, database, one_try
+from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.record import TrialRecord
 
 _BEAT_SECONDS = 10.0
@@ -40,10 +40,7 @@ _SILENCE_SECONDS = 30.0  # if the database is silent for longer, no process coul
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?(#\d+)?")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, counted from the state: see proc(5)
 _ANOTHERS = "another process runs this trial"  # the message of an error that nobody sees
-# The trials that this process runs, by their signatures: two storages may use the same id. A trial
-# that is being created has none yet.
-_running_here: dict[str, tuple[int | None, BaseStorage]] = {}
-_runs = itertools.count()  # makes each signature of this process another one
+_ONE_TOO_MANY = "one too many: other workers began theirs first"
 # The signatures of the search in this thread.
 _by_one_search: ContextVar[set[str] | None] = ContextVar("by_one_search", default=None)
 
@@ -71,150 +68,146 @@ def signature() -> str:
     return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
 
 
-def begin(study: optuna.Study) -> int:
-    """Create a RUNNING trial that has this process's signature from the first moment on.
+def started(pid: int) -> int:
+    """Return when a process started: on Linux in ticks since the boot, which nobody can set."""
+    if not psutil.LINUX:
+        return int(psutil.Process(pid).create_time())
+    # The program's name comes before, in brackets, and may itself contain brackets and spaces.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[_STARTTIME])
 
-    Returns:
-        The id of the trial.
-    """
-    storage = _optuna.storage_of(study)
-    own = _new_signature(storage)
-    # Before the trial is there: other threads would take it for one that this process has left.
-    _running_here[own] = None, storage
-    trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
-    with ExitStack() as undo:
-        undo.callback(_running_here.pop, own, None)  # if the storage is away, or after Ctrl-C
+
+class OwnRuns:
+    """Sign the trials that this process runs, and know them; `own_runs` is the only one."""
+
+    def __init__(self) -> None:
+        # The trials by their signatures, since two storages may use the same id. A trial that is
+        # being created has no id yet.
+        self._trials: dict[str, tuple[int | None, BaseStorage]] = {}
+        self._numbers = itertools.count()  # makes each signature of this process another one
+
+    def begin(self, study: optuna.Study) -> int:
+        """Create a RUNNING trial that has this process's signature from the first moment on.
+
+        Returns:
+            The id of the trial.
+        """
+        storage = _optuna.storage_of(study)
+        own = self._new_signature(storage)
+        # Before the trial is there: other threads would take it for one that this process has left.
+        self._trials[own] = None, storage
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
+        # If the storage is away, or after Ctrl-C, `leaving_all` forgets the signature.
         trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
-        undo.pop_all()
-    _running_here[own] = trial_id, storage
-    return trial_id
+        self._trials[own] = trial_id, storage
+        return trial_id
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """Write into a trial that this process runs it, from now until `leave`."""
+        storage = _optuna.storage_of(study)
+        own = self._new_signature(storage)
+        with ExitStack() as undo:
+            undo.callback(self.leave, storage, trial_id)  # if others failed the trial meanwhile
+            self._trials[own] = trial_id, storage
+            storage.set_trial_user_attr(trial_id, WORKER, own)
+            undo.pop_all()
+
+    def _new_signature(self, storage: BaseStorage) -> str:
+        """Return a signature of this process that no other trial has, as one of the search's."""
+        file = database.inode(storage)
+        own = f"{signature()}{'' if file is None else f'@{file}'}#{next(self._numbers)}"
+        if (signed := _by_one_search.get()) is not None:
+            signed.add(own)
+        return own
+
+    def leave(self, storage: BaseStorage, trial_id: int) -> None:
+        """Note that this process no longer runs a trial, however it ended."""
+        for own, run in tuple(self._trials.items()):
+            if run == (trial_id, storage):
+                self._trials.pop(own, None)
+
+    @contextmanager
+    def leaving_all(self) -> Iterator[None]:
+        """Leave all trials that were signed within the block, even if an interrupt ends it."""
+        signed: set[str] = set()
+        token = _by_one_search.set(signed)
+        try:
+            yield
+        finally:
+            for own in signed:
+                self._trials.pop(own, None)
+            _by_one_search.reset(token)
+
+    def withdraw(self, study: optuna.Study, trial_id: int) -> bool:
+        """Fail a trial that was one too many, and leave it; return False if it had ended."""
+        is_withdrawn = fail(study, trial_id, Ending.WITHDRAWN, _ONE_TOO_MANY)
+        self.leave(_optuna.storage_of(study), trial_id)
+        return is_withdrawn
+
+    def ids_in(self, storage: BaseStorage) -> list[int]:
+        """Return the ids of the trials that run here and are in a storage."""
+        runs = tuple(self._trials.values())
+        return [trial_id for trial_id, of in runs if of is storage and trial_id is not None]
+
+    def has(self, trial: FrozenTrial) -> bool:
+        """Whether this process runs a trial, going by its signature."""
+        return TrialRecord(trial).worker in self._trials
+
+    def check(self, storage: BaseStorage, trial_id: int) -> None:
+        """Leave a trial that this process ran, if by now another one runs or may take it.
+
+        A server that was away may give a trial to two workers, or lose that one has taken it.
+
+        Raises:
+            UpdateFinishedTrialError: The trial is another's.
+        """
+        stored = storage.get_trial(trial_id)
+        signed = signed_by(stored)
+        is_anothers = signed is not None and self._trials.get(signed[0]) != (trial_id, storage)
+        if is_anothers or stored.state is TrialState.WAITING:
+            self.leave(storage, trial_id)
+            raise UpdateFinishedTrialError(_ANOTHERS)
+
+    def check_not_left(self, trial: BaseTrial) -> None:
+        """Raise if this process has left a trial that it signed; this asks no storage.
+
+        Raises:
+            UpdateFinishedTrialError: The trial is another's.
+        """
+        signed = signed_by(_optuna.as_known(trial)) if isinstance(trial, Trial) else None
+        if signed is not None and signed[0] not in self._trials:
+            raise UpdateFinishedTrialError(_ANOTHERS)
 
 
-def sign(study: optuna.Study, trial_id: int) -> None:
-    """Write into a trial that this process runs it, from now until `leave`."""
-    storage = _optuna.storage_of(study)
-    own = _new_signature(storage)
-    with ExitStack() as undo:
-        undo.callback(leave, study, trial_id)  # if signing fails, because others failed the trial
-        _running_here[own] = trial_id, storage
-        storage.set_trial_user_attr(trial_id, WORKER, own)
-        undo.pop_all()
+own_runs = OwnRuns()
 
 
-def _new_signature(storage: BaseStorage) -> str:
-    """Return a signature of this process that no other trial has, as one of the search's."""
-    file = database.inode(storage)
-    own = f"{signature()}{'' if file is None else f'@{file}'}#{next(_runs)}"
-    if (signed := _by_one_search.get()) is not None:
-        signed.add(own)
-    return own
-
-
-def leave(study: optuna.Study, trial_id: int) -> None:
-    """Note that this process no longer runs a trial, however it ended."""
-    _forget(_optuna.storage_of(study), trial_id)
-
-
-def _forget(storage: BaseStorage, trial_id: int) -> None:
-    for own, run in tuple(_running_here.items()):
-        if run == (trial_id, storage):
-            _running_here.pop(own, None)
-
-
-def check_signature(storage: BaseStorage, trial_id: int) -> None:
-    """Leave a trial that this process ran, if by now another one runs or may take it.
-
-    A server that was away may give a trial to two workers, or lose that one has taken it.
-
-    Raises:
-        UpdateFinishedTrialError: The trial is another's.
-    """
-    stored = storage.get_trial(trial_id)
-    signed = signed_by(stored)
-    is_anothers = signed is not None and _running_here.get(signed[0]) != (trial_id, storage)
-    if is_anothers or stored.state is TrialState.WAITING:
-        _forget(storage, trial_id)
-        raise UpdateFinishedTrialError(_ANOTHERS)
-
-
-def check_not_left(trial: BaseTrial) -> None:
-    """Raise if this process has left a trial that it signed; this asks no storage.
-
-    Raises:
-        UpdateFinishedTrialError: The trial is another's.
-    """
-    signed = signed_by(_optuna.as_known(trial)) if isinstance(trial, Trial) else None
-    if signed is not None and signed[0] not in _running_here:
-        raise UpdateFinishedTrialError(_ANOTHERS)
-
-
-def signed_in(storage: BaseStorage) -> list[int]:
-    """Return the ids of the trials that this process runs in a storage."""
-    runs = tuple(_running_here.values())
-    return [trial_id for trial_id, of in runs if of is storage and trial_id is not None]
-
-
-@contextmanager
-def leaving_all() -> Iterator[None]:
-    """Leave all trials that were signed within the block, even if an interrupt ends it."""
-    signed: set[str] = set()
-    token = _by_one_search.set(signed)
+def fail(study: optuna.Study, trial_id: int, ending: Ending, reason: str) -> bool:
+    """Set a trial to FAIL, since Optuna cannot delete it; return False if it had ended."""
     try:
-        yield
-    finally:
-        for own in signed:
-            _running_here.pop(own, None)
-        _by_one_search.reset(token)
-
-
-def worker_of(trial: FrozenTrial) -> str | None:
-    """Return the signature of a trial's process without its file and run; None if unsigned."""
-    signed = TrialRecord(trial).worker
-    return None if signed is None else re.split("[@#]", signed)[0]
-
-
-def is_signed_here(trial: FrozenTrial) -> bool:
-    """Whether this process signed a trial."""
-    return worker_of(trial) == signature()
-
-
-def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
-    """Return a function that says whether a trial ran in another SQLite file, before a copy."""
-    storage = _optuna.storage_of(study)
-    if not database.is_there(storage):  # we cannot know, and the next call to the storage raises
-        return lambda trial: False
-    here = database.inode(storage)
-    places = (None, None if here is None else str(here))
-
-    def ran(trial: FrozenTrial) -> bool:
-        signed = signed_by(trial)
-        return signed is not None and signed["file"] not in places
-
-    return ran
-
-
-def is_signed_elsewhere(trial: FrozenTrial) -> bool:
-    """Whether another process of kerastune_optuna signed a trial."""
-    return signed_by(trial) is not None and not is_signed_here(trial)
-
-
-def is_foreign(trial: FrozenTrial) -> bool:
-    """Whether other code runs or ran a trial: no worker took it as a slot, or signed it."""
-    return TrialRecord(trial).worker is None and TrialRecord(trial).slot is None
-
-
-def whereabouts(trial: FrozenTrial) -> str:
-    """Return in words where a signed trial runs."""
-    if (parts := signed_by(trial)) is None:
-        return "somewhere"
-    is_here = parts["machine"] == machine()
-    where = "this machine" if is_here else re.sub(r"-[0-9a-f]{12}$", "", parts["machine"])
-    return f"in process {parts['pid']} on {where}"
+        storage = _optuna.storage_of(study)
+        storage.set_trial_user_attr(trial_id, TrialRecord.code, ending.name)
+        storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)
+        return storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return False
 
 
 def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
     """Return the parts of a trial's signature; None if no process of ours signed it."""
     return _SIGNATURE.fullmatch(TrialRecord(trial).worker or "")
+
+
+def _files_of(study: optuna.Study) -> tuple[str | None, ...] | None:
+    """Return what signatures of a study have as their file here; None if we cannot know.
+
+    A copy of a SQLite file is another file, whose trials may have been signed in the original.
+    """
+    storage = _optuna.storage_of(study)
+    if not database.is_there(storage):  # the next call to the storage raises
+        return None
+    here = database.inode(storage)
+    return None, None if here is None else str(here)
 
 
 def _is_alive(signed: re.Match[str]) -> bool:
@@ -240,34 +233,17 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-def started(pid: int) -> int:
-    """Return when a process started: on Linux in ticks since the boot, which nobody can set."""
-    if not psutil.LINUX:
-        return int(psutil.Process(pid).create_time())
-    # The program's name comes before, in brackets, and may itself contain brackets and spaces.
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return int(fields[_STARTTIME])
-
-
-@dataclass
-class _Sight:
-    """Hold the last beat that was seen of a trial, and since when."""
-
-    beat: object
-    since: float
-    has_beaten: bool = False
-
-
 class Watch:
     """Beat for this process, and tell which trials of processes on other machines are dead."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, _Sight] = {}
+        # By the ids of trials: the last beat, when it was first seen, and whether one came before.
+        self._seen: dict[int, tuple[object, float, bool]] = {}
         self._last = float("-inf")
         self._asked = float("-inf")  # when the query for the trials was last sent
         self._heard = float("-inf")  # when the database last answered
         self._anew = float("-inf")  # when it last answered after a silence
-        self._ran_elsewhere: Callable[[FrozenTrial], bool] = lambda trial: False
+        self._files: tuple[str | None, ...] | None = None  # those of the study that was last read
 
     @contextmanager
     def beating(
@@ -307,10 +283,10 @@ class Watch:
             try:
                 with one_try():
                     at_each()
-                    for trial_id in signed_in(storage):
+                    for trial_id in own_runs.ids_in(storage):
                         # Others thought that it was dead, or the server gave it to two.
                         with suppress(UpdateFinishedTrialError):
-                            check_signature(storage, trial_id)
+                            own_runs.check(storage, trial_id)
                             storage.set_trial_system_attr(trial_id, TrialRecord.beat, beats)
                         self.hear()
             except Exception:  # each database driver has its own errors, with no common base class
@@ -331,7 +307,7 @@ class Watch:
         asked = time.monotonic()
         trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.hear()
-        self._asked, self._ran_elsewhere = asked, ran_elsewhere(study)
+        self._asked, self._files = asked, _files_of(study)
         return trials
 
     def hear(self) -> None:
@@ -347,38 +323,64 @@ class Watch:
 
     def has_lapsed(self, trial: FrozenTrial) -> bool:
         """Whether this watch has seen no beat of a trial for as long as a lease lasts."""
+        since, _ = self._last_beat(trial)
         # Counted until the query was sent: the answer says nothing about the time since then.
-        return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
+        return self._asked - max(since, self._anew) > _LEASE_SECONDS
+
+    def _last_beat(self, trial: FrozenTrial) -> tuple[float, bool]:
+        """Return when the last beat of a trial was first seen, and whether one came before it."""
+        beat, trial_id = TrialRecord(trial).beat, _optuna.id_of(trial)
+        if trial_id not in self._seen or self._seen[trial_id][0] != beat:
+            self._seen[trial_id] = beat, time.monotonic(), trial_id in self._seen
+        return self._seen[trial_id][1:]
 
     def is_dead(self, trial: FrozenTrial) -> bool:
         """Whether no process runs a RUNNING trial any more, as just read from the storage."""
-        if self._ran_elsewhere(trial):
+        signed = signed_by(trial)
+        if signed is not None and self._files is not None and signed["file"] not in self._files:
             return True  # its process, if it lives, does not know this copy of the study
-        if is_signed_here(trial):
-            return TrialRecord(trial).worker not in _running_here  # as once its search has ended
+        if TrialRecord(trial).process == signature():
+            return not own_runs.has(trial)  # as once its search has ended
         if _is_told_by_beats(trial):
             return self.has_lapsed(trial)
-        signed = signed_by(trial)
         return signed is not None and not _is_alive(signed)
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
         """Whether a trial is RUNNING, and we have to wait to find out if its process is alive."""
         if trial.state is not TrialState.RUNNING or not _is_told_by_beats(trial):
             return False
-        return not self._look(trial).has_beaten and not self.has_lapsed(trial)
+        _, has_beaten = self._last_beat(trial)
+        return not has_beaten and not self.has_lapsed(trial)
 
-    def _look(self, trial: FrozenTrial) -> _Sight:
-        beat = TrialRecord(trial).beat
-        sight = self._seen.setdefault(_optuna.id_of(trial), _Sight(beat, time.monotonic()))
-        if beat != sight.beat:
-            sight.beat, sight.since, sight.has_beaten = beat, time.monotonic(), True
-        return sight
+    @staticmethod
+    def own_trials(study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials of a study, but those that ran before its SQLite file was copied."""
+        files, trials = _files_of(study), study.get_trials(deepcopy=False)
+        return [
+            one
+            for one in trials
+            if files is None or (signed := signed_by(one)) is None or signed["file"] in files
+        ]
+
+    @staticmethod
+    def is_elsewhere(trial: FrozenTrial) -> bool:
+        """Whether another process of kerastune_optuna signed a trial."""
+        return signed_by(trial) is not None and TrialRecord(trial).process != signature()
+
+    @staticmethod
+    def whereabouts(trial: FrozenTrial) -> str:
+        """Return in words where a signed trial runs."""
+        if (parts := signed_by(trial)) is None:
+            return "somewhere"
+        is_here = parts["machine"] == machine()
+        where = "this machine" if is_here else re.sub(r"-[0-9a-f]{12}$", "", parts["machine"])
+        return f"in process {parts['pid']} on {where}"
 
 
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
     """Whether one of our workers runs a trial, and its process cannot be seen from here."""
-    if TrialRecord(trial).worker is None:
+    if (record := TrialRecord(trial)).worker is None:
         # If the trial is ours, a worker took it a moment ago, or died before it could sign.
-        return not is_foreign(trial)
+        return not record.is_foreign
     signed = signed_by(trial)
     return signed is not None and (signed["machine"] != machine() or _is_hidden(int(signed["pid"])))

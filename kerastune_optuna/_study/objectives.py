@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from optuna import Study
 from optuna.study import StudyDirection
@@ -41,8 +41,6 @@ _ACCURACIES = "accuracy categorical_accuracy sparse_categorical_accuracy binary_
 _NUMBER = re.compile(r"_\d+$")
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
 _SIZES = (TrialRecord.n_params, TrialRecord.flops)  # known before a model is trained
-# Measures of a trial as a whole, for which less is better.
-MEASURED = (*_SIZES, TrialRecord.seconds, "inference_ms")
 
 
 def sign_of(direction: str | StudyDirection) -> int:
@@ -158,6 +156,9 @@ class Objective:
 class Objectives:
     """Hold the objectives of a search, in the order of their values in the study."""
 
+    # Measures of a trial as a whole, for which less is better.
+    MEASURED: ClassVar[Sequence[str]] = (*_SIZES, TrialRecord.seconds, "inference_ms")
+
     each: tuple[Objective, ...]
 
     @classmethod
@@ -170,6 +171,31 @@ class Objectives:
         pairs = zip(names, ways, strict=True)
         return cls(tuple(Objective(*pair, place) for place, pair in enumerate(pairs)))
 
+    @classmethod
+    def parse(cls, names: Any, directions: object) -> Objectives:
+        """Check the user's objectives and directions, and infer "auto".
+
+        Raises:
+            ArgumentError: They cannot work; the message says what to pass instead.
+        """
+        are_several = isinstance(names, list | tuple)
+        given = list(names) if are_several else [names]
+        if not given:
+            raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
+        pairs = _pairs(given, directions, are_several=are_several)
+        plain = [name for name, _ in pairs]
+        if twice := sorted({str(name) for name in plain if plain.count(name) > 1}):
+            raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
+        if all(name in cls.MEASURED for name in plain):
+            listed = ", ".join(map(str, plain))
+            raise ArgumentError(
+                f"objective={listed} says nothing about what a model has learned. Pass it together "
+                f'with a metric from the epoch logs, like ["val_accuracy", "{plain[0]}"].'
+            )
+        parse = _parse_of_several if are_several else parse_objective
+        each = [parse(name, direction) for name, direction in pairs]
+        return cls(tuple(replace(one, place=place) for place, one in enumerate(each)))
+
     @property
     def are_several(self) -> bool:
         """Whether there are several, so that there is a front instead of one best trial."""
@@ -180,7 +206,7 @@ class Objectives:
         """The objectives that are metrics in the epoch logs."""
         if not self.are_several:  # a single objective is a metric, whatever its name
             return list(self.each)
-        return [one for one in self.each if one.name not in MEASURED]
+        return [one for one in self.each if one.name not in self.MEASURED]
 
     @property
     def watched(self) -> Objective:
@@ -257,32 +283,6 @@ def _certain(name: str) -> Direction | None:
     return None
 
 
-def parse_objectives(names: Any, directions: object) -> Objectives:
-    """Check the user's objectives and directions, and infer "auto".
-
-    Raises:
-        ArgumentError: They cannot work; the message says what to pass instead.
-    """
-    are_several = isinstance(names, list | tuple)
-    given = list(names) if are_several else [names]
-    if not given:
-        raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
-    pairs = _pairs(given, directions, are_several=are_several)
-    plain = [name for name, _ in pairs]
-    parsed = [_parse(*pair) for pair in pairs] if are_several else []
-    if twice := sorted({str(name) for name in plain if plain.count(name) > 1}):
-        raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
-    if all(name in MEASURED for name in plain):
-        listed = ", ".join(map(str, plain))
-        raise ArgumentError(
-            f"objective={listed} says nothing about what a model has learned. Pass it together "
-            f'with a metric from the epoch logs, like ["val_accuracy", "{plain[0]}"].'
-        )
-    if not are_several:
-        parsed = [parse_objective(*pairs[0])]
-    return Objectives(tuple(replace(one, place=place) for place, one in enumerate(parsed)))
-
-
 def _pairs(
     names: Sequence[Any], directions: object, *, are_several: bool
 ) -> list[tuple[Any, object]]:
@@ -291,23 +291,22 @@ def _pairs(
     Raises:
         ArgumentError: There is not one direction that is known for each.
     """
-    theirs = [one for one in names if hasattr(one, "name") and hasattr(one, "direction")]
-    if theirs and directions != "auto":
-        raise ArgumentError(
-            f"direction={directions!r} was passed with an Objective, which has its own direction. "
-            "Leave direction= out."
-        )
-    for one in theirs:
-        if one.direction not in _OF_KERAS_TUNER:
+    pairs: list[tuple[Any, object]] = []
+    for one in names:
+        is_theirs = hasattr(one, "name") and hasattr(one, "direction")
+        if is_theirs and directions != "auto":
+            raise ArgumentError(
+                f"direction={directions!r} was passed with an Objective, which has its own "
+                "direction. Leave direction= out."
+            )
+        if is_theirs and one.direction not in _OF_KERAS_TUNER:
             raise ArgumentError(
                 f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an "
                 'Objective with "min" or "max".'
             )
-    if theirs:
-        found = {id(one): (one.name, _OF_KERAS_TUNER[one.direction]) for one in theirs}
-        return [found.get(id(one), (one, "auto")) for one in names]
+        pairs.append((one.name, _OF_KERAS_TUNER[one.direction]) if is_theirs else (one, directions))
     if directions == "auto" or not are_several:
-        return [(name, directions) for name in names]
+        return pairs
     ways = [directions] if isinstance(directions, str) else directions
     if not isinstance(ways, list | tuple) or len(ways) != len(names):
         raise ArgumentError(
@@ -317,12 +316,15 @@ def _pairs(
     return list(zip(names, ways, strict=True))
 
 
-def _parse(name: object, direction: object) -> Objective:
-    if name not in MEASURED:
+def _parse_of_several(name: object, direction: object) -> Objective:
+    """Check one of several objectives, which may be a measure of the trial as a whole."""
+    if name not in Objectives.MEASURED:
         try:
             return parse_objective(name, direction)
         except ArgumentError as error:
-            raise type(error)(f"{error}{_check.nearest(str(name), MEASURED, 0.8)}") from None
+            raise type(error)(
+                f"{error}{_check.nearest(str(name), Objectives.MEASURED, 0.8)}"
+            ) from None
     if direction == "maximize":
         raise ArgumentError(
             f'direction="maximize" is wrong for {name!r}: less is better. Pass "minimize" or '

@@ -4,49 +4,72 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check
-from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.objectives import Objective, directions_of, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
 
-def may_be_best(trial: FrozenTrial) -> bool:
-    """Whether a trial is COMPLETE because it was trained.
-
-    A trial that took over the result of another one does not count: its model is that of the other.
-    """
-    return TrialRecord(trial).ending.may_be_best
-
-
-def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
-    """Return the ranks of the trials that may be the best, by trial number; the best has rank 1.
-
-    With one objective, the earlier of two equal trials leads, so all ranks differ. With several,
-    trials that no other trial dominates have rank 1, trials that only those dominate have rank 2,
-    and so on. Trials that break a constraint come last, ordered by how much they break it.
+@dataclass(frozen=True)
+class Ranking:
+    """Compare trials by all of their objectives and by their constraints.
 
     Args:
-        trials: Some trials of a study, ordered by number.
         directions: "minimize" or "maximize" for each objective.
     """
-    own = list(filter(may_be_best, trials))
-    costs = _costs([one.values for one in own], directions)
-    if len(directions) == 1:
-        order = np.argsort(costs[:, 0], kind="stable")
-        return {own[place].number: rank for rank, place in enumerate(order, start=1)}
-    return dict(zip([one.number for one in own], _layers(own, costs), strict=True))
 
+    directions: Sequence[str]
 
-def _costs(values: Sequence[Sequence[float]], directions: Sequence[str]) -> np.ndarray:
-    """Return the values of some trials as rows of costs, for which less is better."""
-    signs = np.array(list(map(sign_of, directions)))
-    costs: np.ndarray = np.array(values, float).reshape(-1, len(signs)) * signs
-    return costs
+    @classmethod
+    def front(cls, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials that no other trial dominates, ordered by number."""
+        trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
+        known = cls(directions_of(study)).ranks(trials)
+        return [trial for trial in trials if known.get(trial.number) == 1]
+
+    def ranks(self, trials: Iterable[FrozenTrial]) -> dict[int, int]:
+        """Return the ranks of the trials that may be the best, by trial number; the best has 1.
+
+        With one objective, the earlier of two equal trials leads, so all ranks differ. With
+        several, trials that no other trial dominates have rank 1, trials that only those dominate
+        have rank 2, and so on. Trials that break a constraint come last, ordered by how much they
+        break it.
+
+        Args:
+            trials: Some trials of a study, ordered by number.
+        """
+        own = [trial for trial in trials if TrialRecord(trial).ending.may_be_best]
+        costs = self._costs([one.values for one in own])
+        if len(self.directions) == 1:
+            order = np.argsort(costs[:, 0], kind="stable")
+            return {own[place].number: rank for rank, place in enumerate(order, start=1)}
+        return dict(zip([one.number for one in own], _layers(own, costs), strict=True))
+
+    def are_dominated(
+        self, values: Sequence[float], trial: FrozenTrial, others: Iterable[FrozenTrial]
+    ) -> bool:
+        """Whether a COMPLETE trial has a lower rank than a trial with these values would have.
+
+        Args:
+            values: The values.
+            trial: The trial, of which only the constraints count.
+            others: Some COMPLETE trials.
+        """
+        own = _excess(trial)
+        if own > 0:
+            return any(_excess(one) < own for one in others)
+        costs = self._costs([values, *(one.values for one in others if _excess(one) == 0)])
+        return _is_dominated(costs[0], costs)  # values do not dominate themselves
+
+    def _costs(self, values: Sequence[Sequence[float]]) -> np.ndarray:
+        """Return the values of some trials as rows of costs, for which less is better."""
+        signs = np.array([sign_of(one) for one in self.directions])
+        costs: np.ndarray = np.array(values, float).reshape(-1, len(signs)) * signs
+        return costs
 
 
 def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
@@ -64,27 +87,6 @@ def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
     return [int(one) for one in found]
 
 
-def are_dominated(
-    values: Sequence[float],
-    trial: FrozenTrial,
-    others: Iterable[FrozenTrial],
-    directions: Sequence[str],
-) -> bool:
-    """Whether a COMPLETE trial has a lower rank than a trial with these values would have.
-
-    Args:
-        values: The values.
-        trial: The trial, of which only the constraints count.
-        others: Some COMPLETE trials.
-        directions: As for `ranks`.
-    """
-    own = _excess(trial)
-    if own > 0:
-        return any(_excess(one) < own for one in others)
-    costs = _costs([values, *(one.values for one in others if _excess(one) == 0)], directions)
-    return _is_dominated(costs[0], costs)  # values do not dominate themselves
-
-
 def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:
     """Whether one of the others is better in one objective and worse in none."""
     return bool(np.any(np.all(others <= costs, axis=1) & np.any(others < costs, axis=1)))
@@ -95,36 +97,17 @@ def _excess(trial: FrozenTrial) -> float:
     return float(sum(value for value in trial.constraints.values() if value > 0))
 
 
-def front(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that no other trial dominates, ordered by number."""
-    trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
-    known = ranks(trials, directions_of(study))
-    return [trial for trial in trials if known.get(trial.number) == 1]
-
-
 def ranked(
     trials: Iterable[FrozenTrial], objective: Objective, n: int | None = None
 ) -> list[FrozenTrial]:
-    """Return the trials that may be the best, or the best `n`, best first."""
-    own = list(filter(may_be_best, trials))
+    """Return the trials that may be the best, or the best `n`, best first.
+
+    A trial that took over the result of another one is none of them: its model is that of the
+    other.
+    """
+    own = [trial for trial in trials if TrialRecord(trial).ending.may_be_best]
     return heapq.nsmallest(
         len(own) if n is None else n,
         own,
         key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
     )
-
-
-def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
-    """Return the best `n` trials of a study as `ranked` does."""
-    return ranked(study.get_trials(deepcopy=False), objective, n)
-
-
-def told_of_others(trials: Iterable[FrozenTrial]) -> str:
-    """Return a sentence about the trials that ended without being COMPLETE; "" if none did."""
-    records = [record for record in map(TrialRecord, trials) if record.has_begun]
-    others = [one for one in records if one.ending not in (Ending.COMPLETE, Ending.OPEN)]
-    if not others:
-        return ""
-    number, why = others[-1].of.number, others[-1].why.rstrip(".")
-    many = _check.count(len(others), "trial")
-    return f"{many} ended as PRUNED or FAIL, the last one (trial {number}) with: {why}."

@@ -5,16 +5,20 @@ So is how the seed of a trial follows from that of the search.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._storage import EXCLUDED, WORKER
 from kerastune_optuna._study.ending import Ending
 
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
 T = TypeVar("T")
 
 
@@ -106,6 +110,27 @@ class TrialRecord:
         self.of = of
 
     @property
+    def process(self) -> str | None:
+        """The signature of the process that runs or ran the trial, without its file and run."""
+        return None if self.worker is None else re.split("[@#]", self.worker)[0]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether other code runs or ran the trial: no worker took it as a slot, or signed it."""
+        return self.worker is None and self.slot is None
+
+    def first_try(self, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """Return the first try of the trial, which may be a retry, or a retry of a retry.
+
+        Args:
+            trials: All trials of the study, ordered by number.
+        """
+        trial: FrozenTrial = self.of
+        while (before := TrialRecord(trial).retry_of) is not None:
+            trial = trials[before]
+        return trial
+
+    @property
     def why(self) -> str:
         """Why the training ended or the trial is excluded, as a part of a sentence."""
         return self.ended_because or "unknown"
@@ -193,6 +218,36 @@ class StudyRecord:
 
     def __init__(self, of: Any) -> None:
         self.of = of
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """The trials that count towards n_trials: COMPLETE and PRUNED."""
+        trials: list[FrozenTrial] = self.of.get_trials(deepcopy=False, states=DONE)
+        return trials
+
+    @property
+    def parts(self) -> dict[str, optuna.Study]:
+        """The studies that are part of this one, by name."""
+        storage, parts = _optuna.storage_of(self.of), {}
+        # Optuna's study summaries would read all trials too.
+        for one in storage.get_all_studies():
+            if StudyRecord(one).part_of == self.of.study_name:
+                with suppress(KeyError):  # another process deleted it meanwhile
+                    name = one.study_name
+                    parts[name] = optuna.load_study(study_name=name, storage=storage)
+        return parts
+
+    @property
+    def told_of_others(self) -> str:
+        """A sentence about the trials that ended without being COMPLETE; "" if none did."""
+        records = map(TrialRecord, self.of.get_trials(deepcopy=False))
+        begun = [record for record in records if record.has_begun]
+        others = [one for one in begun if one.ending not in (Ending.COMPLETE, Ending.OPEN)]
+        if not others:
+            return ""
+        number, why = others[-1].of.number, others[-1].why.rstrip(".")
+        many = _check.count(len(others), "trial")
+        return f"{many} ended as PRUNED or FAIL, the last one (trial {number}) with: {why}."
 
 
 def derive(seed: int | None, *path: int) -> int:

@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._study.ending import Ending
-from kerastune_optuna._study.liveness import machine
+from kerastune_optuna._study.liveness import fail, machine
 from kerastune_optuna._study.record import TrialRecord
 
 DIED, INTERRUPTED = "its worker died", "interrupted"  # texts for people, as all in stop_reason
 _MOST_DEATHS = 3  # a trial that fills the memory would kill one worker after another
 
-# The system attrs and the user attrs that a retry copies from its trial.
-_SAME = (TrialRecord.backup,)
+# The user attrs that a retry copies from its trial, besides the system attr of its last backup.
 _SAME_OF_USER = (TrialRecord.seed, TrialRecord.confirms, TrialRecord.flops)
 
 
@@ -46,14 +44,6 @@ def lay_out(
     return _optuna.storage_of(study).create_new_trial(_optuna.id_of(study), slot)
 
 
-def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
-    attrs = {key: trial.system_attrs[key] for key in _SAME if key in trial.system_attrs}
-    attrs[TrialRecord.deaths] = deaths
-    same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
-    same[TrialRecord.retry_of] = trial.number
-    return lay_out(study, TrialRecord(trial).params, attrs, same)
-
-
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
@@ -71,30 +61,29 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
         Whether this process set the trial to FAIL, rather than another one.
     """
     record, trial_id = TrialRecord(trial), _optuna.id_of(trial)
-    before, backup = record.deaths or {"count": 0, "backup": None}, (record.backup or {}).get("id")
-    # Workers that died since the last backup, which is a sign of progress.
-    count = has_died + (before["count"] if before["backup"] == backup else 0)
+    before, done = record.deaths or {"count": 0}, (record.backup or {}).get("done", 0)
+    furthest = before.get("done", 0)
+    # Workers that died since a backup was further than all before it, which is a sign of progress.
+    # A new name of a backup is none: it is recorded before the file is complete.
+    count = has_died + (before["count"] if done <= furthest else 0)
     if count >= _MOST_DEATHS:
         reason = f"{DIED} {count} times"
-        if is_ours := _fail(study, trial_id, Ending.FAILED, reason):
+        if is_ours := fail(study, trial_id, Ending.FAILED, reason):
             # Nobody tries this configuration again.
             _signals.tell(f"Giving up on trial {trial.number} with {record.params}: {reason}")
         return is_ours
     laid_out = None
     others = study.get_trials(deepcopy=False)
     if not any(TrialRecord(one).retry_of == trial.number for one in others):
-        laid_out = _lay_out_again(study, trial, {"count": count, "backup": backup})
-    is_ours = _fail(study, trial_id, Ending.CUT_OFF, DIED if has_died else INTERRUPTED)
+        attrs = {} if record.backup is None else {TrialRecord.backup: record.backup}
+        attrs[TrialRecord.deaths] = {"count": count, "done": max(done, furthest)}
+        same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
+        same[TrialRecord.retry_of] = trial.number
+        laid_out = lay_out(study, record.params, attrs, same)
+    is_ours = fail(study, trial_id, Ending.CUT_OFF, DIED if has_died else INTERRUPTED)
     if laid_out is not None:
         _give_way(study, laid_out)
     return is_ours
-
-
-def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Return the first try of a trial, which may be a retry, or a retry of a retry."""
-    while (before := TrialRecord(trial).retry_of) is not None:
-        trial = trials[before]
-    return trial
 
 
 def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -118,20 +107,4 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
     if any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials):
-        withdraw(study, laid_out, "laid out twice")
-
-
-def withdraw(study: optuna.Study, trial_id: int, reason: str) -> bool:
-    """Fail a trial that was one too many, since Optuna cannot delete it; see `fail_and_retry`."""
-    return _fail(study, trial_id, Ending.WITHDRAWN, reason)
-
-
-def _fail(study: optuna.Study, trial_id: int, ending: Ending, reason: str) -> bool:
-    """Set a trial to FAIL; return False if another process ended it first."""
-    try:
-        storage = _optuna.storage_of(study)
-        storage.set_trial_user_attr(trial_id, TrialRecord.code, ending.name)
-        storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)
-        return storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return False
+        fail(study, laid_out, Ending.WITHDRAWN, "laid out twice")

@@ -127,7 +127,7 @@ class Archive:
                     write_arrays(self.folder / _OF_BEST, of_best)
                 state = {"card": self.card.key, "ledger": ledger.state(), "model": of_model}
                 (self.folder / _STATE).write_text(json.dumps(state))
-                self._put_folder()
+                self._put_folder(len(ledger.rows) + ledger.number)
         except ScratchError:
             raise
         except Exception as error:  # the user's layers and stores may raise anything
@@ -150,15 +150,19 @@ class Archive:
         for path in list(self.folder.iterdir()):
             path.unlink()
 
-    def _put_folder(self) -> None:
-        """Put the folder into the store as one file, after recording its name in the trial."""
+    def _put_folder(self, done: int) -> None:
+        """Put the folder into the store as one file, after recording its name in the trial.
+
+        Args:
+            done: How many epochs and trainings it holds, by which a retry sees progress.
+        """
         last = self._record
         with scratch() as place:
             packed = place / "backup.zip"
             with zipfile.ZipFile(packed, "w") as file:  # uncompressed, since compression is slow
                 for path in self.folder.iterdir():
                     file.write(path, path.name)
-            record = {"id": self._name, "sha256": digest(packed), "previous": last}
+            record = {"id": self._name, "sha256": digest(packed), "previous": last, "done": done}
             if not (self._let_know(record) and self._put(packed)):
                 return  # the storage or the store is away, so the last backup remains valid
         self._record, self._name = record, _new_name()

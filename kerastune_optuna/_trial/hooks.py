@@ -13,7 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from kerastune_optuna import _optuna
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Constraints, Ending, liveness
+from kerastune_optuna._study import Constraints, Ending, own_runs
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.variables import State, generators_of
@@ -150,7 +150,7 @@ class Report(Hook):
 
         A retry sends those of an earlier process, too.
         """
-        liveness.check_not_left(self._trial)
+        own_runs.check_not_left(self._trial)
         for step, value in ledger.reports:
             if step not in self._known:
                 self._trial.report(value, step)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import filterfalse
 
 import keras
 import optuna
@@ -20,7 +19,7 @@ from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
 from kerastune_optuna._storage import PatientStore, StoreAwayError
-from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, ranking
+from kerastune_optuna._study import Ranking, StudyRecord, TrialRecord, Watch, ranked
 from kerastune_optuna._trial import failure, files, weights
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
@@ -69,7 +68,7 @@ def claim_keeping(study: optuna.Study, asked: int | str) -> int | str:
     """
     if isinstance(asked, str):
         return asked if (known := StudyRecord(study).keep_best) is None else known
-    if asked < (before := keeps(study, "auto")) and opening.finished(study):
+    if asked < (before := keeps(study, "auto")) and StudyRecord(study).finished:
         _signals.tell(
             f"keep_best={asked}: study {study.study_name!r} kept its best {before} models and now "
             f"deletes all but {asked}"
@@ -95,16 +94,18 @@ def _enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -
     def outrank(others: Iterable[FrozenTrial]) -> bool:
         if objectives.are_several:
             known = _optuna.as_known(trial)
-            return ranking.are_dominated(values, known, others, objectives.directions)
-        # As in ranking.best(), of equal trials the one with the lower number ranks first.
+            return Ranking(objectives.directions).are_dominated(values, known, others)
+        # As in ranked(), of equal trials the one with the lower number ranks first.
         costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
         return sum(cost < own for cost in costs) >= count
 
     # Most trials are outranked by trials that were COMPLETE when they began, which takes no query.
-    if outrank(filter(ranking.may_be_best, _optuna.known_trials(study))):
+    earlier = _optuna.known_trials(study)
+    if outrank(one for one in earlier if TrialRecord(one).ending.may_be_best):
         return False
-    several = objectives.are_several
-    return not outrank(ranking.front(study) if several else ranking.best(study, watched, count))
+    if objectives.are_several:
+        return not outrank(Ranking.front(study))
+    return not outrank(ranked(study.get_trials(deepcopy=False), watched, count))
 
 
 def tidy(
@@ -138,8 +139,7 @@ def discard_outranked(
     """
     # The finished trials are read before the keepers. Otherwise a trial that ended in between would
     # lose weights that it should keep. A RUNNING trial may just have saved such weights.
-    own = filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False))
-    finished = [one for one in own if one.state.is_finished()]
+    finished = [one for one in Watch.own_trials(study) if one.state.is_finished()]
     kept = keepers()
     for trial in finished:
         if trial.number not in kept and TrialRecord(trial).excluded is None:
@@ -151,8 +151,8 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
     """Return the numbers of the trials that keep their weights."""
     count = keeps(study, recipe.keep_best)
     if recipe.objectives.are_several and count:
-        return {trial.number for trial in ranking.front(study)}
-    best = ranking.best(study, recipe.objectives.watched, count)
+        return {trial.number for trial in Ranking.front(study)}
+    best = ranked(study.get_trials(deepcopy=False), recipe.objectives.watched, count)
     return {one.number for rank, one in enumerate(best) if not (rank and _is_alone(one, recipe))}
 
 

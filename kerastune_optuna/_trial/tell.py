@@ -15,7 +15,7 @@ from kerastune_optuna._backend import Memory
 from kerastune_optuna._exceptions import StorageError
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import Ending, TrialRecord, liveness
+from kerastune_optuna._study import Ending, TrialRecord, own_runs
 from kerastune_optuna._trial import failure, files
 from kerastune_optuna._trial.kept import discard_outranked, keepers
 from kerastune_optuna._trial.recipe import Recipe
@@ -76,7 +76,7 @@ def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     Raises:
         UpdateFinishedTrialError: The trial is another's by now, which its run here does not end.
     """
-    liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
+    own_runs.check(_optuna.storage_of(trial.study), _optuna.id_of(trial))
     TrialRecord(trial).code = Ending.FAILED.name
     TrialRecord(trial).stop_reason = failure.told(error)
     TrialRecord(trial).sameness = failure.sameness(error)

@@ -24,7 +24,7 @@ from kerastune_optuna._data import (
 )
 from kerastune_optuna._exceptions import is_fatal
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import MEASURED, Ending, Objective, TrialRecord, liveness
+from kerastune_optuna._study import Ending, Objective, Objectives, TrialRecord, own_runs
 from kerastune_optuna._trial import failure, shared
 from kerastune_optuna._trial.backup import Archive, Backup
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
@@ -36,7 +36,7 @@ from kerastune_optuna._trial.recipe import Recipe
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
-_N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = MEASURED
+_N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = Objectives.MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds in total, after which no further calls are measured
@@ -174,7 +174,7 @@ def train(
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt
     is_trained = untrained is None or untrained != checksum(model)
-    liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
+    own_runs.check(_optuna.storage_of(trial.study), _optuna.id_of(trial))
     ledger.end()
     report.send(ledger)
     for name, value in ledger.attributes().items():

@@ -13,13 +13,14 @@ from uuid import uuid4
 import keras
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import accelerators, cores, keras_settings
 from kerastune_optuna._data import Given, describe, key_of_folds, measure
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._study import Card, StudyRecord, TrialRecord, opening
+from kerastune_optuna._study import Card, StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
@@ -88,8 +89,11 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
     """
     trials = study.get_trials(deepcopy=False)
     cards, latest = Card.all_of(study), StudyRecord(study).card
-    # A trial that another process has just begun has no card yet.
-    keys = [TrialRecord(one).card or latest or "" for one in trials if opening.is_measured(one)]
+    without_result = TrialState.FAIL, TrialState.WAITING
+    records = [TrialRecord(one) for one in trials if one.state not in without_result]
+    # Only our workers measure on the data of a search. A trial that another process has just begun
+    # has no card yet.
+    keys = [one.card or latest or "" for one in records if one.worker is not None]
     before = {key: cards.get(key, Card()) for key in keys}
     for card in before.values():
         _check_same(study, card, recipe.card)

@@ -30,7 +30,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import database, masked
-from kerastune_optuna._study import Ending, TrialRecord, Watch, liveness, opening
+from kerastune_optuna._study import Ending, StudyRecord, TrialRecord, Watch, own_runs
 from kerastune_optuna._trial import Recipe, failure, run_trial
 from kerastune_optuna._workers.card import card_of_worker
 
@@ -84,7 +84,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     """
     check_threads()
     job: Job = cloudpickle.loads(payload.pickled)
-    with _one_at_a_time, opening.quiet_optuna(), _signals.askable() as ask:
+    with _one_at_a_time, _optuna.quiet(), _signals.askable() as ask:
         take_over(job.settings)
         sweep()  # removes the folders of a dead worker that this one replaces
         study = _joined(job)
@@ -172,7 +172,7 @@ def run_trials(
         database.few_transactions(_optuna.storage_of(study)),
         watch.beating(study, at_each_beat),
         memory.apart(),
-        liveness.leaving_all(),
+        own_runs.leaving_all(),
     ):
         while (trial := budget.claim(study, watch)) is not None:
             try:
@@ -189,7 +189,7 @@ def run_trials(
                     budget.interrupt(study, trial)
                 raise
             finally:
-                liveness.leave(study, _optuna.id_of(trial))
+                own_runs.leave(_optuna.storage_of(study), _optuna.id_of(trial))
             if ended.state.is_finished():  # otherwise another process runs it
                 notify(ended)
             record = TrialRecord(ended)
@@ -216,7 +216,7 @@ def _ends_search(study: optuna.Study, error: Exception, *, check: bool) -> bool:
     # An ArgumentError may concern the builder of one trial.
     is_of_search = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
     is_of_code = check and isinstance(error, _CODE_ERRORS)
-    return is_of_search or is_fatal(error) or (is_of_code and not opening.finished(study))
+    return is_of_search or is_fatal(error) or (is_of_code and not StudyRecord(study).finished)
 
 
 def _release(error: Exception, memory: Memory) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from contextlib import suppress
-from itertools import filterfalse
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -14,15 +13,7 @@ from sqlalchemy.exc import SAWarning
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import (
-    Home,
-    StudyRecord,
-    TrialRecord,
-    Watch,
-    liveness,
-    opening,
-    parts_of,
-)
+from kerastune_optuna._study import Home, StudyRecord, TrialRecord, Watch
 from kerastune_optuna._trial import files
 
 _POLL = 0.5  # seconds between two looks at trials that may or may not be running
@@ -34,7 +25,7 @@ def clear(home: Home) -> None:
     Raises:
         StudyMismatchError: A process is searching it.
     """
-    if (found := opening.find(home.storage, home.name)) is not None:
+    if (found := home.find()) is not None:
         with suppress(KeyError):  # another process has deleted it, and may create the new one
             _check_idle(found)
             delete_study(found, home.store)
@@ -50,13 +41,13 @@ def opened(home: Home) -> optuna.Study:
     if not home.has_begun:
         if home.overwrite:
             home.forget()
-            with opening.quiet_optuna():
+            with _optuna.quiet():
                 clear(home)
         _replace_if_in_vain(home)
         # A storage that may only be read refuses this before anything else happens. Optuna writes
         # no value that is there already, so it is the time.
         StudyRecord(home.study).written = time.time_ns()
-        opening.name_metrics(home.study, home.objectives)
+        home.name_metrics(home.study)
         if home.study.get_trials(deepcopy=False):
             home.study.sampler.reseed_rng()
         home.has_begun = True
@@ -72,11 +63,11 @@ def _replace_if_in_vain(home: Home) -> None:
     try:
         _ = home.study
     except StudyMismatchError:
-        found = opening.find(home.storage, home.name)
+        found = home.find()
         trials = [] if found is None else found.get_trials(deepcopy=False)
         if found is None or not all(TrialRecord(trial).has_no_result for trial in trials):
             raise
-        with opening.quiet_optuna():
+        with _optuna.quiet():
             clear(home)
         waiting = (one for one in trials if one.state is TrialState.WAITING)
         home.study.add_trials(one for one in waiting if TrialRecord(one).fixed_params)
@@ -109,18 +100,18 @@ def _check_idle(study: optuna.Study) -> None:
 def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
     """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
-    for part in (study, *parts_of(study).values()):
+    for part in (study, *StudyRecord(study).parts.values()):
         with suppress(KeyError):  # another process has deleted it
             trials = watch.running(part)
             # Nothing shows whether processes other than our workers are alive.
-            ours = (one for one in trials if not liveness.is_foreign(one))
+            ours = (one for one in trials if not TrialRecord(one).is_foreign)
             found += [(part.study_name, one) for one in ours if not watch.is_dead(one)]
     return found
 
 
 def _whose(part: str, trial: FrozenTrial) -> str:
     """Return a text that names a trial and the process that runs it."""
-    return f"trial {trial.number} of study {part!r} ({liveness.whereabouts(trial)})"
+    return f"trial {trial.number} of study {part!r} ({Watch.whereabouts(trial)})"
 
 
 def delete_study(study: optuna.Study, store: PatientStore) -> None:
@@ -128,10 +119,10 @@ def delete_study(study: optuna.Study, store: PatientStore) -> None:
 
     Trials that ran before a study was copied keep their files.
     """
-    for part in (*parts_of(study).values(), study):
+    for part in (*StudyRecord(study).parts.values(), study):
         storage = _optuna.storage_of(part)
         with suppress(KeyError):  # another process has deleted it
-            for trial in filterfalse(liveness.ran_elsewhere(part), part.get_trials(deepcopy=False)):
+            for trial in Watch.own_trials(part):
                 files.discard(store, storage, trial, *files.KINDS)
             # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another
             # process deletes the same rows at the same time.

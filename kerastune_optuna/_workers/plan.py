@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import optuna
 
-from kerastune_optuna import _check, _signals
+from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_training
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import Home, StudyRecord, opening
+from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
     Recipe,
     check_steps,
@@ -86,7 +86,7 @@ class Run:
         )
         own = borrowed(self.recipe.build_model, *self.recipe.fit.functions.values())
         listening, telling = _signals.listening(how_to_go_on), self.home.telling_of_deletion()
-        with opening.quiet_optuna(), shown_once(), seeds_kept(), own, listening, telling:
+        with _optuna.quiet(), shown_once(), seeds_kept(), own, listening, telling:
             yield
 
     def go(self, study: optuna.Study, *, news: Iterable[str | None] = ()) -> None:
@@ -122,9 +122,9 @@ class Run:
                 progress.tell(line)
             crew.run(study, job, progress, self.home.folder)
             if (stop := budget.ending.stop(study)) is not None:
-                StudyRecord(study).ended = [len(opening.finished(study)), stop]
+                StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
             progress.tell(budget.ending.reason(study))
-        if budget.ending.is_late() and not opening.finished(study):
+        if budget.ending.is_late() and not StudyRecord(study).finished:
             _check.warn(
                 "The search ended before any trial had a result: its time was over (timeout=)."
             )
@@ -138,7 +138,7 @@ class Run:
             self.budget.n_trials,
             recipe.epochs_in_all,
             None if deadline is None else deadline.seconds_left(),
-            done=len(opening.finished(study)),
+            done=len(StudyRecord(study).finished),
             others=recipe.objectives.others,
         )
 

@@ -25,7 +25,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import Budget
-from kerastune_optuna._study import Watch, opening
+from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers import compiled
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import shown_once
@@ -128,7 +128,7 @@ class LocalWorkers:
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise if too many died in a row."""
-        done = len(opening.finished(self.study))
+        done = len(StudyRecord(self.study).finished)
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
         self.budget.reap(self.study, self._watch)

@@ -21,7 +21,7 @@ from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
-from kerastune_optuna._study import Watch, opening
+from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
@@ -75,7 +75,7 @@ class Crew:
         for place in (folder, None):
             sweep(place)
         size = job.budget.n_trials
-        if size is not None and len(opening.finished(study)) >= size:
+        if size is not None and len(StudyRecord(study).finished) >= size:
             return
         watch, is_more = Watch(), True
         with compiled_once() if keras.backend.backend() == "jax" else nullcontext():

@@ -29,7 +29,7 @@ from kerastune_optuna._optuna import reports_of
 from kerastune_optuna._search import Chooser
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import derive, parse_objectives
+from kerastune_optuna._study import Objectives, derive
 from tests.benchmarks._sides import be_quiet, command_line, report, with_error
 from tests.benchmarks.pruners import SPAWN
 from tests.benchmarks.spaces import CURVES, Recorded
@@ -38,7 +38,7 @@ N_RANDOM = 600  # configurations a task, whose best and median are the measure
 N_TRIALS = 30  # of a search, for the pruner; the epochs are what ends it
 # Of LCBench, in the order in which the surrogate takes them.
 PARAMETERS = "batch_size learning_rate momentum weight_decay num_layers max_units max_dropout"
-GOAL = parse_objectives("val_accuracy", "auto").watched
+GOAL = Objectives.parse("val_accuracy", "auto").watched
 NO_TASKS = ("#na#", "167083")  # of the surrogate's code
 
 

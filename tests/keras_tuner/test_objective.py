@@ -4,7 +4,7 @@ import keras_tuner
 import pytest
 
 from kerastune_optuna import ArgumentError
-from kerastune_optuna._study import parse_objectives
+from kerastune_optuna._study import Objectives
 
 BEST, LEAST = keras_tuner.Objective("my_score", "max"), keras_tuner.Objective("val_loss", "min")
 
@@ -24,7 +24,7 @@ BEST, LEAST = keras_tuner.Objective("my_score", "max"), keras_tuner.Objective("v
 )
 def test_an_objective_of_keras_tuner_is_taken(make_tuner, objective, aim):
     """With its direction, also beside names."""
-    assert parse_objectives(objective, "auto").aim == aim
+    assert Objectives.parse(objective, "auto").aim == aim
     assert make_tuner(objective=objective).study.directions[0].name.lower() == aim.split()[0]
 
 

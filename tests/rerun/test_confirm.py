@@ -20,8 +20,7 @@ from kerastune_optuna import (
     TooManyFailuresError,
     WeightsError,
 )
-from kerastune_optuna._study.liveness import worker_of
-from kerastune_optuna._study.opening import load
+from kerastune_optuna._study import TrialRecord, load
 from kerastune_optuna._trial import files
 from tests.support import falling, forks
 from tests.support.falling import loss_of
@@ -163,7 +162,7 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
     found = tuner.confirm(2, 4, *DATA, verbose=0, n_workers=2)
     assert set(completed(tuner).values()) == {1}
     assert [len(row.values) for row in found.ranking] == [4, 4]
-    assert len({worker_of(one) for one in executions(tuner)}) == 2
+    assert len({TrialRecord(one).process for one in executions(tuner)}) == 2
 
 
 KILLED = """

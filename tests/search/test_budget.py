@@ -19,11 +19,8 @@ from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.liveness import (
     Watch,
-    begin,
-    leave,
-    leaving_all,
     machine,
-    signed_in,
+    own_runs,
     started,
 )
 from kerastune_optuna._study.record import TrialRecord
@@ -38,7 +35,7 @@ DEAD = f"{machine()}:1:1"  # the signature of a process that is gone: process 1 
 @pytest.fixture(autouse=True)
 def left():
     """Leave what a test claimed, whose ids are those of other tests in this process too."""
-    with leaving_all():
+    with own_runs.leaving_all():
         yield
 
 
@@ -70,7 +67,7 @@ def test_threads_of_one_process_run_exactly_the_budget():
     def work():
         while (trial := budget_of(24).claim(study, Watch())) is not None:
             study.tell(trial, trial.suggest_float("x", 0, 1))
-            leave(study, trial._trial_id)
+            own_runs.leave(study._storage, trial._trial_id)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -94,7 +91,7 @@ def test_who_was_second_gives_its_trial_up(first, n_trials):
             if template_trial is not None and self.is_free:
                 self.is_free = False
                 for _ in range(first):
-                    begin(study)
+                    own_runs.begin(study)
             return super().create_new_trial(study_id, template_trial)
 
     study, deadline = optuna.create_study(storage=Raced()), Deadline(0.1)
@@ -136,7 +133,7 @@ def test_what_an_ended_search_left_is_reaped_beside_another_study():
     ended, other = optuna.create_study(), optuna.create_study()
     for study in (ended, other):
         assert budget_of(1).claim(study, Watch())._trial_id == 0
-    leave(ended, 0)
+    own_runs.leave(ended._storage, 0)
     assert budget_of(1).reap(ended, Watch())
     assert not budget_of(1).reap(other, Watch())
 
@@ -278,8 +275,8 @@ def test_a_trial_that_was_lost_is_left():
 
     study = optuna.create_study(sampler=Losing())
     trial = budget_of(2).claim(study, Watch())
-    assert signed_in(study._storage) == [trial._trial_id] == [1]
-    leave(study, trial._trial_id)
+    assert own_runs.ids_in(study._storage) == [trial._trial_id] == [1]
+    own_runs.leave(study._storage, trial._trial_id)
 
 
 @pytest.mark.parametrize("make", [str, optuna.storages.RDBStorage], ids=["url", "object"])

@@ -3,7 +3,7 @@
 import pytest
 
 from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError
-from kerastune_optuna._study import parts_of
+from kerastune_optuna._study import StudyRecord
 from tests.support.faults import failed
 from tests.support.untrained import Untrained, X, has_best_weights, run, tuner_in
 
@@ -122,7 +122,7 @@ def test_old_trials_have_the_default_that_the_builder_names(tmp_path):
         assert tuner.refit(X, X, 1, verbose=0)[0].count_params() == size
     with pytest.warns(UserWarning, match="changed"):
         tuner.confirm(1, 2, X, X, (X, X), verbose=0)
-    study = parts_of(tuner.study)[tuner.confirmation.study_name]
+    study = StudyRecord(tuner.study).parts[tuner.confirmation.study_name]
     assert {trial.params["more"] for trial in study.trials} == {0}
 
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._study import Card, Watch
-from kerastune_optuna._study.liveness import leaving_all, sign
+from kerastune_optuna._study.liveness import own_runs
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.faults import finished, states
 from tests.support.untrained import Untrained, run, tuner_in
@@ -106,11 +106,11 @@ def test_no_trial_begins_for_what_a_running_trial_may_ask_for(pace):
         params = {"units": units, "name": "a"}
         study.add_trial(create_trial(params=params, distributions=ranges, value=0.0))
     trials = []
-    with leaving_all():
+    with own_runs.leaving_all():
         for _ in range(2):
             trials.append(study.ask())
             trials[-1].suggest_int("units", 2, 3)
-            sign(study, trials[-1]._trial_id)
+            own_runs.sign(study, trials[-1]._trial_id)
             left = Budget(20, StopConditions(Deadline(0.1))).claim(study, Watch())
             assert (left is None) is (len(trials) == 2)
     assert len(study.trials) == 5
@@ -120,7 +120,7 @@ def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
     """Once the builder of the only trial has asked, another worker begins the next one."""
     pace(wait=0.01)
     study, budget = optuna.create_study(), Budget(4, StopConditions(Deadline(0.1)))
-    with leaving_all():
+    with own_runs.leaving_all():
         first = budget.claim(study, Watch())
         assert budget.claim(study, Watch()) is None
         first.suggest_float("x", 0, 1)
@@ -132,7 +132,7 @@ def test_nobody_waits_long_for_a_builder_that_asks_late(pace):
     """It may load its data for minutes, in which other workers can train."""
     pace(wait=0.01, patience=0.05)
     study, budget = optuna.create_study(), Budget(4, StopConditions(Deadline(60)))
-    with leaving_all():
+    with own_runs.leaving_all():
         assert [budget.claim(study, Watch()).number for _ in range(2)] == [0, 1]
 
 

@@ -7,7 +7,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError, _report
-from kerastune_optuna._study import liveness, retry
+from kerastune_optuna._study import own_runs
 from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 from tests.zoo.data import Batches
@@ -186,7 +186,7 @@ def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
 def test_a_search_that_began_nothing_leaves_a_new_study(quick, search, earlier, capsys):
     """A trial that was one too many keeps no configuration from going first."""
     study = quick(build_model).study
-    retry.withdraw(study, liveness.begin(study), "one too many")
+    own_runs.withdraw(study, own_runs.begin(study))
     tuner = search(warm_start=earlier.study, n_trials=1, fit={**OTHER, "verbose": 2})
     assert tuner.study.trials[1].params == best_of(earlier)[0]
     assert "Continuing" not in capsys.readouterr().out

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import NoTrialsError, TooManyFailuresError, _optuna
 from kerastune_optuna._search.failures import check_causes, check_in_a_row
 from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
-from kerastune_optuna._study import Ending, Lesson, TrialRecord, liveness, opening, retry
+from kerastune_optuna._study import Ending, Lesson, StudyRecord, TrialRecord, own_runs
 from kerastune_optuna._trial import ledger
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, run, tuner_in
@@ -60,7 +60,7 @@ def searched(ending, folder):
         for _ in range(2):
             tuner.study.enqueue_trial({"level": 0.5})
     if ending is Ending.WITHDRAWN:
-        retry.withdraw(tuner.study, liveness.begin(tuner.study), "one too many")
+        own_runs.withdraw(tuner.study, own_runs.begin(tuner.study))
     if ending is Ending.OPEN:
         tuner.study.ask()
     try:
@@ -94,7 +94,7 @@ def test_a_trial_ends_as_its_row_says(row):
 def test_a_trial_counts_as_its_row_says(row):
     """A search of three trials has three that count, with this one or without it."""
     ending, tuner, trial = row
-    counting = [one.number for one in opening.finished(tuner.study)]
+    counting = [one.number for one in StudyRecord(tuner.study).finished]
     assert len(counting) == (3 if ending is not Ending.CUT_OFF else 0)
     assert (trial.number in counting) == ending.counts
 

@@ -24,7 +24,7 @@ from kerastune_optuna._arguments import budget_of
 from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
-from kerastune_optuna._study.liveness import Watch, leaving_all, machine
+from kerastune_optuna._study.liveness import Watch, machine, own_runs
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED, lay_out
 from tests.support import forks
@@ -91,7 +91,7 @@ def claim(tuner):
         lay_out(tuner.study)
         return budget_of(tuner, 9, None).claim(tuner.study, watch)
 
-    with leaving_all():
+    with own_runs.leaving_all():
         yield claim_one
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from kerastune_optuna import ArgumentError, MetricNotFoundError
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan
-from kerastune_optuna._study.liveness import worker_of
-from kerastune_optuna._study.objectives import Objective, parse_objective, parse_objectives
+from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._study.objectives import Objective, Objectives, parse_objective
 from tests.search.test_stopping import that_learns_nothing
 from tests.support import untrained
 from tests.support.faults import finished, meet, states
@@ -44,15 +44,15 @@ def tuner(tmp_path_factory):
 
 def test_one_name_in_a_list_is_that_name():
     """A list of one is an objective, whose direction may be a text or a list."""
-    alone = parse_objectives("val_loss", "auto")
-    assert parse_objectives(["val_loss"], "auto") == parse_objectives(("val_loss",), ["auto"])
-    assert parse_objectives(["val_loss"], "minimize") == alone
+    alone = Objectives.parse("val_loss", "auto")
+    assert Objectives.parse(["val_loss"], "auto") == Objectives.parse(("val_loss",), ["auto"])
+    assert Objectives.parse(["val_loss"], "minimize") == alone
     assert not alone.are_several
 
 
 def test_directions_are_those_of_their_names():
     """Auto and explicit directions may stand in one list; the first metric is watched."""
-    found = parse_objectives(["n_params", "val_mine", "loss"], ["auto", "maximize", "auto"])
+    found = Objectives.parse(["n_params", "val_mine", "loss"], ["auto", "maximize", "auto"])
     assert found.directions == ["minimize", "maximize", "minimize"]
     assert (found.watched.name, found.watched.place) == ("val_mine", 1)
 
@@ -130,7 +130,7 @@ def test_two_workers_on_postgresql_find_the_front(tmp_path):
         run(tuner, n_workers=2)
         assert [trial.number for trial in tuner.best_trials] == front_of(tuner)
         assert len(finished(tuner)) == 16
-        assert len({worker_of(trial) for trial in tuner.study.trials}) == 2
+        assert len({TrialRecord(trial).process for trial in tuner.study.trials}) == 2
         check_pruned(tuner.study.trials)
         assert len(kept(tuner)) == len(tuner.best_trials)
         tuner.study._storage.remove_session()
@@ -284,7 +284,7 @@ def test_one_objective_has_no_front(make_tuner):
 
 def test_the_live_display_names_all_objectives(tuner):
     """It shows the best of the first metric."""
-    first, second = parse_objectives(OBJECTIVES, "auto").each
+    first, second = Objectives.parse(OBJECTIVES, "auto").each
     console = Console(file=io.StringIO(), width=80, height=9)
     console.print(Frame(Plan("test", first, 16, 5, others=[second]), tuner.study.trials, 1.0))
     drawn = console.file.getvalue()

@@ -68,11 +68,12 @@ def test_a_kill_while_a_trial_is_laid_out_again_loses_nothing():
 
 @pytest.mark.parametrize(("progresses", "retries"), [(True, 3), (False, 2)])
 def test_a_trial_that_makes_progress_is_run_again_each_time(progresses, retries, capsys):
-    """A backup since the last death begins the count anew; without one, three deaths end it."""
+    """A backup that is further begins the count anew; three deaths without one end it."""
     study = optuna.create_study()
     for death in range(3):
         trial = study.ask()
-        TrialRecord(trial).backup = {"id": str(death * progresses), "previous": None}
+        done = 5 + death * progresses
+        TrialRecord(trial).backup = {"id": str(death), "previous": None, "done": done}
         fail_and_retry(study, study.trials[trial.number], has_died=True)
     of_first = [TrialRecord(one).retry_of for one in study.trials]
     assert sum(number is not None for number in of_first) == retries

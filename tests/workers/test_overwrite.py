@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
-from kerastune_optuna._study.opening import open_study
+from kerastune_optuna._study.home import Home
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._workers import overwrite
 from kerastune_optuna._workers.overwrite import delete_study
@@ -35,11 +35,11 @@ def tuner(folder, **options):
 
 RUNNING = """
 import os, sys, time
-from kerastune_optuna._study.liveness import sign
+from kerastune_optuna._study.liveness import own_runs
 from tests.workers.test_overwrite import tuner
 
 one = tuner(sys.argv[1], overwrite=True)
-sign(one.study, one.study.ask()._trial_id)
+own_runs.sign(one.study, one.study.ask()._trial_id)
 print(os.getpid(), flush=True)
 time.sleep(600)
 """
@@ -144,7 +144,9 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
                 delete_study(trial.study, losing._home.store)
             else:
                 optuna.delete_study(study_name="test", storage=trial.storage)
-            new.append(open_study(trial.storage, "test", losing._home.objectives))
+            home = Home("test", tmp_path, losing._home.objectives)
+            home.storage = trial.storage
+            new.append(home.study)
             new[0].add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         return build(trial)
 
