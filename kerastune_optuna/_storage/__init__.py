@@ -5,7 +5,6 @@ from kerastune_optuna._storage.artifacts import PatientStore as PatientStore
 from kerastune_optuna._storage.artifacts import StoreAwayError as StoreAwayError
 from kerastune_optuna._storage.artifacts import StoreSource as StoreSource
 from kerastune_optuna._storage.artifacts import WholeFileStore as WholeFileStore
-from kerastune_optuna._storage.artifacts import digest as digest
 from kerastune_optuna._storage.artifacts import is_of_full_disk as is_of_full_disk
 from kerastune_optuna._storage.artifacts import may_pass as may_pass
 from kerastune_optuna._storage.artifacts import telling_room as telling_room
