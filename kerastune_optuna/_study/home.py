@@ -20,7 +20,15 @@ from kerastune_optuna._exceptions import (
     StorageError,
     StudyMismatchError,
 )
-from kerastune_optuna._storage import PatientStore, StoreSource, WholeFileStore, database, key_of
+from kerastune_optuna._storage import (
+    EXCLUDED,
+    Location,
+    PatientStore,
+    StoreSource,
+    WholeFileStore,
+    connect,
+    in_directory,
+)
 from kerastune_optuna._study import opening, ranking
 from kerastune_optuna._study.card import Card
 from kerastune_optuna._study.objectives import Objectives
@@ -57,7 +65,7 @@ class Home:
         self.directory = Path(directory).absolute()  # the current folder may change later
         self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
-        self._storage = None if storage is None else database.anchored(storage)
+        self._storage = None if storage is None else Location(storage).anchored()
         self._artifact_store = artifact_store
         self._sampler, self._pruner = sampler, pruner
 
@@ -110,21 +118,18 @@ class Home:
     @property
     def _names(self) -> list[str]:
         """The names of the studies in the storage, which is not created for this."""
-        is_there = database.is_there(self.storage_source)
+        is_there = Location(self.storage_source).is_there
         return optuna.get_all_study_names(self.storage) if is_there else []
 
     @property
     def storage_source(self) -> str | BaseStorage:
         """The storage or its URL, by which other processes reach it."""
-        return self._storage or database.in_directory(self.directory)
+        return self._storage or in_directory(self.directory)
 
     @cached_property
     def storage(self) -> BaseStorage:
         """The storage, connected."""
-        source = self.storage_source
-        if self._storage is None and not database.is_there(source):
-            database.make_directory(self.directory)
-        return database.connect(source, database.PATIENCE)
+        return connect(self._storage or in_directory(self.directory, make=True))
 
     @property
     def folder(self) -> Path:
@@ -217,7 +222,7 @@ class Home:
         """
         ended = opening.finished(self.existing)
         found = _found(trial, ended, "is not COMPLETE or PRUNED")
-        _optuna.set_attr(self.existing, key_of(found.number), why)
+        _optuna.set_attr(self.existing, f"{EXCLUDED}:{found.number}", why)
 
 
 def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str) -> FrozenTrial:

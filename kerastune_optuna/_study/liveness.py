@@ -29,7 +29,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER, database, one_try
+from kerastune_optuna._storage import Location, one_try
 from kerastune_optuna._study.record import TrialRecord
 
 _BEAT_SECONDS = 10.0
@@ -81,7 +81,8 @@ def begin(study: optuna.Study) -> int:
     own = _new_signature(storage)
     # Before the trial is there: other threads would take it for one that this process has left.
     _running_here[own] = None, storage
-    trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
+    attrs = {TrialRecord.worker: own}
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
     with ExitStack() as undo:
         undo.callback(_running_here.pop, own, None)  # if the storage is away, or after Ctrl-C
         trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
@@ -97,13 +98,13 @@ def sign(study: optuna.Study, trial_id: int) -> None:
     with ExitStack() as undo:
         undo.callback(leave, study, trial_id)  # if signing fails, because others failed the trial
         _running_here[own] = trial_id, storage
-        storage.set_trial_user_attr(trial_id, WORKER, own)
+        storage.set_trial_user_attr(trial_id, TrialRecord.worker, own)
         undo.pop_all()
 
 
 def _new_signature(storage: BaseStorage) -> str:
     """Return a signature of this process that no other trial has, as one of the search's."""
-    file = database.inode(storage)
+    file = Location(storage).inode
     own = f"{signature()}{'' if file is None else f'@{file}'}#{next(_runs)}"
     if (signed := _by_one_search.get()) is not None:
         signed.add(own)
@@ -180,10 +181,10 @@ def is_signed_here(trial: FrozenTrial) -> bool:
 
 def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
     """Return a function that says whether a trial ran in another SQLite file, before a copy."""
-    storage = _optuna.storage_of(study)
-    if not database.is_there(storage):  # we cannot know, and the next call to the storage raises
+    location = Location(_optuna.storage_of(study))
+    if not location.is_there:  # we cannot know, and the next call to the storage raises
         return lambda trial: False
-    here = database.inode(storage)
+    here = location.inode
     places = (None, None if here is None else str(here))
 
     def ran(trial: FrozenTrial) -> bool:
@@ -284,7 +285,7 @@ class Watch:
             at_each: Called at each beat, whether a trial runs or not.
         """
         storage, over = _optuna.storage_of(study), threading.Event()
-        if database.is_private(storage):
+        if Location(storage).is_private:
             # No other process sees this storage. In a thread, SQLite in memory would be empty.
             yield
             return
@@ -299,11 +300,11 @@ class Watch:
     def _beat(
         self, storage: BaseStorage, at_each: Callable[[], None], over: threading.Event
     ) -> None:
-        beats = 0
-        database.checkpoint(storage)
+        beats, location = 0, Location(storage)
+        location.checkpoint()
         while not over.wait(_BEAT_SECONDS):
             beats += 1
-            database.checkpoint(storage)
+            location.checkpoint()
             try:
                 with one_try():
                     at_each()
@@ -317,7 +318,7 @@ class Watch:
                 # If the thread ended here, others would think that this process is dead. No error
                 # is hidden: the trial uses the same storage, and waits for it or raises.
                 continue
-        database.checkpoint(storage)
+        location.checkpoint()
 
     def is_due(self) -> bool:
         """Whether it is time to read the running trials again, which takes a query."""

@@ -22,7 +22,7 @@ from kerastune_optuna._exceptions import (
     StorageError,
     StudyMismatchError,
 )
-from kerastune_optuna._storage import MARK, database, masked
+from kerastune_optuna._storage import FILE, MARK, Location, connect, in_directory
 from kerastune_optuna._study.objectives import Objectives, directions_of
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
@@ -83,7 +83,7 @@ def name_metrics(study: optuna.Study, objectives: Objectives) -> None:
 
 
 def load(
-    source: str | BaseStorage, name: str | None, how: str, patience: float = 0.0
+    source: str | BaseStorage, name: str | None, how: str, patience: float | None = 0.0
 ) -> optuna.Study:
     """Return an existing study, without creating or writing anything.
 
@@ -91,7 +91,8 @@ def load(
         source: The directory= of a search, or its storage or the URL of that.
         name: The name of the study; None if there is only one.
         how: How to pass a name, as in "--study with one of".
-        patience: Seconds for which each call is retried while the storage does not answer.
+        patience: Seconds for which each call is retried while the storage does not answer; None for
+            as many as a search waits.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.
@@ -100,15 +101,15 @@ def load(
     shown, place = "storage=", source
     if isinstance(source, str):
         is_url = "://" in source
-        place = source if is_url else database.in_directory(Path(source))
-        shown = repr(masked(source) if is_url else source)
-    if not database.is_there(place):  # SQLite would make the file
+        place = source if is_url else in_directory(Path(source))
+        shown = repr(Location(source).shown if is_url else source)
+    if not Location(place).is_there:  # SQLite would make the file
         file = sqlalchemy.make_url(place).database if isinstance(place, str) else place
         raise StorageError(
             f"{shown} holds no study: there is no file {file!r}. Pass the directory= of a "
             "search that has begun, or the URL of its storage."
         )
-    storage = database.connect(place, patience, make=False)
+    storage = connect(place, patience, make=False)
     wholes = _wholes(storage)
     if not wholes:
         raise StorageError(f"{shown} holds no study: no search has begun there.")
@@ -183,7 +184,7 @@ def check_name(name: object) -> None:
             f"study_name={name!r} cannot name a folder. Pass up to 200 characters of at most "
             f"{_LONGEST} bytes, without slashes or a leading dot, like 'iris-2'."
         )
-    if name.lower().startswith(database.FILE):
+    if name.lower().startswith(FILE):
         raise ArgumentError(
             f"study_name={name!r} is the name of a file in directory=, so the study cannot have "
             "its folder there. Pass another name, like 'iris-2'."
