@@ -14,7 +14,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER
 from kerastune_optuna._search import Budget, Chooser, StopConditions
-from kerastune_optuna._storage import database
+from kerastune_optuna._storage import check_storage
 from kerastune_optuna._study import Constraints, Home, Objectives
 from kerastune_optuna._workers import check_warm_start
 
@@ -97,7 +97,7 @@ def _check_places(tuner: Any) -> None:
             f"directory={tuner.directory!r} is not a path. Pass the name of a folder."
         )
     Home.check_name(tuner.study_name)
-    database.check_storage(tuner.storage)
+    check_storage(tuner.storage)
     check_store(tuner.artifact_store)
 
 

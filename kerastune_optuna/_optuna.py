@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
@@ -21,6 +21,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 # the old study open would write into the new one.
 for _model in (models.StudyModel, models.TrialModel):
     _model.__table__.dialect_options["sqlite"]["autoincrement"] = True
+# The tables in which a database has trials, their user attributes and their reports.
+TRIALS: Any = models.TrialModel.__table__
+USER_ATTRS: Any = models.TrialUserAttributeModel.__table__
+REPORTS: Any = models.TrialIntermediateValueModel.__table__
 # The system attr in which Optuna keeps the parameters of a trial that no sampler chooses. We write
 # it ourselves, since Study.enqueue_trial() cannot set other system attrs at the same time.
 FIXED_PARAMS = "fixed_params"
@@ -183,28 +187,31 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
     return shown
 
 
-def tables_of_trials() -> tuple[Any, Any, Any]:
-    """Return the tables in which a database has trials, their user attributes and reports."""
-    kinds = models.TrialModel, models.TrialUserAttributeModel, models.TrialIntermediateValueModel
-    of_trials, of_attrs, of_reports = (kind.__table__ for kind in kinds)
-    return of_trials, of_attrs, of_reports
-
-
 def stored_report(value: float) -> dict[str, Any]:
     """Return the columns in which a database has a reported value, which may be NaN."""
     number, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
     return {"intermediate_value": number, "intermediate_value_type": kind}
 
 
-def backend_of(storage: BaseStorage) -> Any:
-    """Return the backend of a storage: another storage, a journal's file, or None."""
-    return getattr(storage, "_backend", None)
+def behind(storage: BaseStorage) -> BaseStorage:
+    """Return the storage behind all that stand in front of it: ours, and Optuna's cache."""
+    while isinstance(inner := getattr(storage, "_backend", None), BaseStorage):
+        storage = inner
+    return storage
 
 
-def wrap_lock(journal: JournalFileBackend, kind: type[Any]) -> None:
-    """Put the lock of a journal's file into one of another kind, made of the path and that lock."""
-    if not isinstance(journal._lock, kind):
-        journal._lock = kind(journal._file_path, journal._lock)
+def wrap_lock(storage: BaseStorage, kind: type[Any]) -> JournalFileBackend | None:
+    """Put the lock of a journal's file into one of another kind, made of the path and that lock.
+
+    Returns:
+        The file's backend; None for a storage without such a file.
+    """
+    backend = storage._backend if isinstance(storage, JournalStorage) else None
+    if not isinstance(backend, JournalFileBackend):
+        return None
+    if not isinstance(backend._lock, kind):
+        backend._lock = kind(backend._file_path, backend._lock)
+    return backend
 
 
 def folder_of(artifact_store: object) -> str | None:

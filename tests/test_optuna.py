@@ -60,13 +60,14 @@ def test_samplers_read_the_trials_that_are_shown(study, name):
 
 
 def test_storages_tell_what_is_behind_them(tmp_path):
-    """Another storage, a journal's file, or a folder; others have nothing."""
+    """Another storage, or a folder; others have nothing."""
     cached = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")
-    assert isinstance(_optuna.backend_of(cached), RDBStorage)
-    journal = JournalFileBackend(str(tmp_path / "journal"))
-    assert _optuna.backend_of(JournalStorage(journal)) is journal
+    assert isinstance(_optuna.behind(cached), RDBStorage)
+    journal = JournalStorage(JournalFileBackend(str(tmp_path / "journal")))
+    for storage in (journal, InMemoryStorage()):
+        assert _optuna.behind(storage) is storage
     assert _optuna.folder_of(FileSystemArtifactStore(tmp_path)) == str(tmp_path)
-    assert (_optuna.backend_of(InMemoryStorage()), _optuna.folder_of(object())) == (None, None)
+    assert _optuna.folder_of(object()) is None
 
 
 def test_a_journal_takes_the_lock_that_it_is_given(tmp_path):
@@ -88,8 +89,10 @@ def test_a_journal_takes_the_lock_that_it_is_given(tmp_path):
 
     path = str(tmp_path / "journal")
     journal = JournalFileBackend(path, lock_obj=(lock := JournalFileOpenLock(path)))
+    storage = JournalStorage(journal)
     for _ in range(2):
-        _optuna.wrap_lock(journal, Noting)
+        assert _optuna.wrap_lock(storage, Noting) is journal
+    assert _optuna.wrap_lock(InMemoryStorage(), Noting) is None
     journal.append_logs([{}])
     assert calls == [lock, "acquire", "release"]
 

@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import NoTrialsError
-from kerastune_optuna._storage import database
+from kerastune_optuna._storage import Location
 from tests.support.faults import ROOT, WATCHDOG
 from tests.support.hosts import needs_posix
 from tests.support.untrained import run, tuner_in
@@ -88,7 +88,7 @@ def of_somebody_else(tmp_path):
     folders = [tmp_path / "ended", tmp_path / "killed"]
     tuner, _ = (run(tuner_in(one, objective="val_mae", n_trials=2)) for one in folders)
     tuner.study._storage.remove_session()
-    database.behind(tuner.study._storage).engine.dispose()
+    Location(tuner.study._storage).database.engine.dispose()
     assert [(one / "study.db-wal").exists() for one in folders] == [False, True]
     there = [path for one in folders for path in (*one.rglob("*"), one)]
     for path in there:

@@ -35,7 +35,7 @@ from kerastune_optuna._report.text import (
     printable,
 )
 from kerastune_optuna._signals import LOG
-from kerastune_optuna._storage import database, one_try
+from kerastune_optuna._storage import Location, one_try
 from kerastune_optuna._study import TrialRecord, ranked
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -189,7 +189,7 @@ def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> Progres
         study: The study that is searched.
         plan: The plan of the search.
     """
-    may_draw = verbose not in (0, 2) and not database.is_of_one_thread(_optuna.storage_of(study))
+    may_draw = verbose not in (0, 2) and not Location(_optuna.storage_of(study)).is_of_one_thread
     shown = Progress()
     if may_draw and (place := _place()) is not None:
         shown = Live(study, plan, place)

@@ -14,7 +14,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._search import space
-from kerastune_optuna._storage import database
+from kerastune_optuna._storage import Location
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
@@ -40,8 +40,9 @@ def explain(
         return
 
     # Whether the database may take two names for one; a finished trial does not tell.
-    may_lack_capitals = not isinstance(trial, optuna.Trial) or database.ignores_capitals(
-        _optuna.storage_of(trial.study)
+    may_lack_capitals = (
+        not isinstance(trial, optuna.Trial)
+        or Location(_optuna.storage_of(trial.study)).ignores_capitals
     )
     asked: dict[str, str] = {}  # by their names in small letters
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import re
@@ -139,7 +138,7 @@ class PatientStore:
             with store.open_reader(artifact_id) as reader, open(path, "wb") as file:
                 shutil.copyfileobj(reader, file, 1 << 20)
 
-        return _is_of_ours(artifact_id) and self._found(read)
+        return self._found(artifact_id, read)
 
     def put(self, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
         """Copy a file into the store; a first signal to stop does not end the retries.
@@ -169,8 +168,8 @@ class PatientStore:
 
     def remove(self, *artifact_ids: str) -> None:
         """Remove files from the store; ignore those that are gone, or are not ours."""
-        for artifact_id in filter(_is_of_ours, artifact_ids):
-            self._found(methodcaller("remove", artifact_id))
+        for artifact_id in artifact_ids:
+            self._found(artifact_id, methodcaller("remove", artifact_id))
 
     def check(self) -> None:
         """Write and remove a probe, to find out before training whether the store works.
@@ -182,7 +181,7 @@ class PatientStore:
         """
         probe = f"{_PROBE}{uuid4()}"  # others may check the same store at this moment
 
-        def write(opened: ArtifactStore) -> None:
+        def write_and_remove(opened: ArtifactStore) -> None:
             folder = _optuna.folder_of(opened)
             for left in Path(folder).glob(f"{_PROBE}*") if folder else ():
                 with suppress(OSError):  # another process removes it, or it is another user's
@@ -190,10 +189,10 @@ class PatientStore:
                         left.unlink()
             with telling_room(folder, _LEAST):
                 opened.write(probe, io.BytesIO(b"probe"))
+            opened.remove(probe)
 
         try:
-            self._insist(write, seconds=_FIRST_PATIENCE)
-            self._found(methodcaller("remove", probe), _FIRST_PATIENCE)
+            self._insist(write_and_remove, seconds=_FIRST_PATIENCE)
         except Exception as error:  # stores have no common errors
             said = f"{type(error).__name__}: {error}".rstrip(".")
             if is_of_full_disk(error):
@@ -214,10 +213,15 @@ class PatientStore:
         place = next((f" {str(one)!r}" for one in places if one is not None), "")
         return f"The artifact store {type(opened).__name__}{place}"
 
-    def _found(self, do: Callable[[ArtifactStore], None], seconds: float = _PATIENCE) -> bool:
-        """Call `do` with the open store; return False if its file is gone."""
+    def _found(self, artifact_id: object, do: Callable[[ArtifactStore], None]) -> bool:
+        """Call `do` with the open store; return False if the file is gone, or is not ours.
+
+        An id from the database that does not have our form could name any file.
+        """
+        if not (isinstance(artifact_id, str) and _ID.fullmatch(artifact_id)):
+            return False
         try:
-            self._insist(do, seconds=seconds)
+            self._insist(do)
         except Exception as error:  # each kind of store has its own error for a file that is gone
             if not _says_gone(error):
                 raise
@@ -281,20 +285,9 @@ def is_of_full_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _FULL
 
 
-def _is_of_ours(artifact_id: object) -> bool:
-    """Whether an id from the database has our form; another could name a file that is not ours."""
-    return isinstance(artifact_id, str) and _ID.fullmatch(artifact_id) is not None
-
-
 def _says_gone(error: BaseException) -> bool:
     # Google's store has its own NotFound.
     return isinstance(error, ArtifactNotFound) or type(error).__name__ == "NotFound"
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -41,44 +41,139 @@ _AT_ONCE = ("already exists", "locked", "try restarting transaction")
 PATIENCE = 300.0  # seconds for which a search waits for a database that does not answer
 
 
-def in_directory(directory: Path) -> str:
+def in_directory(directory: Path, *, make: bool = False) -> str:
     """Return the absolute URL of a directory's SQLite database: the current folder may change.
+
+    Args:
+        directory: The folder for the study's files.
+        make: Whether to create the folder and the file if there is no such file.
 
     Raises:
         ArgumentError: The path has characters that SQLAlchemy 2.0 cannot escape in a URL.
+        StorageError: The folder cannot be created or written to.
     """
-    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / FILE))
-    text = url.render_as_string()
+    file = directory.absolute() / FILE
+    text = sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
     if set("?{}") & set(text):
         raise ArgumentError(
             f"directory={str(directory)!r} has a '?', '{{' or '}}' in its path, which SQLAlchemy "
             f'{sqlalchemy.__version__} cannot open. Run: pip install "sqlalchemy>=2.1", or pass '
             "another folder."
         )
+    if make and not file.is_file():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):  # a fixed name could be a symbolic link
+                pass
+            # SQLite would let only its owner write to the file, whatever the umask is.
+            file.touch()
+        except OSError as error:
+            raise StorageError(
+                f"directory={str(directory)!r} cannot be written: {error.strerror}. "
+                "Pass a folder that you may write to."
+            ) from error
     return text
 
 
-def anchored(storage: str | BaseStorage) -> str | BaseStorage:
-    """Make the path of a SQLite file absolute, since workers may have another current folder."""
-    url = _url_of(storage)
-    if url is None or (file := _sqlite_file(url)) is None or set("?{}") & set(str(file)):
-        return storage
-    text = url.set(database=str(file)).render_as_string(hide_password=False)
-    if isinstance(storage, str):
-        return text
-    if (opened := _database(storage)) is not None:
-        opened.url = text  # a pickled storage is opened again by its URL
-    return storage
-
-
-def connect(
-    storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
-) -> BaseStorage:
-    """Return the storage for a URL or object, wrapped so that it waits if its database is away.
+class Location:
+    """Tell where a storage has its studies, as far as its URL or its object says.
 
     Args:
         storage: A database URL or an Optuna storage.
-        patience: Seconds for which each call is retried.
+    """
+
+    def __init__(self, storage: str | BaseStorage) -> None:
+        self._storage = storage
+        behind = None if isinstance(storage, str) else _optuna.behind(storage)
+        # The database behind a storage object; None if there is none.
+        self.database = behind if isinstance(behind, RDBStorage) else None
+        named = storage if self.database is None else self.database.url
+        self.url = _url.parse(named) if isinstance(named, str) else None
+        # The file of a SQLite database; None if there is none, or only a URI names it.
+        self.file: Path | None = None
+        # Whether each thread would see another database, as with SQLite in memory.
+        self.is_of_one_thread = False
+        if self.url is not None and self.url.get_backend_name() == "sqlite":
+            self.is_of_one_thread = self.url.database in (None, "", ":memory:")
+            if not self.is_of_one_thread and "uri" not in self.url.query:
+                self.file = Path(str(self.url.database)).absolute()
+        # Whether no other process can see the storage.
+        self.is_private = self.is_of_one_thread or isinstance(behind, InMemoryStorage)
+
+    @property
+    def shown(self) -> str:
+        """What messages call the storage, without its passwords."""
+        return _url.masked(self._storage) if isinstance(self._storage, str) else "storage="
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file of a SQLite database exists; True for other storages."""
+        return self.file is None or self.file.is_file()
+
+    @property
+    def inode(self) -> int | None:
+        """A number that a SQLite file shares with no copy of it; None for other storages."""
+        return None if self.file is None else disks.inode(self.file)
+
+    @property
+    def network_of_log(self) -> str | None:
+        """The network filesystem of a SQLite file that has a write-ahead log, if any.
+
+        We read the file's header, since SQLite itself would open the log over the network.
+        """
+        if self.file is None or not self.file.is_file():
+            return None
+        with self.file.open("rb") as header:
+            has_log = header.read(19)[18:] == b"\x02"  # a read version of 2 stands for WAL
+        return disks.network_of(self.file.parent) if has_log else None
+
+    @property
+    def ignores_capitals(self) -> bool:
+        """Whether two names that differ by capitals are one to the database."""
+        return self.database is not None and self.database.engine.dialect.name in mysql.DIALECTS
+
+    def anchored(self) -> str | BaseStorage:
+        """Make the path of a SQLite file absolute, since workers may have another current folder.
+
+        Returns:
+            The URL or object with that path.
+        """
+        if self.url is None or self.file is None or set("?{}") & set(str(self.file)):
+            return self._storage
+        text = self.url.set(database=str(self.file)).render_as_string(hide_password=False)
+        if self.database is None:
+            return text
+        self.database.url = text  # a pickled storage is opened again by its URL
+        return self._storage
+
+    def checkpoint(self) -> None:
+        """Write the contents of SQLite's write-ahead log into its file, not waiting for a lock.
+
+        SQLite does so by itself only once the log has 4 MB, which is more than most studies have.
+        """
+        if self.database is not None and self.database.engine.dialect.name == "sqlite":
+            # If it fails, everything is still in the log.
+            errors = suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError)
+            # A separate connection, since no transaction may be open.
+            with errors, closing(self.database.engine.raw_connection()) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def connect(
+    storage: str | BaseStorage,
+    patience: float | None = None,
+    *,
+    later: bool = False,
+    make: bool = True,
+) -> BaseStorage:
+    """Return the storage for a URL or object, as a search uses it: safe and patient.
+
+    Excluded trials have no result in it, each call waits while the database is away, and a database
+    may hold what trials note; see few_transactions().
+
+    Args:
+        storage: A database URL or an Optuna storage.
+        patience: Seconds for which each call is retried; None for as many as a search waits.
         later: Whether the storage worked before, so that connecting is retried for as long too.
         make: Whether to create the tables of a database that has none yet, to set SQLite's journal
             mode, and to warn if SQLite's file is on a network disk.
@@ -87,14 +182,15 @@ def connect(
         ArgumentError: Optuna does not know the URL or object.
         StorageError: The database cannot be opened.
     """
-    storage = anchored(storage)
+    patience = PATIENCE if patience is None else patience
+    storage = Location(storage).anchored()
     if isinstance(storage, str):
-        url = _url.with_driver(_url.parse(storage))
-        opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
+        opened = _connect_url(storage, time.monotonic() + patience if later else 0.0, make)
     else:
         opened = optuna.storages.get_storage(storage)  # adds a cache to a database
         _make_safe(opened, make)
-    file = _sqlite_file(opened)
+    location = Location(opened)
+    file, database = location.file, location.database
     if make and file is not None and (network := disks.network_of(file.parent)) is not None:
         warnings.warn(
             f"{str(file)!r} is on a network disk ({network}), so SQLite does without its "
@@ -105,75 +201,21 @@ def connect(
     # mypy does not see the methods that Delegating has for BaseStorage's abstract ones.
     patient = Patient(opened, patience, file, partial(connect, make=make))  # type: ignore[abstract]
     excluding = Excluding(patient)  # type: ignore[abstract]
-    if (database := _database(opened)) is None:
+    if database is None:
         return excluding
-    return Held(excluding, database, patient.insist)  # type: ignore[abstract]
-
-
-def inode(storage: BaseStorage) -> int | None:
-    """Return a number that a SQLite file shares with no copy of it; None for other storages."""
-    file = _sqlite_file(storage)
-    return None if file is None else disks.inode(file)
-
-
-def is_there(storage: str | BaseStorage) -> bool:
-    """Whether the file of a SQLite storage exists; True for other storages."""
-    file = _sqlite_file(storage)
-    return file is None or file.is_file()
-
-
-def network_of_log(storage: str | BaseStorage) -> str | None:
-    """Return the network filesystem of a SQLite file that has a write-ahead log, if any.
-
-    We read the file's header, since SQLite itself would open the log over the network.
-    """
-    file = _sqlite_file(storage)
-    if file is None or not file.is_file():
-        return None
-    with file.open("rb") as header:
-        has_log = header.read(19)[18:] == b"\x02"  # a read version of 2 stands for WAL
-    return disks.network_of(file.parent) if has_log else None
-
-
-def _sqlite_file(storage: str | sqlalchemy.URL | BaseStorage) -> Path | None:
-    """Return the file of a SQLite database; None if there is none, or only a URI names it."""
-    url = _url_of(storage)
-    if url is None or url.get_backend_name() != "sqlite" or "uri" in url.query:
-        return None
-    return None if is_of_one_thread(url) else Path(str(url.database)).absolute()
-
-
-def is_of_one_thread(storage: str | sqlalchemy.URL | BaseStorage) -> bool:
-    """Whether each thread would see another database, as with SQLite in memory."""
-    url = _url_of(storage)
-    if url is None or url.get_backend_name() != "sqlite":
-        return False
-    return url.database in (None, "", ":memory:")
-
-
-def _url_of(storage: str | sqlalchemy.URL | BaseStorage) -> sqlalchemy.URL | None:
-    """Return the URL of a database; None for a storage without one."""
-    if isinstance(storage, str | sqlalchemy.URL):
-        return _url.parse(storage)
-    database = _database(storage)
-    return None if database is None else _url.parse(database.url)
-
-
-def _database(storage: BaseStorage) -> RDBStorage | None:
-    """Return the database behind a storage object; None if there is none."""
-    found = behind(storage)
-    return found if isinstance(found, RDBStorage) else None
+    return Held(excluding, database, patient.patience.insist)  # type: ignore[abstract]
 
 
 def _make_safe(storage: BaseStorage, make: bool) -> None:
     """Set up a database that the user opened as _connect_url does ours; set up a journal, too."""
     journal.make_safe(storage)
-    if (database := _database(storage)) is None or is_of_one_thread(storage):
+    location = Location(storage)
+    if location.database is None or location.is_of_one_thread:
         return
-    engine = database.engine
+    engine = location.database.engine
     is_safe = sqlalchemy.event.contains(engine, "begin", _begin_immediate)
     if engine.dialect.name == "sqlite" and not is_safe:
-        sqlalchemy.event.listen(engine, "connect", _on_connect if make else _on_visit)
+        sqlalchemy.event.listen(engine, "connect", partial(_on_connect, make=make))
         engine.dispose()  # earlier connections were opened without this listener
     _guard(engine)
 
@@ -190,26 +232,6 @@ def _guard(engine: sqlalchemy.Engine) -> None:
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
 
 
-def ignores_capitals(storage: BaseStorage) -> bool:
-    """Whether two names that differ by capitals are one to a database."""
-    found = _database(storage)
-    return found is not None and found.engine.dialect.name in mysql.DIALECTS
-
-
-def checkpoint(storage: BaseStorage) -> None:
-    """Write the contents of SQLite's write-ahead log into its file, without waiting for a lock.
-
-    SQLite does so by itself only once the log has 4 MB, which is more than most studies have.
-    """
-    database = _database(storage)
-    if database is not None and database.engine.dialect.name == "sqlite":
-        # If it fails, everything is still in the log.
-        errors = suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError)
-        # A separate connection, since no transaction may be open.
-        with errors, closing(database.engine.raw_connection()) as connection:
-            _pragma(connection, "wal_checkpoint(PASSIVE)")
-
-
 def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
     """Let a database write what trials note and report in few transactions within a block.
 
@@ -217,31 +239,6 @@ def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
         storage: What connect() returned. A storage that is no database writes at once.
     """
     return storage.holding() if isinstance(storage, Held) else nullcontext()
-
-
-def check_shared(storage: str | BaseStorage) -> None:
-    """Refuse a storage that only this process can see.
-
-    Raises:
-        ArgumentError: Other workers could not see the study.
-    """
-    if is_private(storage):
-        raise ArgumentError(
-            "storage= is in the memory of this process, where other workers cannot see it. Leave "
-            "storage= out for SQLite in directory=, or pass the URL of a database."
-        )
-
-
-def is_private(storage: str | BaseStorage) -> bool:
-    """Whether no other process can see a storage."""
-    in_memory = isinstance(storage, BaseStorage) and isinstance(behind(storage), InMemoryStorage)
-    return in_memory or is_of_one_thread(storage)
-
-
-def behind(storage: BaseStorage) -> BaseStorage:
-    """Return the storage inside ours and Optuna's _CachedStorage."""
-    inner = _optuna.backend_of(storage)
-    return behind(inner) if isinstance(inner, BaseStorage) else storage
 
 
 def check_storage(storage: object) -> None:
@@ -261,16 +258,19 @@ def check_storage(storage: object) -> None:
     _url.parse(storage)
 
 
-def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorage:
+def _connect_url(storage: str, gives_up: float, make: bool) -> BaseStorage:
     """Open the database of a URL; until a time, try again if it does not answer."""
+    url = _url.parse(storage)
+    if (driver := _url.DRIVERS.get(url.drivername)) is not None:  # unless the URL names one
+        url = url.set(drivername=f"{url.drivername}+{driver}")
     tries = 0
     while True:
         tries += 1
         try:
             text, options = url.render_as_string(hide_password=False), _options(url, make)
-            storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
-            _guard(storage.engine)
-            return optuna.storages.get_storage(storage)
+            opened = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
+            _guard(opened.engine)
+            return optuna.storages.get_storage(opened)
         except _UNUSABLE as error:
             said = reason(error)
             # Another process was creating the same tables, so that another try finds them.
@@ -287,6 +287,8 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
 def _options(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
     """Return the options that an engine needs to serve many processes for days."""
     if url.get_backend_name() != "sqlite":
+        # A URL may set limits of its own.
+        limits = _url.LIMITS.get(url.get_driver_name(), {}).items()
         return {
             # This detects a connection that the server closed while it was idle.
             "pool_pre_ping": True,
@@ -295,18 +297,20 @@ def _options(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
             # SQLAlchemy's rollback would cost a round trip, and print a traceback if the connection
             # is lost.
             "pool_reset_on_return": None,
-            "connect_args": _url.limits_for(url),
+            "connect_args": {name: limit for name, limit in limits if name not in url.query},
         }
-    file = _sqlite_file(url)
+    file = Location(url.render_as_string(hide_password=False)).file
     # SQLite makes files next to its own.
     may_write = file is not None and all(os.access(one, os.W_OK) for one in (file, file.parent))
     if file is None or not file.is_file() or may_write:
-        events = [(_on_connect if make else _on_visit, "connect")]
-        return {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
+        return {
+            "connect_args": {"timeout": _BUSY_SECONDS},
+            "pool_events": [(partial(_on_connect, make=make), "connect")],
+        }
     return {
         "creator": partial(_connect_to_read, file),
         "poolclass": sqlalchemy.NullPool,  # since the file's owner may begin a search at any time
-        "pool_events": [(_on_visit, "connect")],
+        "pool_events": [(partial(_on_connect, make=False), "connect")],
     }
 
 
@@ -319,46 +323,18 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, _BUSY_SECONDS, check_same_thread=False, uri=True)
 
 
-def _on_visit(connection: Any, _record: Any) -> None:
+def _on_connect(connection: Any, _record: Any, *, make: bool) -> None:
+    """Set up a connection to SQLite, and the file's journal mode if this process may choose it."""
     connection.isolation_level = None  # otherwise sqlite3 itself begins deferred transactions
-    _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
-    if _pragma(connection, "journal_mode") == ("wal",):
-        _pragma(connection, "synchronous = NORMAL")  # safe only with a write-ahead log
-
-
-def _on_connect(connection: Any, record: Any) -> None:
-    _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
-    _, _, file = _pragma(connection, "database_list")
-    # SQLite keeps the index of a write-ahead log in memory that machines cannot share.
-    mode = "WAL" if disks.network_of(Path(file).parent) is None else "DELETE"
-    _pragma(connection, f"journal_mode = {mode}")  # SQLite stores it in the file
-    _on_visit(connection, record)
-
-
-def _pragma(connection: Any, text: str) -> Any:
-    """Execute a PRAGMA, and return the first row of the answer, if any."""
-    with closing(connection.execute(f"PRAGMA {text}")) as cursor:
-        return cursor.fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    if make:
+        _, _, file = connection.execute("PRAGMA database_list").fetchone()
+        # SQLite keeps the index of a write-ahead log in memory that machines cannot share.
+        mode = "WAL" if disks.network_of(Path(file).parent) is None else "DELETE"
+        connection.execute(f"PRAGMA journal_mode = {mode}")  # SQLite stores it in the file
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        connection.execute("PRAGMA synchronous = NORMAL")  # safe only with a write-ahead log
 
 
 def _begin_immediate(connection: sqlalchemy.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def make_directory(directory: Path) -> None:
-    """Create the folder for the study's files if it does not exist.
-
-    Raises:
-        StorageError: The folder cannot be created or written to.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):  # a fixed name could be a symbolic link
-            pass
-        # SQLite would let only its owner write to the file, whatever the umask is.
-        (directory / FILE).touch()
-    except OSError as error:
-        raise StorageError(
-            f"directory={str(directory)!r} cannot be written: {error.strerror}. "
-            "Pass a folder that you may write to."
-        ) from error

@@ -13,16 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._storage.patience import Delegating
 
-# The start of the system attrs of a study that say why a trial is excluded, by its number; and the
-# system attr of a trial that is shown so. Optuna lets nobody write to a finished trial.
+# The system attr of a trial that is shown as excluded, which says why. In the database it is the
+# study's, whose name goes on with a colon and the number of the trial: Optuna lets nobody write to
+# a finished trial.
 EXCLUDED = "kerastune_optuna:excluded"
 # Seconds for which those who ask for trials do not read a study's attrs again, which is a query.
 _MOMENT = 1.0
-
-
-def key_of(number: int) -> str:
-    """Return the system attr of a study that says why a trial is excluded; None if it is not."""
-    return f"{EXCLUDED}:{number}"
 
 
 class Excluding(Delegating):
@@ -40,7 +36,11 @@ class Excluding(Delegating):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Return the trials, of which those that the user has excluded have no result."""
-        excluded = self._excluded(study_id)
+        prefix, attrs = f"{EXCLUDED}:", self.get_study_system_attrs(study_id, _MOMENT)
+        told = {key.removeprefix(prefix): attrs[key] for key in attrs if key.startswith(prefix)}
+        # Another program may have written what is no number, or no reason.
+        fits = {key: why for key, why in told.items() if key.isdecimal() and isinstance(why, str)}
+        excluded = {int(key): why for key, why in fits.items() if why}
         if not excluded:
             return self._backend.get_all_trials(study_id, deepcopy, states)
         trials = [
@@ -51,31 +51,15 @@ class Excluding(Delegating):
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """Return the best of the trials that are not excluded."""
-        if self._excluded(study_id):
-            return BaseStorage.get_best_trial(self, study_id)  # calls get_all_trials()
-        return self._backend.get_best_trial(study_id)
+        return BaseStorage.get_best_trial(self, study_id)  # calls get_all_trials()
 
-    def _excluded(self, study_id: int) -> dict[int, str]:
-        """Return why the excluded trials of a study are excluded, by their numbers."""
-        attrs = self.recent_attrs(study_id, _MOMENT)
-        if attrs is None:
-            attrs = self.get_study_system_attrs(study_id)
-        prefix = f"{EXCLUDED}:"
-        told = {key.removeprefix(prefix): attrs[key] for key in attrs if key.startswith(prefix)}
-        # Another program may have written what is no number, or no reason.
-        fits = {key: why for key, why in told.items() if key.isdecimal() and isinstance(why, str)}
-        return {int(key): why for key, why in fits.items() if why}
-
-    def recent_attrs(self, study_id: int, moment: float) -> dict[str, Any] | None:
-        """Return a study's system attrs if this process read them within so many seconds."""
-        read, attrs = self._attrs.get(study_id, (-math.inf, {}))
-        return dict(attrs) if time.monotonic() < read + moment else None
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return the attrs as they are now."""
+    def get_study_system_attrs(self, study_id: int, moment: float = 0.0) -> dict[str, Any]:
+        """Return the attrs, or those that this process read at most so many seconds ago."""
         known = self._attrs  # another one by the end of the read if a thread has set an attr since
-        attrs = self._backend.get_study_system_attrs(study_id)
-        known[study_id] = time.monotonic(), attrs
+        read, attrs = known.get(study_id, (-math.inf, {}))
+        if time.monotonic() >= read + moment:
+            attrs = self._backend.get_study_system_attrs(study_id)
+            known[study_id] = time.monotonic(), attrs
         return dict(attrs)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:

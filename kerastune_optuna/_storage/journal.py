@@ -7,8 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 
 from kerastune_optuna import _optuna
 
@@ -19,9 +18,7 @@ def make_safe(storage: BaseStorage) -> None:
     Raises:
         FileNotFoundError: The file is gone, which nobody waits for here.
     """
-    backend = _optuna.backend_of(storage)
-    if isinstance(storage, JournalStorage) and isinstance(backend, JournalFileBackend):
-        _optuna.wrap_lock(backend, _Lock)
+    if (backend := _optuna.wrap_lock(storage, _Lock)) is not None:
         next(backend.read_logs(0), None)
 
 

@@ -31,7 +31,6 @@ from kerastune_optuna._storage import disks
 from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
-WORKER = "worker"  # the user attr of a trial that says which process runs it
 MARK = "kerastune_optuna:mark"  # the system attr of a trial that identifies it
 _ROOM = 2_000_000  # bytes by which SQLite's file and log grow in a search of some hundred trials
 # Not the global generator of the module random, which a trial seeds for the user's code: a wait
@@ -41,7 +40,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, by name, since these packages may not be installed.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
-# Attributes of errors: of sqlite3's, psycopg's and psycopg2's.
+# Attributes of errors that hold SQLite's name of one, or the code of PostgreSQL: of sqlite3's,
+# psycopg's and psycopg2's.
 _CODES = ("sqlite_errorname", "sqlstate", "pgcode")
 # What databases say to a user who may only read: the names of SQLite's errors, and a code of
 # PostgreSQL.
@@ -92,34 +92,23 @@ def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
     lost connection, or creates a trial again that may exist already. It lets other errors pass.
     """
     error = context.original_exception
-    if _is_refusal(error):
+    codes = (getattr(error, name, None) for name in _CODES)
+    code = next((str(code) for code in codes if code), "")
+    if code.startswith(_REFUSALS) or (error.args and error.args[0] in _REFUSALS_OF_MYSQL):
         return StorageError(
             f"The storage denies access: {reason(error)}. You can read it as far as its owner "
             "allows; to search, pass a directory= or storage= that you may write to."
         )
-    if _code_of(error).startswith(_DAMAGES):
+    if code.startswith(_DAMAGES):
         return StorageError(
             f"The database is damaged: {reason(error)}. Put a whole copy of its file back, or pass "
             "another directory= or storage=."
         )
-    if _code_of(error) == _READ_ONLY:
+    if code == _READ_ONLY:
         context.is_disconnect = True  # SQLAlchemy then closes the pool's connections
     if not context.is_disconnect or context.is_pre_ping:
         return None
     return ConnectionError(str(error))
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether a database denies access, so that another try would not work either."""
-    code = error.args[0] if error.args else None
-    of_mysql = type(code) is int and code in _REFUSALS_OF_MYSQL
-    return of_mysql or _code_of(error).startswith(_REFUSALS)
-
-
-def _code_of(error: BaseException) -> str:
-    """Return SQLite's name of an error, or the code of PostgreSQL; "" for other errors."""
-    codes = (getattr(error, name, None) for name in _CODES)
-    return next((str(code) for code in codes if code), "")
 
 
 @dataclass(frozen=True)
@@ -131,12 +120,14 @@ class Patience:
         what: Returns the name of the storage or store, for messages.
         is_away: Returns whether an error says that another try may work.
         lost: Makes the error that is finally raised, from a sentence that says what did not answer.
+        check: Called before each try; raises an error if no try can work.
     """
 
     seconds: float
     what: Callable[[], str]
     is_away: Callable[[BaseException], bool]
     lost: Callable[[str], Exception]
+    check: Callable[[], None] = lambda: None
 
     def insist(
         self,
@@ -156,6 +147,7 @@ class Patience:
         began, pause, tries = time.monotonic(), _FIRST_PAUSE, 0
         while True:
             try:
+                self.check()
                 known = done() if tries else None
                 return call() if known is None else known
             except Exception as error:
@@ -180,7 +172,7 @@ class Delegating(BaseStorage):
     """
 
     def __init__(self, backend: BaseStorage) -> None:
-        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps all.
+        # Named as in Optuna's _CachedStorage, so that _optuna.behind() unwraps all.
         self._backend = backend
 
     def __reduce__(self) -> Any:
@@ -221,19 +213,21 @@ class Patient(Delegating):
         again: Callable[[BaseStorage, float], BaseStorage],
     ) -> None:
         super().__init__(backend)
-        self._patience = Patience(seconds, lambda: "The storage", is_away, self._lost)
+        self.patience = Patience(
+            seconds, lambda: "The storage", is_away, self._lost, self._check_file
+        )
         self._file, self._again = file, again
         self._inode = None if file is None else disks.inode(file)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the backend alone: a copy listens to its own connections, and writes at once."""
-        return self._again, (self._backend, self._patience.seconds)
+        return self._again, (self._backend, self.patience.seconds)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which a retry finds it if the first answer was lost."""
         marked = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
         marked.system_attrs = {**marked.system_attrs, MARK: uuid.uuid4().hex}
-        return self.insist(
+        return self.patience.insist(
             lambda: self._backend.create_new_trial(study_id, marked),
             lambda: self._marked(study_id, marked.system_attrs[MARK]),
         )
@@ -242,40 +236,30 @@ class Patient(Delegating):
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """Set a trial's state; return True also if an earlier try ended it, but got no answer."""
-        return self.insist(
+        return self.patience.insist(
             lambda: self._backend.set_trial_state_values(trial_id, state, values),
             lambda: self._is_set(trial_id, state, values) or None,
         )
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study, unless an earlier try did so already, but its answer was lost."""
-        self.insist(
+        self.patience.insist(
             lambda: self._backend.delete_study(study_id),
             lambda: not _optuna.has_study(self._backend, study_id) or None,
         )
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Make any other call."""
-        return self.insist(lambda: super(Patient, self)._call(name, *args, **kwargs))
+        return self.patience.insist(lambda: super(Patient, self)._call(name, *args, **kwargs))
 
-    def insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
-        """Call until it works; see `Patience.insist`.
-
-        Raises:
-            StorageError: The file of the database is another one or gone.
-        """
-
-        def checked() -> _T:
-            # SQLite would go on with the file that it has open, which nobody could find any more.
-            if self._file is not None and disks.inode(self._file) != self._inode:
-                raise StorageError(
-                    f"{str(self._file)!r} is gone, or is another file than the one in use. To "
-                    "continue the study, put the whole folder back, or mount its disk again, "
-                    "before you run the script again; otherwise the script begins anew."
-                )
-            return call()
-
-        return self._patience.insist(checked, done)
+    def _check_file(self) -> None:
+        """Refuse to go on in a file that SQLite has open, but that nobody could find any more."""
+        if self._file is not None and disks.inode(self._file) != self._inode:
+            raise StorageError(
+                f"{str(self._file)!r} is gone, or is another file than the one in use. To "
+                "continue the study, put the whole folder back, or mount its disk again, "
+                "before you run the script again; otherwise the script begins anew."
+            )
 
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None if there is none."""

@@ -15,13 +15,14 @@ _SECRET = re.compile(_NAMES, re.I)  # in the name of an option
 _VALUE = r"""(?:\{.*?\}|'.*?'|".*?"|[^&\s'"]+)"""
 # A password in a URL, or the value of an option whose name indicates a secret.
 _SHOWN = re.compile(rf"((?<=://)[^:/@\s]*:)\S*(?=@)|((?:{_NAMES})[\w-]*(?:=|%3D)){_VALUE}", re.I)
-_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+# The drivers that our extras install, by what a URL without a driver begins with.
+DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _EXTRAS = {"psycopg": "postgresql", "pymysql": "mysql"}
 # Without these limits, a driver waits minutes for a dead network. All are in seconds, except
 # tcp_user_timeout, which libpq reads as milliseconds.
 _LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
 _LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
-_LIMITS = {
+LIMITS = {
     "psycopg": _LIBPQ,
     "psycopg2": _LIBPQ,
     "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
@@ -46,18 +47,6 @@ def parse(text: str | sqlalchemy.URL) -> sqlalchemy.URL:
             "an @ in the password."
         ) from None
     return url
-
-
-def with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
-    """Return the URL with the driver that our extras install, unless it names one."""
-    driver = _DRIVERS.get(url.drivername)
-    return url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
-
-
-def limits_for(url: sqlalchemy.URL) -> dict[str, int]:
-    """Return the limits that let a driver give up on a dead network, except those in the URL."""
-    limits = _LIMITS.get(url.get_driver_name(), {})
-    return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
 def masked(url: str | sqlalchemy.URL) -> str:

@@ -26,12 +26,14 @@ from kerastune_optuna._exceptions import (
     StudyMismatchError,
 )
 from kerastune_optuna._storage import (
+    EXCLUDED,
+    FILE,
+    Location,
     PatientStore,
     StoreSource,
     WholeFileStore,
-    database,
-    key_of,
-    masked,
+    connect,
+    in_directory,
 )
 from kerastune_optuna._study.card import Card
 from kerastune_optuna._study.objectives import Objectives, directions_of
@@ -72,7 +74,7 @@ class Home:
         self.directory = Path(directory).absolute()  # the current folder may change later
         self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
-        self._storage = None if storage is None else database.anchored(storage)
+        self._storage = None if storage is None else Location(storage).anchored()
         self._artifact_store = artifact_store
         self._sampler, self._pruner = sampler, pruner
 
@@ -99,7 +101,7 @@ class Home:
                 f"study_name={name!r} cannot name a folder. Pass up to 200 characters of at most "
                 f"{_LONGEST} bytes, without slashes or a leading dot, like 'iris-2'."
             )
-        if name.lower().startswith(database.FILE):
+        if name.lower().startswith(FILE):
             raise ArgumentError(
                 f"study_name={name!r} is the name of a file in directory=, so the study cannot "
                 "have its folder there. Pass another name, like 'iris-2'."
@@ -207,21 +209,18 @@ class Home:
     @property
     def _names(self) -> list[str]:
         """The names of the studies in the storage, which is not created for this."""
-        is_there = database.is_there(self.storage_source)
+        is_there = Location(self.storage_source).is_there
         return optuna.get_all_study_names(self.storage) if is_there else []
 
     @property
     def storage_source(self) -> str | BaseStorage:
         """The storage or its URL, by which other processes reach it."""
-        return self._storage or database.in_directory(self.directory)
+        return self._storage or in_directory(self.directory)
 
     @cached_property
     def storage(self) -> BaseStorage:
         """The storage, connected."""
-        source = self.storage_source
-        if self._storage is None and not database.is_there(source):
-            database.make_directory(self.directory)
-        return database.connect(source, database.PATIENCE)
+        return connect(self._storage or in_directory(self.directory, make=True))
 
     @property
     def folder(self) -> Path:
@@ -315,7 +314,7 @@ class Home:
             NoTrialsError: There is no such trial, or it has no result.
         """
         found = _found(trial, StudyRecord(self.existing).finished, "is not COMPLETE or PRUNED")
-        _optuna.set_attr(self.existing, key_of(found.number), why)
+        _optuna.set_attr(self.existing, f"{EXCLUDED}:{found.number}", why)
 
 
 def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str) -> FrozenTrial:
@@ -333,7 +332,7 @@ def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str)
 
 
 def load(
-    source: str | BaseStorage, name: str | None, how: str, patience: float = 0.0
+    source: str | BaseStorage, name: str | None, how: str, patience: float | None = 0.0
 ) -> optuna.Study:
     """Return an existing study, without creating or writing anything.
 
@@ -341,7 +340,8 @@ def load(
         source: The directory= of a search, or its storage or the URL of that.
         name: The name of the study; None if there is only one.
         how: How to pass a name, as in "--study with one of".
-        patience: Seconds for which each call is retried while the storage does not answer.
+        patience: Seconds for which each call is retried while the storage does not answer; None for
+            as many as a search waits.
 
     Raises:
         ArgumentError: There are several studies, or none of that name.
@@ -350,15 +350,15 @@ def load(
     shown, place = "storage=", source
     if isinstance(source, str):
         is_url = "://" in source
-        place = source if is_url else database.in_directory(Path(source))
-        shown = repr(masked(source) if is_url else source)
-    if not database.is_there(place):  # SQLite would make the file
+        place = source if is_url else in_directory(Path(source))
+        shown = repr(Location(source).shown if is_url else source)
+    if not Location(place).is_there:  # SQLite would make the file
         file = sqlalchemy.make_url(place).database if isinstance(place, str) else place
         raise StorageError(
             f"{shown} holds no study: there is no file {file!r}. Pass the directory= of a "
             "search that has begun, or the URL of its storage."
         )
-    storage = database.connect(place, patience, make=False)
+    storage = connect(place, patience, make=False)
     wholes = {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
     if not wholes:
         raise StorageError(f"{shown} holds no study: no search has begun there.")

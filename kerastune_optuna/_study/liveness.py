@@ -28,7 +28,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER, database, one_try
+from kerastune_optuna._storage import Location, one_try
 from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.record import TrialRecord
 
@@ -96,7 +96,8 @@ class OwnRuns:
         own = self._new_signature(storage)
         # Before the trial is there: other threads would take it for one that this process has left.
         self._trials[own] = None, storage
-        trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: own})
+        attrs = {TrialRecord.worker: own}
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
         # If the storage is away, or after Ctrl-C, `leaving_all` forgets the signature.
         trial_id = storage.create_new_trial(_optuna.id_of(study), trial)
         self._trials[own] = trial_id, storage
@@ -109,12 +110,12 @@ class OwnRuns:
         with ExitStack() as undo:
             undo.callback(self.leave, storage, trial_id)  # if others failed the trial meanwhile
             self._trials[own] = trial_id, storage
-            storage.set_trial_user_attr(trial_id, WORKER, own)
+            storage.set_trial_user_attr(trial_id, TrialRecord.worker, own)
             undo.pop_all()
 
     def _new_signature(self, storage: BaseStorage) -> str:
         """Return a signature of this process that no other trial has, as one of the search's."""
-        file = database.inode(storage)
+        file = Location(storage).inode
         own = f"{signature()}{'' if file is None else f'@{file}'}#{next(self._numbers)}"
         if (signed := _by_one_search.get()) is not None:
             signed.add(own)
@@ -203,10 +204,10 @@ def _files_of(study: optuna.Study) -> tuple[str | None, ...] | None:
 
     A copy of a SQLite file is another file, whose trials may have been signed in the original.
     """
-    storage = _optuna.storage_of(study)
-    if not database.is_there(storage):  # the next call to the storage raises
+    location = Location(_optuna.storage_of(study))
+    if not location.is_there:  # the next call to the storage raises
         return None
-    here = database.inode(storage)
+    here = location.inode
     return None, None if here is None else str(here)
 
 
@@ -260,7 +261,7 @@ class Watch:
             at_each: Called at each beat, whether a trial runs or not.
         """
         storage, over = _optuna.storage_of(study), threading.Event()
-        if database.is_private(storage):
+        if Location(storage).is_private:
             # No other process sees this storage. In a thread, SQLite in memory would be empty.
             yield
             return
@@ -275,11 +276,11 @@ class Watch:
     def _beat(
         self, storage: BaseStorage, at_each: Callable[[], None], over: threading.Event
     ) -> None:
-        beats = 0
-        database.checkpoint(storage)
+        beats, location = 0, Location(storage)
+        location.checkpoint()
         while not over.wait(_BEAT_SECONDS):
             beats += 1
-            database.checkpoint(storage)
+            location.checkpoint()
             try:
                 with one_try():
                     at_each()
@@ -293,7 +294,7 @@ class Watch:
                 # If the thread ended here, others would think that this process is dead. No error
                 # is hidden: the trial uses the same storage, and waits for it or raises.
                 continue
-        database.checkpoint(storage)
+        location.checkpoint()
 
     def is_due(self) -> bool:
         """Whether it is time to read the running trials again, which takes a query."""

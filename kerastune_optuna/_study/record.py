@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check, _optuna
-from kerastune_optuna._storage import EXCLUDED, WORKER
+from kerastune_optuna._storage import EXCLUDED
 from kerastune_optuna._study.ending import Ending
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
@@ -93,7 +93,7 @@ class TrialRecord:
     inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
     n_params = _Attr(int)  # how many parameters its model has
     flops = _Attr(int)  # how many floating-point operations its model takes for one row
-    worker = _Attr(str, WORKER)  # the signature of the process that runs or ran it
+    worker = _Attr(str)  # the signature of the process that runs or ran it
 
     excluded = _SystemAttr(str, EXCLUDED)  # why the user has excluded it; see _storage/excluded.py
     slot = _SystemAttr(str, "kerastune_optuna:slot")  # the machine that laid it out

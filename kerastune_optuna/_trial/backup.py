@@ -26,7 +26,6 @@ from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import (
     PatientStore,
-    digest,
     is_of_full_disk,
     may_pass,
     one_try,
@@ -36,7 +35,7 @@ from kerastune_optuna._storage import (
 )
 from kerastune_optuna._study import Card, Ending, TrialRecord
 from kerastune_optuna._trial.bridge import Hook
-from kerastune_optuna._trial.files import chain
+from kerastune_optuna._trial.files import chain, digest
 from kerastune_optuna._trial.hooks import Best
 from kerastune_optuna._trial.ledger import Ledger, Training
 from kerastune_optuna._trial.variables import (

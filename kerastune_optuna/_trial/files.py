@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -31,6 +33,12 @@ def discard(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, *kind
     """Delete a trial's files of the given kinds; the storage keeps Optuna's records of them."""
     for kind in kinds:
         store.remove(*ids(storage, trial, kind))
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, by which a trial knows its own."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

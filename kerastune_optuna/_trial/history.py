@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import tell
-from kerastune_optuna._storage import PatientStore, digest
+from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import files
 from kerastune_optuna._trial.ledger import Row
@@ -47,7 +47,7 @@ def save(
             table = csv.DictWriter(file, names, lineterminator="\n")
             table.writeheader()
             table.writerows(rows)
-        TrialRecord(trial).history = digest(path)
+        TrialRecord(trial).history = files.digest(path)
         store.upload(trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # the database failed, so the trial has no result yet
@@ -69,7 +69,7 @@ def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
         path = folder / files.HISTORY
         latest_first = reversed(files.ids(home.storage, trial, files.HISTORY))
         if any(home.store.fetch(one, path) for one in latest_first):
-            if TrialRecord(trial).history in (None, digest(path)) and path.stat().st_size:
+            if TrialRecord(trial).history in (None, files.digest(path)) and path.stat().st_size:
                 return pandas.read_csv(path, float_precision="round_trip")
             # It is written without waiting for the disk.
             tell(

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
-from kerastune_optuna._storage import PatientStore, digest, telling_room
+from kerastune_optuna._storage import PatientStore, telling_room
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import architecture, failure, files, untrusted
 from kerastune_optuna._trial.variables import (
@@ -54,7 +54,7 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
                 _write(path, model)
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
-            TrialRecord(trial).weights = digest(path)
+            TrialRecord(trial).weights = files.digest(path)
             store.upload(trial, path)
     except ScratchError:
         raise
@@ -180,7 +180,7 @@ def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> I
         latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
         if not any(store.fetch(one, path) for one in latest_first):
             raise MissingWeightsError(_missing(trial, store.name()))
-        if TrialRecord(trial).weights not in (None, digest(path)):
+        if TrialRecord(trial).weights not in (None, files.digest(path)):
             raise WeightsError(
                 f"The weights of trial {trial.number} are damaged: their checksum has changed."
             )

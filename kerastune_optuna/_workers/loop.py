@@ -29,7 +29,7 @@ from kerastune_optuna._exceptions import (
 )
 from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
-from kerastune_optuna._storage import database, masked
+from kerastune_optuna._storage import INSTEAD, Location, connect, few_transactions
 from kerastune_optuna._study import Ending, StudyRecord, TrialRecord, Watch, own_runs
 from kerastune_optuna._trial import Recipe, failure, run_trial
 from kerastune_optuna._workers.card import card_of_worker
@@ -112,17 +112,18 @@ def _joined(job: Job) -> optuna.Study:
     Raises:
         WorkerError: This host sees another storage than that process, or cannot share its disk.
     """
-    shown = masked(job.storage) if isinstance(job.storage, str) else "storage="
-    if not database.is_there(job.storage):
+    location = Location(job.storage)
+    shown = location.shown
+    if not location.is_there:
         raise _elsewhere(shown)
-    if (network := database.network_of_log(job.storage)) is not None:
+    if (network := location.network_of_log) is not None:
         raise WorkerError(
             f"A worker on {socket.gethostname()} reaches {shown} over {network}, but the process "
             "that began the search has it on a local disk, with a write-ahead log that only "
-            f"processes on one machine can share. To search on several, {database.INSTEAD}."
+            f"processes on one machine can share. To search on several, {INSTEAD}."
         )
     try:
-        storage = database.connect(job.storage, database.PATIENCE, later=True, make=False)
+        storage = connect(job.storage, later=True, make=False)
         study = optuna.load_study(study_name=job.study_name, storage=storage)
     except FileNotFoundError as error:  # the file of a journal is missing
         raise _elsewhere(str(error.filename)) from None
@@ -138,7 +139,7 @@ def _elsewhere(shown: str) -> WorkerError:
     return WorkerError(
         f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: "
         "the worker sees another storage than the process that began the search. To search on "
-        f"several machines, {database.INSTEAD}."
+        f"several machines, {INSTEAD}."
     )
 
 
@@ -169,7 +170,7 @@ def run_trials(
     with (
         _optuna.stoppable(study, stop),
         _learning_sampler(study, recipe, budget),
-        database.few_transactions(_optuna.storage_of(study)),
+        few_transactions(_optuna.storage_of(study)),
         watch.beating(study, at_each_beat),
         memory.apart(),
         own_runs.leaving_all(),

@@ -11,10 +11,11 @@ import optuna
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_training
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
-from kerastune_optuna._storage import database
+from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
     Recipe,
@@ -64,8 +65,11 @@ class Run:
         check_threads()
         check_steps(fit.steps_per_execution)
         _check.one_of("verbose", self.verbose, ("auto", 0, 1, 2))
-        if not is_here:
-            database.check_shared(self.home.storage_source)
+        if not is_here and Location(self.home.storage_source).is_private:
+            raise ArgumentError(
+                "storage= is in the memory of this process, where other workers cannot see it. "
+                "Leave storage= out for SQLite in directory=, or pass the URL of a database."
+            )
         user_callbacks.check_callbacks(recipe.callbacks)
         may_add = user_callbacks.may_add_metrics(recipe.callbacks)
         check_training(fit, recipe.objectives, may_add=may_add)

@@ -14,8 +14,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _signals
 from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
-from kerastune_optuna._storage.database import connect, inode
-from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._storage.database import Location, connect
 from kerastune_optuna._study.ending import Ending
 from kerastune_optuna._study.liveness import (
     Watch,
@@ -106,7 +105,7 @@ def test_a_trial_that_was_one_too_many_is_not_run_again():
     """Its worker died before it gave the trial up."""
     study = optuna.create_study()
     study.add_trial(optuna.trial.create_trial(value=0.0))
-    study.ask().set_user_attr(WORKER, DEAD)
+    study.ask().set_user_attr(TrialRecord.worker, DEAD)
     assert budget_of(1).reap(study, Watch())
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
     assert TrialRecord(study.trials[1]).ending is Ending.WITHDRAWN
@@ -121,7 +120,7 @@ def of_a_neighbour():
 def test_a_retry_waits_until_its_trial_has_failed():
     """Who is killed when it laid a retry out leaves none that runs beside its trial."""
     study = optuna.create_study()
-    study.ask().set_user_attr(WORKER, of_a_neighbour())
+    study.ask().set_user_attr(TrialRecord.worker, of_a_neighbour())
     lay_out(study, user_attrs={TrialRecord.retry_of: 0})
     assert TrialRecord.retry_of not in budget_of(2).claim(study, Watch()).user_attrs
     assert fail_and_retry(study, study.trials[0], has_died=True)
@@ -172,7 +171,7 @@ def test_a_configuration_that_is_given_up_is_named(capsys):
     for _ in range(3):
         trial = budget_of(1).claim(study, Watch())
         assert trial.suggest_int("units", 2, 3) == 2
-        trial.set_user_attr(WORKER, DEAD)
+        trial.set_user_attr(TrialRecord.worker, DEAD)
         budget_of(1).reap(study, Watch())
     assert "Giving up on trial 2 with {'units': 2}: its worker died 3" in capsys.readouterr().err
     assert TrialRecord.retry_of not in budget_of(1).claim(study, Watch()).user_attrs
@@ -199,7 +198,7 @@ def test_what_need_not_be_run_here_is_not_waited_for(pace, done):
     pace(lease=0.3, poll=0.1)
     study = optuna.create_study()
     study.add_trials([optuna.trial.create_trial(value=0.0)] * done)
-    study.ask().set_user_attr(WORKER, of_a_neighbour())
+    study.ask().set_user_attr(TrialRecord.worker, of_a_neighbour())
     assert not budget_of(1).wait_for_others(study, Watch())
     assert study.trials[-1].state is TrialState.RUNNING
 
@@ -209,7 +208,7 @@ def test_waiting_for_others_has_an_end(pace, end):
     """What others run is left to them once the time is over, or after Ctrl-C."""
     pace(poll=0.001)
     study, deadline, came = optuna.create_study(), Deadline(600), []
-    study.ask().set_user_attr(WORKER, of_a_neighbour())
+    study.ask().set_user_attr(TrialRecord.worker, of_a_neighbour())
     acts = {"timeout": deadline.let_pass, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT)}
 
     class Acting(Watch):
@@ -239,7 +238,7 @@ def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind)
         died = study.ask()
         units = died.suggest_int("units", 1, 1000)
         died.set_user_attr("seed", 7)
-        died.set_user_attr(WORKER, DEAD)
+        died.set_user_attr(TrialRecord.worker, DEAD)
         trial = budget_of(1).claim(study, Watch())
         assert trial.suggest_int("units", 1, 1000) == units
         assert (TrialRecord(trial).retry_of, trial.user_attrs["seed"]) == (0, 7)
@@ -284,9 +283,9 @@ def test_a_change_of_the_folder_makes_nobody_dead(tmp_path, monkeypatch, make):
     """A trial of a process that lives is left to it, though the URL of the file is relative."""
     monkeypatch.chdir(tmp_path)
     study = optuna.create_study(storage=connect(make("sqlite:///study.db"), 1.0))
-    trial, file = study.ask(), inode(study._storage)
-    trial.set_user_attr(WORKER, f"{of_a_neighbour()}@{file}")
+    trial, file = study.ask(), Location(study._storage).inode
+    trial.set_user_attr(TrialRecord.worker, f"{of_a_neighbour()}@{file}")
     monkeypatch.chdir("/")
     assert not budget_of(2).reap(study, Watch())
-    trial.set_user_attr(WORKER, f"{DEAD}@{file}")
+    trial.set_user_attr(TrialRecord.worker, f"{DEAD}@{file}")
     assert budget_of(2).reap(study, Watch())

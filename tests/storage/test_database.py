@@ -298,7 +298,7 @@ def test_the_file_alone_has_what_was_searched(tmp_path):
 
 def test_whoever_reads_to_write_keeps_others_from_writing(tmp_path):
     """So no other process changes what a transaction has read before it writes."""
-    engine = _storage.behind(_storage.connect(f"sqlite:///{tmp_path}/study.db")).engine
+    engine = _storage.Location(_storage.connect(f"sqlite:///{tmp_path}/study.db")).database.engine
     other = sqlite3.connect(tmp_path / "study.db", timeout=0)
     with engine.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
         other.execute("BEGIN IMMEDIATE")
@@ -333,7 +333,7 @@ def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
 
     def build_and_copy(trial):
         if not seen:
-            _storage.checkpoint(trial.storage)
+            _storage.Location(trial.storage).checkpoint()
             shutil.copytree(tmp_path / "tuning", tmp_path / "copy")
             copy = tuner_in(tmp_path / "copy", objective="val_mae", n_trials=2)
             with warnings.catch_warnings(action="ignore"):  # build_model is another one there
@@ -380,5 +380,5 @@ def test_a_study_is_saved_as_optunas_faq_saves_one(tmp_path, copied):
     assert again.best_value == copied(tuner).best_value == study.best_value
     again.enqueue_trial({"units": 3})
     assert len(study.trials) == 2
-    engine = _storage.behind(again._storage).engine
+    engine = _storage.Location(again._storage).database.engine
     assert sqlalchemy.event.contains(engine, "begin", _storage._begin_immediate)

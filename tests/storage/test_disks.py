@@ -105,8 +105,8 @@ def test_a_network_disk_has_no_write_ahead_log(tmp_path):
 def test_without_a_write_ahead_log_each_write_is_synced_in_full(tmp_path, disk, synchronous):
     """Without one, a power cut during NORMAL (1) in place of FULL (2) could damage the file."""
     with disk(tmp_path), warnings.catch_warnings(action="ignore", category=UserWarning):
-        storage = database.behind(database.connect(f"sqlite:///{tmp_path}/study.db"))
-        with storage.engine.connect() as connection:
+        storage = database.Location(database.connect(f"sqlite:///{tmp_path}/study.db"))
+        with storage.database.engine.connect() as connection:
             said = connection.exec_driver_sql("PRAGMA synchronous").scalar()
     assert said == synchronous
 

@@ -6,7 +6,6 @@ import pytest
 
 from kerastune_optuna import ArgumentError, NoTrialsError
 from kerastune_optuna._storage import excluded
-from kerastune_optuna._storage.excluded import key_of
 from tests.support.untrained import Untrained, run, tuner_in
 
 
@@ -87,9 +86,13 @@ def test_what_cannot_be_excluded_is_an_error(tuner):
 
 def test_an_attribute_of_another_program_excludes_nothing():
     """Its name may be a number, or begin like ours."""
-    foreign = {"3": "not ours", key_of("x"): "no number", key_of(4): 5, key_of(5): ""}
+    ours = excluded.EXCLUDED
+    foreign = {"3": "not ours", f"{ours}:x": "no number", f"{ours}:4": 5, f"{ours}:5": ""}
     storage = excluded.Excluding(optuna.storages.InMemoryStorage())
     study_id = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE])
-    for key, why in {**foreign, key_of(6): "leak"}.items():
+    for _ in range(7):
+        storage.create_new_trial(study_id)
+    for key, why in {**foreign, f"{ours}:6": "leak"}.items():
         storage.set_study_system_attr(study_id, key, why)
-    assert storage._excluded(study_id) == {6: "leak"}
+    told = [trial.system_attrs.get(ours) for trial in storage.get_all_trials(study_id)]
+    assert told == [None] * 6 + ["leak"]

@@ -46,7 +46,8 @@ def seen(study, url):
 def test_all_that_is_held_takes_one_transaction(study):
     """Ten reports and five attributes cost what one of them costs outside of a search."""
     ended = []
-    sqlalchemy.event.listen(database.behind(study._storage).engine, "commit", ended.append)
+    engine = database.Location(study._storage).database.engine
+    sqlalchemy.event.listen(engine, "commit", ended.append)
     trial = study.ask()
     with in_few(study):
         trial.set_user_attr("first", 0)  # is due, as nothing was written before

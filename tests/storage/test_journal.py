@@ -57,7 +57,7 @@ def stopped(path, lock):
 
 
 def opened(path, lock=None):
-    return connect(optuna.storages.JournalStorage(JournalFileBackend(str(path), lock)))
+    return connect(optuna.storages.JournalStorage(JournalFileBackend(str(path), lock)), 0.0)
 
 
 def as_optuna_reads(path):

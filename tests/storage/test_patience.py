@@ -2,6 +2,7 @@
 
 import math
 import threading
+from types import SimpleNamespace
 
 import keras
 import optuna
@@ -198,9 +199,10 @@ def test_a_database_that_could_only_be_read_for_a_while_is_written_again(tmp_pat
 def test_each_driver_has_its_own_name_for_the_code_of_an_error(name):
     """As sqlite3, psycopg and psycopg2, of which one need not be installed."""
     error = Exception("permission denied")
-    assert not patience._is_refusal(error)
+    given = {"original_exception": error, "is_disconnect": False, "is_pre_ping": False}
+    assert patience.as_ours(SimpleNamespace(**given)) is None
     setattr(error, name, "42501")
-    assert patience._is_refusal(error)
+    assert isinstance(patience.as_ours(SimpleNamespace(**given)), StorageError)
 
 
 class Noting(patience.Delegating):

@@ -22,7 +22,6 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import TooManyFailuresError, _signals
 from kerastune_optuna._arguments import budget_of
 from kerastune_optuna._search import Budget, StopConditions
-from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
 from kerastune_optuna._study.liveness import Watch, machine, own_runs
 from kerastune_optuna._study.record import TrialRecord
@@ -105,13 +104,13 @@ def test_a_step_of_the_clock_takes_nobody_for_dead(tmp_path, claim, look):
 HIDDEN = """
 import os, sys
 import optuna
-from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
 from kerastune_optuna._study.liveness import machine, started
+from kerastune_optuna._study.record import TrialRecord
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 study, watch, parent = optuna.create_study(), liveness.Watch(), os.getppid()
 for signed in (f"{parent}:{started(parent)}", "4194305:1"):  # Linux has no id as high as that
-    study.ask().set_user_attr(WORKER, f"{machine()}:{signed}")
+    study.ask().set_user_attr(TrialRecord.worker, f"{machine()}:{signed}")
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -212,7 +211,7 @@ def test_a_lease_lasts_for_ninety_seconds(monkeypatch):
     """A machine that looks now and then takes a trial of another for dead after them."""
     monkeypatch.setattr(liveness, "time", clock := Clock())
     study, watch = optuna.create_study(), Watch()
-    study.ask().set_user_attr(WORKER, ELSEWHERE)
+    study.ask().set_user_attr(TrialRecord.worker, ELSEWHERE)
     dead = []
     for clock.now in (0.0, 20.0, 40.0, 60.0, 80.0, 89.0, 91.0):
         dead += [clock.now for trial in watch.running(study) if watch.is_dead(trial)]
@@ -222,7 +221,7 @@ def test_a_lease_lasts_for_ninety_seconds(monkeypatch):
 @pytest.mark.slow
 def test_who_returns_first_after_an_outage_fails_nobody(tuner, tmp_path, reap):
     """Nobody could beat while the database did not answer: each lease begins anew."""
-    tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
+    tuner.study.ask().set_user_attr(TrialRecord.worker, ELSEWHERE)
     assert not reap()
     with lock(tmp_path / "study.db", 1.5):
         assert not reap()
@@ -243,7 +242,7 @@ def until_beaten(study, trial):
 def test_a_process_that_trains_notices_an_outage(tuner, tmp_path, claim, pace, away):
     """Who looks before and after a long training knows from its own beats what others could do."""
     pace(beat=0.1, lease=1.0, silence=1.0)
-    tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
+    tuner.study.ask().set_user_attr(TrialRecord.worker, ELSEWHERE)
     watch = Watch()
     with watch.beating(tuner.study):
         own = claim(watch)
@@ -335,7 +334,7 @@ def test_a_trial_of_a_vanished_machine_is_run_again(tmp_path, monkeypatch, pace)
     vanished, alive = tuner.study.ask(), tuner.study.ask()
     for trial in (vanished, alive):
         build(trial)
-        trial.set_user_attr(WORKER, NODE3)
+        trial.set_user_attr(TrialRecord.worker, NODE3)
 
     def beat():
         for beats in itertools.takewhile(lambda beats: not told, itertools.count(1)):
@@ -396,7 +395,7 @@ def test_who_finds_another_signature_gives_the_run_up(tmp_path, pace, beat, by):
         if len(epochs) != 2:
             return
         if by is not None:
-            tuner.study._storage.set_trial_user_attr(1, WORKER, by)
+            tuner.study._storage.set_trial_user_attr(1, TrialRecord.worker, by)
         else:
             with sqlite3.connect(tmp_path / "study.db") as connection:
                 connection.execute("UPDATE trials SET state = 'WAITING'")
@@ -415,7 +414,7 @@ def test_who_lost_its_trial_ends_nobody_elses(tmp_path, error):
     """A run that fails or is interrupted leaves a trial alone that another signed meanwhile."""
 
     def lose(trial):
-        trial.set_user_attr(WORKER, NODE3)
+        trial.set_user_attr(TrialRecord.worker, NODE3)
         raise error
 
     tuner = tuner_in(tmp_path, lose, n_trials=1)
@@ -450,7 +449,7 @@ def test_processes_that_reap_at_once_keep_each_retry(tmp_path):
     for _ in range(12):
         trial = tuner.study.ask()
         build(trial)
-        trial.set_user_attr(WORKER, DEAD)
+        trial.set_user_attr(TrialRecord.worker, DEAD)
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/study.db"]
     forks.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
@@ -477,7 +476,7 @@ def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead():
     """A trial seen RUNNING, whose process told its end and was gone when looked for, has ended."""
     study = optuna.create_study()
     trial = study.ask()
-    trial.set_user_attr(WORKER, DEAD)
+    trial.set_user_attr(TrialRecord.worker, DEAD)
 
     class Late(Watch):
         def running(self, study):

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore, digest
+from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.backup import unpack
+from kerastune_optuna._trial.files import digest
 from tests.support.faults import EpochLog, interrupt_after, logged, trials_of
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept

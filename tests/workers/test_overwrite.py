@@ -12,7 +12,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from kerastune_optuna import NoTrialsError, StudyMismatchError
-from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import liveness
 from kerastune_optuna._study.home import Home
 from kerastune_optuna._study.record import TrialRecord
@@ -65,7 +64,10 @@ def of_another_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(overwrite, "_POLL", 0.05)
     of_it = tuner(tmp_path, overwrite=True)
     study = tuner(tmp_path).study
-    attrs = {"system_attrs": {TrialRecord.slot: "node3"}, "user_attrs": {WORKER: ELSEWHERE}}
+    attrs = {
+        "system_attrs": {TrialRecord.slot: "node3"},
+        "user_attrs": {TrialRecord.worker: ELSEWHERE},
+    }
     trial = optuna.trial.create_trial(state=TrialState.RUNNING, **attrs)
     study.add_trial(trial)
     return study, of_it
