@@ -261,69 +261,6 @@ def _is_log(distribution: BaseDistribution) -> bool:
     return bool(getattr(distribution, "log", False))
 
 
-class Node:
-    """A node in a tree of the values tried, which knows whether any are left to try below it."""
-
-    def __init__(self) -> None:
-        self.children: dict[float, Node] = {}
-        self.is_closed = False
-        self._name = ""  # empty until a builder asks for a parameter
-        self._size = math.inf
-
-    def after(self, name: str, distribution: BaseDistribution, value: Any) -> Node:
-        """Return the node after a value of the parameter that the builder asks for here."""
-        count = size(distribution)
-        if not self._name:
-            self._name, self._size = name, count
-        elif (name, count) != (self._name, self._size):
-            self._size = math.inf  # the builder has changed, so more values may be left
-        return self.children.setdefault(place_of(distribution, value), Node())
-
-    def is_closed_for(self, places: Mapping[str, float]) -> bool:
-        """Whether nothing is left to try with these values, whatever parameters follow them."""
-        if self.is_closed:
-            return True
-        if self._name in places:
-            child = self.children.get(places[self._name])
-            return child is not None and child.is_closed_for(places)
-        after = self.children.values()
-        return len(after) >= self._size and all(one.is_closed_for(places) for one in after)
-
-    def goes_on_after(self, trial: FrozenTrial) -> bool:
-        """Whether other trials with the same values as this one asked for more parameters."""
-        node = self
-        for name, distribution in trial.distributions.items():
-            node = node.children[place_of(distribution, trial.params[name])]
-        return bool(node._name)
-
-    def left(self) -> float:
-        """Return the least number of configurations that are left; infinity if none was tried."""
-        if self.is_closed:
-            return 0
-        begun = sum(child.left() for child in self.children.values())
-        return self._size - len(self.children) + begun
-
-    def leaves(self) -> int:
-        """Return how many configurations are below this node."""
-        return sum(child.leaves() for child in self.children.values()) or 1
-
-
 def is_finite(trial: FrozenTrial) -> bool:
     """Whether each parameter of a trial has steps or choices, so that its values can come again."""
     return not any(math.isinf(size(one)) for one in trial.distributions.values())
-
-
-def tried(trials: Iterable[FrozenTrial]) -> Node:
-    """Return the tree of what trials asked for."""
-    root = Node()
-    for trial in trials:
-        path = [root]
-        for name, distribution in trial.distributions.items():
-            path.append(path[-1].after(name, distribution, trial.params[name]))
-        *before, end = path
-        # A trial that failed in its builder may stop at a node that other trials went through.
-        end.is_closed = end.is_closed or (bool(before) and not end.children)
-        for node in reversed(before):
-            node.is_closed = False
-            node.is_closed = node.is_closed_for({})
-    return root

@@ -14,9 +14,17 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search import repeats
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
-from kerastune_optuna._study import StudyRecord, liveness, opening, ranking, sign_of
+from kerastune_optuna._search.repeats import Tree
+from kerastune_optuna._study import (
+    Card,
+    StudyRecord,
+    TrialRecord,
+    liveness,
+    opening,
+    ranking,
+    sign_of,
+)
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -141,8 +149,8 @@ class StopConditions:
     def may_go_on(
         self, study: optuna.Study, before: float | None = None, *, waits: bool = False
     ) -> bool:
-        """Whether a configuration may be left for another trial, as `repeats.is_more_left` says."""
-        return self.train_repeats or repeats.is_more_left(study, self.card, before, waits=waits)
+        """Whether a configuration may be left for another trial, as `Tree.is_left` says."""
+        return self.train_repeats or Tree.of(study, self.card).is_left(before, waits=waits)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
@@ -181,8 +189,14 @@ class StopConditions:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         if (told := self.stop(study)) is not None or self.train_repeats:
             return told
-        if (count := repeats.count_if_all(study, self.card)) is None:
+        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
+        # workers never calls. Such a process comes here once, when its workers have ended.
+        trials = study.get_trials(deepcopy=False)
+        ended = [one for one in trials if TrialRecord(one).ending.is_final]
+        tree = Tree(Card.like(study, self.card, ended))
+        if tree.is_left():
             return None
+        count = tree.root.leaves()
         which = "The only configuration was" if count == 1 else f"All {count} configurations were"
         return f"{which} tried: nothing is left"
 
