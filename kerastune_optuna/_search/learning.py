@@ -75,7 +75,9 @@ class LearningSampler(BaseSampler):
             _optuna.reseed(self.sampler, derive(self.seed, trial.number))
         self.sampler.before_trial(study, trial)
         tree = Tree.of(study, self.card)  # now, since the sampler may have waited for others
-        self._unwanted = Tree(filter(is_bad, tree.begun)).root if self.may_repeat else tree.root
+        if self.may_repeat:
+            tree = Tree(list(filter(is_bad, tree.begun)))
+        self._unwanted = tree.root
         self._places, self._leaves_to_chance = {}, False
         self._chance = RandomSampler(seed=trial.number)
         best = best_of(_optuna.known_trials(study), study.directions)
@@ -158,9 +160,6 @@ class LearningSampler(BaseSampler):
             # CmaEsSampler would warn that it does not use constraints.
             trial = _optuna.without_constraints(trial)
         self.sampler.after_trial(study, trial, state, values)
-
-    def reseed_rng(self) -> None:
-        self.sampler.reseed_rng()
 
 
 class _Shown(_optuna.ShownStudy):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -95,16 +95,15 @@ class Node:
         return sum(child.leaves() for child in self.children.values()) or 1
 
 
+@dataclass(eq=False)
 class Tree:
     """What trials have tried, and what is left to try.
 
     Args:
-        trials: The trials. One that has not begun tries nothing, and for one that was cut off, its
-            retry tries the same.
+        begun: The trials, which have begun. For one that was cut off, its retry tries the same.
     """
 
-    def __init__(self, trials: Iterable[FrozenTrial]) -> None:
-        self.begun = [one for one in trials if TrialRecord(one).has_begun]
+    begun: list[FrozenTrial]
 
     @classmethod
     def of(cls, study: optuna.Study, card: str | None) -> Tree:
@@ -118,9 +117,19 @@ class Tree:
         trials = _optuna.known_trials(study)
         kept = _kept.get(study)
         if kept is None or kept[0] is not trials or kept[1] != card:
-            tree = cls(trials if card is None else Card.like(study, card, trials))
+            begun = [one for one in trials if TrialRecord(one).has_begun]
+            tree = cls(begun if card is None else Card.like(study, card, begun))
             kept = _kept[study] = trials, card, tree
         return kept[2]
+
+    @classmethod
+    def of_ended(cls, study: optuna.Study, card: str | None) -> Tree:
+        """Return the tree of the trials that are done with, read anew; `card` is as for `of`."""
+        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
+        # workers never calls. Such a process comes here once, when its workers have ended.
+        trials = study.get_trials(deepcopy=False)
+        ended = [one for one in trials if TrialRecord(one).ending.is_final]
+        return cls(Card.like(study, card, ended))
 
     @cached_property
     def root(self) -> Node:

@@ -16,15 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
 from kerastune_optuna._search.repeats import Tree
-from kerastune_optuna._study import (
-    Card,
-    StudyRecord,
-    TrialRecord,
-    liveness,
-    opening,
-    ranking,
-    sign_of,
-)
+from kerastune_optuna._study import StudyRecord, liveness, opening, ranking, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -170,11 +162,16 @@ class StopConditions:
         """Return a line that says why the results so far are enough; None where they are not."""
         if self.stop_at is not None:
             sign = sign_of(study.direction)
-            for best in ranking.front(study):
-                if sign * best.values[0] <= sign * self.stop_at:
-                    return f"Stopped: trial {best.number} reached {best.values[0]:g}"
+            for good in ranking.front(study):
+                if sign * good.values[0] <= sign * self.stop_at:
+                    return f"Stopped: trial {good.number} reached {good.values[0]:g}"
         if isinstance(self.terminator, int | np.integer):
-            trials = _trials_since_best(study)
+            first: dict[tuple[float, ...], int] = {}
+            # A trial with the same values as an earlier one is no improvement.
+            for trial in ranking.front(study):
+                first.setdefault(tuple(trial.values), trial.number)
+            best = max(first.values(), default=-1)
+            trials = sum(one.number > best for one in opening.finished(study))
             if trials >= self.terminator:
                 return f"Stopped: {_check.count(trials, 'trial')} brought no better value"
         elif self.terminator is not None and self.terminator.should_terminate(study):
@@ -189,11 +186,7 @@ class StopConditions:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         if (told := self.stop(study)) is not None or self.train_repeats:
             return told
-        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
-        # workers never calls. Such a process comes here once, when its workers have ended.
-        trials = study.get_trials(deepcopy=False)
-        ended = [one for one in trials if TrialRecord(one).ending.is_final]
-        tree = Tree(Card.like(study, self.card, ended))
+        tree = Tree.of_ended(study, self.card)
         if tree.is_left():
             return None
         count = tree.root.leaves()
@@ -238,13 +231,3 @@ def _check_terminator(given: object, *, are_several: bool) -> None:
             f"terminator={given!r} is for one objective, as all of Optuna's are. Pass how many "
             "trials in a row may add nothing to the front."
         )
-
-
-def _trials_since_best(study: optuna.Study) -> int:
-    """Return how many trials ended after the best trial, or after the last one on the front."""
-    first: dict[tuple[float, ...], int] = {}
-    # A trial with the same values as an earlier one is no improvement.
-    for trial in ranking.front(study):
-        first.setdefault(tuple(trial.values), trial.number)
-    best = max(first.values(), default=-1)
-    return sum(trial.number > best for trial in opening.finished(study))
