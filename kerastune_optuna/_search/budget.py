@@ -84,8 +84,8 @@ class Budget:
             has_room = not waiting and self._has_room(len(counted))
             asked = self._begin(study, until) if has_room else _take_one(study, waiting)
             if asked is not None:
-                # Trial() calls the sampler, which may raise, or take so long that this process seems
-                # dead: then others fail the trial.
+                # Trial() calls the sampler, which may raise, or take so long that others take this
+                # process for dead, and fail the trial.
                 with suppress(UpdateFinishedTrialError), ExitStack() as undo:
                     undo.callback(liveness.leave, study, asked)
                     trial = Trial(study, asked)
