@@ -1,4 +1,4 @@
-"""The search space of a builder: its parameters, their order, and what is left to try."""
+"""The search space of a builder: its parameters, their order, and how it is shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,
     TunerError,
     is_fatal,
 )
+
+_MORE = "What build_model asks for only with other values than the defaults is not shown."
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
@@ -125,6 +128,12 @@ def learn_ranges(build_model: Builder) -> None:
     except Exception as error:  # the builder may raise anything for its own defaults
         if is_fatal(error):
             raise
+
+
+def defaults_of(build_model: Builder) -> dict[str, Any]:
+    """Return the builder's `default_params()`; an empty dict if it has no such function."""
+    own = getattr(build_model, "default_params", None)
+    return {} if own is None else dict(own())
 
 
 def size(distribution: BaseDistribution) -> float:
@@ -264,3 +273,43 @@ def _is_log(distribution: BaseDistribution) -> bool:
 def is_finite(trial: FrozenTrial) -> bool:
     """Whether each parameter of a trial has steps or choices, so that its values can come again."""
     return not any(math.isinf(size(one)) for one in trial.distributions.values())
+
+
+def outlined(build_model: Builder, functions: Sequence[Any]) -> str:
+    """Return a line for each parameter that a builder asks for when it gets its defaults.
+
+    Args:
+        build_model: The builder. The model that it returns is not trained.
+        functions: The functions that will be passed to search() as data, which may ask for
+            parameters too.
+
+    Returns:
+        The lines, each with a line end.
+    """
+    learn_ranges(build_model)
+    notes = _asked(build_model, functions)
+    cells = [("parameter", "values", "default", "only with")]
+    for note in notes:
+        values, conditions = with_scale(note.distribution), " and ".join(note.conditions)
+        cells.append((note.name, values, str(note.default), conditions))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    title = f"Search space: {_check.count(len(notes), 'parameter')}"
+    rows = [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells if notes]
+    return "".join(f"{line}\n" for line in [title, *rows, _MORE])
+
+
+def _asked(build_model: Builder, functions: Sequence[Any]) -> list[Note]:
+    """Return the parameters that a builder asks for; for KerasTuner's, inactive ones too."""
+    own = defaults_of(build_model)
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        said = walker.notes[-1].default if walker.notes else own.get(name)
+        return said if _check.allows(distribution, said) else middle(distribution)
+
+    walker = Walker(choose)
+    walker.walk(build_model, functions, may_fail=False)
+    notes = list({(note.name, note.conditions): note for note in walker.notes}.values())
+    noted = {note.name for note in notes}
+    ranges, values = walker.distributions, walker.params
+    others = [name for name in values if name not in noted]
+    return notes + [Note(name, ranges[name], values[name], ()) for name in others]
