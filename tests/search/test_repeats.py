@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.pruners import HyperbandPruner, NopPruner
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import Budget, StopConditions, repeats
@@ -94,9 +95,10 @@ def test_the_tree_is_made_once_for_a_reading():
     assert repeats.Tree.of(study, None) is not tree
 
 
-def test_what_failed_with_other_code_is_tried_again_once():
+@pytest.mark.parametrize("pruner", [NopPruner(), HyperbandPruner(max_resource=9)])
+def test_what_failed_with_other_code_is_tried_again_once(pruner):
     """Once the code is mended, a grid has no reason to leave a configuration out, or to repeat."""
-    study, objective = optuna.create_study(), Objective("val_mae", "minimize")
+    study, objective = optuna.create_study(pruner=pruner), Objective("val_mae", "minimize")
     for code, most in (("with a bug", 4), ("mended", None)):
         card = Card(code={"build_model": code})
         card.write(study)
