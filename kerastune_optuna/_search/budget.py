@@ -83,14 +83,21 @@ class Budget:
             if watch.is_due():  # others wait in vain for what a dead worker was to do
                 self.reap(study, watch)
             counted = self.counted(study)
-            waiting = _waiting(counted[: self.n_trials])
+            waiting = [one for one in counted[: self.n_trials] if one.state is TrialState.WAITING]
+            waiting.sort(key=_is_enqueued, reverse=True)
             is_wanted = any(map(_is_enqueued, waiting)) or self.ending.may_go_on(study)
             if not is_wanted or self.ending.stop(study, asks=True):
                 return None
             has_room = not waiting and self._has_room(len(counted))
             asked = self._begin(study, until) if has_room else _take_one(study, waiting)
-            if asked is not None and (trial := _started(study, asked)) is not None:
-                return trial
+            if asked is not None:
+                # Trial() calls the sampler, which may raise, or take so long that others take this
+                # process for dead, and fail the trial.
+                with suppress(UpdateFinishedTrialError), ExitStack() as undo:
+                    undo.callback(own_runs.leave, _optuna.storage_of(study), asked)
+                    trial = Trial(study, asked)
+                    undo.pop_all()
+                    return trial
             if waiting:  # others took them
                 continue
             if not (has_room or self.reap(study, watch) or any(map(watch.is_in_doubt, counted))):
@@ -135,9 +142,11 @@ class Budget:
         looks = 0
         while not self.ending.is_over():
             counted = self.counted(study)
-            if self._has_room(len(counted)) or _waiting(counted[: self.n_trials]):
+            needed = counted[: self.n_trials]
+            is_any_free = any(one.state is TrialState.WAITING for one in needed)
+            if is_any_free or self._has_room(len(counted)):
                 break
-            theirs = {one.number for one in counted[: self.n_trials]}
+            theirs = {one.number for one in needed}
             # A living process may have abandoned its trial, as where its search raised an error.
             running = [one for one in watch.running(study) if one.number in theirs]
             elsewhere = filter(watch.is_elsewhere, running)
@@ -187,12 +196,6 @@ class Budget:
         return fail_and_retry(study, trial, has_died=Watch.is_elsewhere(trial))
 
 
-def _waiting(counted: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that any worker may take, first those that have parameters already."""
-    waiting = (one for one in counted if one.state is TrialState.WAITING)
-    return sorted(waiting, key=_is_enqueued, reverse=True)
-
-
 def _is_enqueued(trial: FrozenTrial) -> bool:
     """Whether a WAITING trial has parameters already, from the user or from an earlier worker."""
     return bool(TrialRecord(trial).fixed_params)
@@ -212,17 +215,6 @@ def _take_one(study: optuna.Study, waiting: Sequence[FrozenTrial]) -> int | None
                 # and other processes cannot tell which process to look for.
                 own_runs.sign(study, trial_id)
                 return trial_id
-    return None
-
-
-def _started(study: optuna.Study, trial_id: int) -> Trial | None:
-    """Start a trial that this worker has; return None if others took it for dead meanwhile."""
-    with suppress(UpdateFinishedTrialError), ExitStack() as undo:
-        # Trial() calls the sampler, which may raise, or take so long that this process seems dead.
-        undo.callback(own_runs.leave, _optuna.storage_of(study), trial_id)
-        trial = Trial(study, trial_id)
-        undo.pop_all()
-        return trial
     return None
 
 

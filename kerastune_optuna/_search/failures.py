@@ -31,16 +31,17 @@ def check_in_a_row(
         TooManyFailuresError: Says how the last one ended.
     """
     told = _telling(own)
-    is_data = all(TrialRecord(one).not_finite for one in told)
+    is_data = all(one.not_finite for one in told)
     most = most or (_SURE_AFTER if is_data else MOST)
     last = told[-most:]
-    if len(last) < most or not all(map(_has_failed, last)):
+    if len(last) < most or any(one.ending.works for one in last):
         return
-    if all(map(_has_failed, told)) and _is_any_to_succeed(trials, told[most - 1]):
+    none_works = not any(one.ending.works for one in told)
+    if none_works and _is_any_to_succeed(trials, told[most - 1].of):
         return
     many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
     raise TooManyFailuresError(
-        f"{many} (trial {last[-1].number}) with: {_why(last[-1])}. Fix {_what(is_data)}, and "
+        f"{many} (trial {last[-1].of.number}) with: {_why(last[-1])}. Fix {_what(is_data)}, and "
         "call search() again. max_failed_trials= allows more failures."
     )
 
@@ -57,12 +58,12 @@ def check_causes(own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> N
     """
     if any(TrialRecord(one).ending.works for one in trials):
         return
-    by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
-    for trial in own:
-        by_cause[TrialRecord(trial).sameness].append(trial)
+    by_cause: dict[str | None, list[TrialRecord]] = defaultdict(list)
+    for record in map(TrialRecord, own):
+        by_cause[record.sameness].append(record)
     by_cause.pop(None, None)
     for first, *more in by_cause.values():
-        if more and not _is_any_to_succeed(trials, more[0]):
+        if more and not _is_any_to_succeed(trials, more[0].of):
             raise TooManyFailuresError(
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
                 f"{_why(first)}. Fix build_model, the data or the arguments, and make the same "
@@ -81,20 +82,21 @@ def check_study(study: optuna.Study) -> None:
     if any(TrialRecord(one).ending.works for one in trials):
         return
     told = _telling(trials)  # all of them failed
-    forbidden = [one for one in trials if TrialRecord(one).ending is Ending.FORBIDDEN]
+    forbidden = [one for one in map(TrialRecord, trials) if one.ending is Ending.FORBIDDEN]
     if forbidden and not told:
         last = forbidden[-1]
         raise TooManyFailuresError(
             f"No model was trained: {_check.count(len(forbidden), 'trial')} ended before that, "
-            f"the last one (trial {last.number}) with: {_why(last)}. Fix the ranges of build_model "
-            "or the limits, and call search() again, with a larger n_trials= or timeout= if needed."
+            f"the last one (trial {last.of.number}) with: {_why(last)}. Fix the ranges of "
+            "build_model or the limits, and call search() again, with a larger n_trials= or "
+            "timeout= if needed."
         )
     if told:
-        number = f"(trial {told[-1].number})"
+        number = f"(trial {told[-1].of.number})"
         which = f"All {len(told)} trials failed or diverged, the last one {number}"
         if len(told) == 1:
             which = f"The only trial {number} failed or diverged"
-        what = _what(all(TrialRecord(one).not_finite for one in told))
+        what = _what(all(one.not_finite for one in told))
         raise TooManyFailuresError(
             f"{which} with: {_why(told[-1])}. Fix {what}, and call search() again; with "
             "overwrite=True, it begins anew."
@@ -106,17 +108,13 @@ def _what(is_data: bool) -> str:
     return "the data" if is_data else "build_model or its ranges, as of the learning rate"
 
 
-def _telling(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that say something about their search."""
-    return [one for one in trials if TrialRecord(one).ending.works is not None]
+def _telling(trials: Sequence[FrozenTrial]) -> list[TrialRecord]:
+    """Return the records of the trials that say something about their search."""
+    return [one for one in map(TrialRecord, trials) if one.ending.works is not None]
 
 
-def _has_failed(trial: FrozenTrial) -> bool:
-    return TrialRecord(trial).ending.works is False
-
-
-def _why(trial: FrozenTrial) -> str:
-    return TrialRecord(trial).why.rstrip(".")
+def _why(record: TrialRecord) -> str:
+    return record.why.rstrip(".")
 
 
 def _is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool:

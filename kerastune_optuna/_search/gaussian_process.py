@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,11 +14,11 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search.box import Box
-from kerastune_optuna._search.candidates import Candidates
+from kerastune_optuna._search.box import Box, Points
 from kerastune_optuna._search.process import Floats, Process
 from kerastune_optuna._search.space import in_order
 from kerastune_optuna._search.waiting import wait_for_earlier
@@ -26,6 +27,13 @@ from kerastune_optuna._study import Lesson, TrialRecord, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
+# Of the search for the configuration with the largest gain.
+_AT_RANDOM = 1024  # configurations that are drawn at random
+_BEST, _NEAR_BEST = 5, 50  # the best trials, and the configurations that are drawn near each
+_TOP, _NEAR_TOP = 8, 32  # configurations with the largest gains, and those drawn near each
+_CLIMB = 4  # of these, from which a climb starts, and as many of those drawn at random
+_WIDTHS = (0.1, 0.04)  # shares of a range: how far from them we draw, in two rounds
+_SAME = 1e-3  # share of a range: configurations that differ by less in each parameter are the same
 
 
 class GaussianProcessSampler(BaseSampler):
@@ -86,7 +94,16 @@ class GaussianProcessSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if not (search_space and self._knows_enough(study, search_space)):
+        if not search_space:
+            return {}
+        trials, directions = informative(study), study.directions
+        best = best_of(trials, directions)
+        told = sum(worth(one, best, directions) is not None for one in trials)
+        # Once one has a value, a trial that broke a constraint tells as much if it has all
+        # parameters.
+        pruned = (one for one in trials if one.state is TrialState.PRUNED and is_bad(one))
+        bad = sum(search_space.items() <= one.distributions.items() for one in pruned)
+        if told + (bad if told else 0) < self._n_startup_trials:
             return {}
         wait_for_earlier(study, trial, _without_draw, self._in_vain)
         running, done = [], []
@@ -103,18 +120,6 @@ class GaussianProcessSampler(BaseSampler):
         storage = _optuna.storage_of(study)
         storage.set_trial_system_attr(_optuna.id_of(trial), _DRAWN, json.dumps(drawn))
         return drawn
-
-    def _knows_enough(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> bool:
-        """Whether so many trials came to something that the process draws.
-
-        Once one did, a trial that broke a constraint tells as much if it has all parameters.
-        """
-        trials, directions = informative(study), study.directions
-        best = best_of(trials, directions)
-        told = sum(worth(one, best, directions) is not None for one in trials)
-        pruned = (one for one in trials if one.state is TrialState.PRUNED and is_bad(one))
-        bad = sum(space.items() <= one.distributions.items() for one in pruned)
-        return told + (bad if told else 0) >= self._n_startup_trials
 
     def _drawn(
         self,
@@ -134,7 +139,7 @@ class GaussianProcessSampler(BaseSampler):
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
             known = known.and_those(points)
-        return box.params(Candidates(box, process, known, self._rng).best())
+        return box.params(_Candidates(box, process, known, self._rng).best())
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
@@ -195,3 +200,55 @@ def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.G
         costs *= rng.dirichlet(np.ones(len(signs)))
         scores = -costs.max(axis=1) - _OF_ALL * costs.sum(axis=1)
     return np.asarray((scores - scores.mean()) / max(scores.std(), 1e-10))
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Look for the configuration that gains most.
+
+    Args:
+        box: The configurations.
+        process: What is expected of them.
+        known: Those that were tried or are being tried.
+        rng: Draws where to look.
+    """
+
+    box: Box
+    process: Process
+    known: Points
+    rng: np.random.Generator
+
+    def best(self) -> Points:
+        """Return the configuration that gains most, and that was not tried unless all were."""
+        box, begun = self.box, self._begun()
+        features = box.features(begun)
+        moves = np.zeros(features.shape, bool)
+        moves[:, : len(box.names)] = begun.asked & ~box.is_category
+        climbed = self.process.climbed(features, moves)[:, : len(box.names)]
+        points = begun.and_those(box.settled(np.where(box.is_category, begun.places, climbed)))
+        for _ in range(2):  # the climb changes no category, so we try to change one, then another
+            best = self._top(points).rows(0)
+            points = box.alternatives(best, self.rng).and_those(points)
+        return self._top(points).rows(0)
+
+    def _top(self, points: Points) -> Points:
+        """Return the configurations that gain most, and those that were tried after all others."""
+        gains = self.process.gains(self.box.features(points))
+        # Where the process takes values for noisy, what was tried may promise the largest gain.
+        was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
+        return points.rows(np.lexsort((-gains, was_tried))[:_TOP])
+
+    def _begun(self) -> Points:
+        """Return the configurations from which the slope is followed.
+
+        Half of them are the best of all that we draw: at random, near good trials, and then nearer
+        and nearer to the best so far. The others are the best of those drawn at random. These lie
+        apart, while the slopes from the first half often lead to one place.
+        """
+        good = self.known.rows(np.argsort(-self.process.outcomes.mean(axis=1))[:_BEST])
+        at_random = self._top(self.box.drawn(_AT_RANDOM, self.rng))
+        points = at_random.and_those(self.box.near(good, _NEAR_BEST, _WIDTHS[0], self.rng))
+        for width in _WIDTHS:
+            top = self._top(points)
+            points = top.and_those(self.box.near(top, _NEAR_TOP, width, self.rng))
+        return self._top(points).rows(slice(_CLIMB)).and_those(at_random.rows(slice(_CLIMB)))

@@ -11,9 +11,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import space
-from kerastune_optuna._search.repeats import asking
+from kerastune_optuna._search.repeats import Tree
 from kerastune_optuna._search.waiting import wait_for_earlier
 
 
@@ -30,7 +31,9 @@ class Grid(RandomSampler):
         self._in_vain: set[int] = set()  # ids of trials that were waited for
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        wait_for_earlier(study, trial, asking, self._in_vain)
+        wait_for_earlier(
+            study, trial, lambda one: Tree(_optuna.known_trials(one)).asking, self._in_vain
+        )
 
     def sample_independent(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
-from kerastune_optuna._search.repeats import may_come_again
+from kerastune_optuna._search.repeats import Node, Tree
 from kerastune_optuna._search.worth import best_of, is_bad, worth
 from kerastune_optuna._study import Objective, TrialRecord, derive, sign_of
 
@@ -62,29 +62,26 @@ class LearningSampler(BaseSampler):
     seed: int | None = None
     card: str | None = None
 
-    def __post_init__(self) -> None:
-        self._unwanted = _space.Node()
-        self._places: dict[str, float] = {}  # of what is drawn for all parameters at once
-        self._leaves_to_chance = False
-        self._chance = RandomSampler()
-        self._best: FrozenTrial | None = None
-        # PRUNED trials as they are shown, by number; what they are worth depends on the best trial.
-        self._shown: dict[int, FrozenTrial | None] = {}
+    _unwanted: Node = field(init=False, default_factory=Node)
+    _places: dict[str, float] = field(init=False, default_factory=dict)  # of what is drawn at once
+    _leaves_to_chance: bool = field(init=False, default=False)
+    _chance: RandomSampler = field(init=False, default_factory=RandomSampler)
+    _best: FrozenTrial | None = field(init=False, default=None)
+    # PRUNED trials as they are shown, by number; what they are worth depends on the best trial.
+    _shown: dict[int, FrozenTrial | None] = field(init=False, default_factory=dict)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self.seed is not None:
             _optuna.reseed(self.sampler, derive(self.seed, trial.number))
         self.sampler.before_trial(study, trial)
-        trials = _optuna.known_trials(study)  # now, since the sampler may have waited for others
-        unwanted = list(filter(is_bad, trials))
-        if not self.may_repeat:
-            unwanted += [
-                one for one in may_come_again(study, self.card) if one.number != trial.number
-            ]
-        self._unwanted = _space.tried(unwanted)
+        tree = Tree.of(study, self.card)  # now, since the sampler may have waited for others
+        if self.may_repeat:
+            tree = Tree(list(filter(is_bad, tree.begun)))
+        self._unwanted = tree.root
         self._places, self._leaves_to_chance = {}, False
         self._chance = RandomSampler(seed=trial.number)
-        if (best := best_of(trials, study.directions)) != self._best:
+        best = best_of(_optuna.known_trials(study), study.directions)
+        if best != self._best:
             self._best, self._shown = best, {}
 
     def infer_relative_search_space(
@@ -112,7 +109,7 @@ class LearningSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        told = cast("optuna.Study", _AsTold(study, self, {param_name: param_distribution}))
+        told = self._view(study, {param_name: param_distribution}, is_alone=True)
         places = {**self._places, **_space.places(trial.distributions, trial.params)}
 
         def is_left(value: Any) -> bool:
@@ -131,12 +128,16 @@ class LearningSampler(BaseSampler):
         return self._chance.sample_independent(told, trial, param_name, among)
 
     def _view(
-        self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
+        self,
+        study: optuna.Study,
+        space: dict[str, BaseDistribution] | None = None,
+        *,
+        is_alone: bool = False,
     ) -> optuna.Study:
-        """Return the study as a sampler sees it that draws all parameters at once."""
-        if isinstance(self.sampler, GaussianProcessSampler):  # which reads trials of all kinds
-            return cast("optuna.Study", _WithKnown(study, self.known))
-        return cast("optuna.Study", _AsTold(study, self, space))
+        """Return the study as the sampler sees it, for all parameters at once or for one alone."""
+        # Our process reads trials of all kinds, but leaves single parameters to another sampler.
+        is_plain = isinstance(self.sampler, GaussianProcessSampler) and not is_alone
+        return cast("optuna.Study", _Shown(study, self, space, is_plain=is_plain))
 
     def as_complete(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None:
         """Return a PRUNED trial as a COMPLETE one; None where the sampler sees it as it is."""
@@ -160,42 +161,31 @@ class LearningSampler(BaseSampler):
             trial = _optuna.without_constraints(trial)
         self.sampler.after_trial(study, trial, state, values)
 
-    def reseed_rng(self) -> None:
-        self.sampler.reseed_rng()
 
-
-class _WithKnown(_optuna.ShownStudy):
-    """Show a sampler the trials of other studies, too.
-
-    Args:
-        study: The study.
-        known: COMPLETE trials of others.
-    """
-
-    def __init__(self, study: optuna.Study, known: Sequence[FrozenTrial]) -> None:
-        super().__init__(study)
-        self._known = known
-
-    def shown(
-        self, trials: list[FrozenTrial], states: Container[TrialState] | None
-    ) -> list[FrozenTrial]:
-        known = self._known if states is None or TrialState.COMPLETE in states else ()
-        return sorted([*known, *trials], key=lambda trial: trial.number)
-
-
-class _AsTold(_WithKnown):
-    """Show a sampler what each finished trial tells, as a trial of a kind that it learns from.
+class _Shown(_optuna.ShownStudy):
+    """Show a sampler trials of other studies too, and each trial as one of a kind it learns from.
 
     Pruned trials are shown as COMPLETE ones with what they are worth, those that broke a constraint
     as COMPLETE ones with the worst values of all, and failed ones as PRUNED ones without reports,
     which TPE takes for the worst.
+
+    Args:
+        study: The study.
+        by: The sampler that shows it.
+        space: The parameters that are about to be drawn; None where it is asked which these are.
+        is_plain: Whether to show the trials of the study as they are.
     """
 
     def __init__(
-        self, study: optuna.Study, by: LearningSampler, space: dict[str, BaseDistribution] | None
+        self,
+        study: optuna.Study,
+        by: LearningSampler,
+        space: dict[str, BaseDistribution] | None,
+        *,
+        is_plain: bool,
     ) -> None:
-        super().__init__(study, by.known)
-        self._by, self._space = by, space
+        super().__init__(study)
+        self._by, self._space, self._is_plain = by, space, is_plain
 
     @property
     def direction(self) -> StudyDirection:
@@ -205,22 +195,22 @@ class _AsTold(_WithKnown):
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        told = {one.number: one for one in trials}
+        known = self._by.known if states is None or TrialState.COMPLETE in states else ()
+        if self._is_plain:
+            return sorted([*known, *trials], key=lambda one: one.number)
+        told = {one.number: one for one in [*known, *trials]}
         # Where a sampler asks for trials of any state, it looks for parameters that all of them
         # have. A trial that failed while its model was built lacks some.
         if states is not None:
-            failed = _optuna.known_trials(self._study, (TrialState.FAIL,))
-            for trial in filter(is_bad, failed):
+            for trial in filter(is_bad, _optuna.known_trials(self._study, (TrialState.FAIL,))):
                 told[trial.number] = _as(trial, TrialState.PRUNED, intermediate_values={})
         told.update((one.number, one) for one in self._as_complete)
-        if states is not None:
-            told = {number: one for number, one in told.items() if one.state in states}
-        seen = [  # without what the user has excluded, which a storage shows as PRUNED
+        shown = [  # without what the user has excluded, which a storage shows as PRUNED
             one
-            for one in told.values()
+            for _, one in sorted(told.items())
+            if states is None or one.state in states
             if one.state is not TrialState.PRUNED or TrialRecord(one).excluded is None
         ]
-        shown = super().shown(seen, states)
         return _alike(shown) if self._by.constrained else shown
 
     @cached_property

@@ -82,16 +82,10 @@ def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistributi
 
 def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
     """Give a finished trial the builder's defaults for missing parameters; False if none is new."""
-    own = defaults_of(build_model)
+    own = space.defaults_of(build_model)
     is_any_new = any(name not in trial.params for name in own)
     trial.params = {**own, **trial.params}
     return is_any_new
-
-
-def defaults_of(build_model: space.Builder) -> dict[str, Any]:
-    """Return the builder's `default_params()`; an empty dict if it has no such function."""
-    own = getattr(build_model, "default_params", None)
-    return {} if own is None else dict(own())
 
 
 def _range_of(distribution: BaseDistribution) -> str:

@@ -1,17 +1,21 @@
-"""The default pruner, and how sure it must be for trials of few and of many epochs."""
+"""The default pruner, and a study of several objectives as pruners see it."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata, wilcoxon
 
-from kerastune_optuna._study import sign_of
+from kerastune_optuna._study import Objectives, TrialRecord, sign_of
 
 _MOMENT = 0.5  # seconds for which we keep the reports of the best trial: reading it is a query
 # Chosen with tests/benchmarks/pruners.py, and for long trials with its samplers.py and jobs: there,
@@ -95,3 +99,57 @@ def _chance(worse: Sequence[float]) -> float:
     for rank in ranks[differences != 0]:
         ways[rank:] = ways[rank:] + ways[:-rank]
     return float(ways[ranks[differences > 0].sum() :].sum() / ways.sum())
+
+
+def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
+    """Return the trial as part of a study of only the watched objective, so that it can be pruned.
+
+    With several objectives, Optuna refuses to report and to prune, although its storages keep the
+    reports of any trial. The returned trial and the given one share one stored trial: each sees
+    what is written to the other.
+    """
+    if not objectives.are_several:
+        return trial
+    study, shown = trial.study, copy.copy(trial)
+    storage = cast(BaseStorage, _StorageOfOne(trial, objectives))
+    shown.study = optuna.Study(study.study_name, storage, study.sampler, study.pruner)
+    return shown
+
+
+class _StorageOfOne:
+    """Wrap the storage, and show only the watched objective: its direction and its values.
+
+    If the size or the FLOPs of models are an objective, a trial is compared only with trials whose
+    models are no larger: a trial that is worse than a larger one may still be on the front.
+    """
+
+    def __init__(self, trial: optuna.Trial, objectives: Objectives) -> None:
+        self._trial = trial
+        self._objectives = objectives
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial.storage, name)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return [self._objectives.watched.of_study]
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        sizes, own = self._objectives.sizes, TrialRecord(self._trial)
+        found = []
+        for trial in self._trial.storage.get_all_trials(study_id, deepcopy, states):
+            other = TrialRecord(trial)
+            pairs = [(getattr(own, size), getattr(other, size)) for size in sizes]
+            is_rival = all(mine is None or its is None or its <= mine for mine, its in pairs)
+            if not is_rival and trial.number != self._trial.number:
+                continue
+            if trial.state is TrialState.COMPLETE:
+                trial = copy.copy(trial)
+                trial.values = [self._objectives.watched.value_of(trial)]
+            found.append(trial)
+        return found
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        # Optuna's method calls the two methods above for the direction and the trials.
+        return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)

@@ -1,15 +1,19 @@
-"""Configurations that come again: the earlier result is taken over, without a training."""
+"""What was tried: what is left to try, and which result is taken over without a training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
+from kerastune_optuna._search.worth import is_bad
 from kerastune_optuna._study import Card, TrialRecord
 
 _LATEST = 50  # trials that we look at to tell whether repeats are likely
@@ -60,83 +64,137 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     own.repeat_of = earlier.number
 
 
-def count_if_all(study: optuna.Study, card: str | None) -> int | None:
-    """Return how many configurations a builder has if trials that ended tried them all.
+@dataclass
+class Node:
+    """A node in a tree of the values tried, which knows whether any are left to try below it."""
 
-    Return None if a configuration is left to try, or may be. `card` is the key of the search's
-    card: what other searches of the study tried with other data does not count.
-    """
-    # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads workers
-    # never calls. Such a process comes here once, when its workers have ended.
-    trials = study.get_trials(deepcopy=False)
-    ended = [one for one in trials if TrialRecord(one).ending.is_final]
-    ended = Card.like(study, card, ended)
-    if not all(map(space.is_finite, ended)):
-        return None
-    tree = space.tried(ended)
-    return tree.leaves() if tree.is_closed else None
+    children: dict[float, Node] = field(default_factory=dict)
+    is_closed: bool = False
+    name: str = ""  # of the parameter that builders ask for here; empty until one asks
+    size: float = math.inf
+
+    def is_closed_for(self, places: Mapping[str, float]) -> bool:
+        """Whether nothing is left to try with these values, whatever parameters follow them."""
+        if self.is_closed:
+            return True
+        if self.name in places:
+            child = self.children.get(places[self.name])
+            return child is not None and child.is_closed_for(places)
+        after = self.children.values()
+        return len(after) >= self.size and all(one.is_closed_for(places) for one in after)
+
+    def left(self) -> float:
+        """Return the least number of configurations that are left; infinity if none was tried."""
+        if self.is_closed:
+            return 0
+        begun = sum(child.left() for child in self.children.values())
+        return self.size - len(self.children) + begun
+
+    def leaves(self) -> int:
+        """Return how many configurations are below this node."""
+        return sum(child.leaves() for child in self.children.values()) or 1
 
 
-def is_more_left(
-    study: optuna.Study, card: str | None, before: float | None = None, *, waits: bool = False
-) -> bool:
-    """Whether a configuration may be left that no trial has or will get.
+@dataclass(eq=False)
+class Tree:
+    """What trials have tried, and what is left to try.
 
     Args:
-        study: The study.
-        card: The key of the search's card.
-        before: The number of a trial: earlier ones that still ask for parameters may each get a
-            configuration. With None (default), only configurations that trials have got count.
-        waits: Whether to suppose that there is only one configuration while no builder has asked.
+        begun: The trials, which have begun. For one that was cut off, its retry tries the same.
     """
-    begun = _begun(study, card)
-    if before is None:
-        begun = [one for one in begun if not _is_building(one)]
-    else:
-        begun = [one for one in begun if one.number < before]
-    if not all(map(space.is_finite, begun)):
-        return True
-    tree = space.tried(begun)
-    if before is None:
-        return not tree.is_closed
-    left = 1 if waits and not tree.children else tree.left()
-    return left > len(_asking(begun, tree))
+
+    begun: list[FrozenTrial]
+
+    @classmethod
+    def of(cls, study: optuna.Study, card: str | None) -> Tree:
+        """Return the tree of the trials as they were last read, which is made once a reading.
+
+        Args:
+            study: The study.
+            card: The key of a card: trials that surely had other data, arguments or code than its
+                search are left out. None leaves none out.
+        """
+        trials = _optuna.known_trials(study)
+        kept = _kept.get(study)
+        if kept is None or kept[0] is not trials or kept[1] != card:
+            begun = [one for one in trials if TrialRecord(one).has_begun]
+            tree = cls(begun if card is None else Card.like(study, card, begun))
+            kept = _kept[study] = trials, card, tree
+        return kept[2]
+
+    @classmethod
+    def of_ended(cls, study: optuna.Study, card: str | None) -> Tree:
+        """Return the tree of the trials that are done with, read anew; `card` is as for `of`."""
+        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
+        # workers never calls. Such a process comes here once, when its workers have ended.
+        trials = study.get_trials(deepcopy=False)
+        ended = [one for one in trials if TrialRecord(one).ending.is_final]
+        return cls(Card.like(study, card, ended))
+
+    @cached_property
+    def root(self) -> Node:
+        """The root of the tree, in which a configuration is tried once a trial has asked for it.
+
+        Of trials whose parameters do not all have steps or choices, it has only the bad ones.
+        """
+        # If none of the latest trials has only such parameters, repeats are rare, and training one
+        # costs less than looking at thousands of trials each time.
+        latest = self.begun[-_LATEST:]
+        may_repeat = any(one.distributions and space.is_finite(one) for one in latest)
+        root = Node()
+        for trial in self.begun:
+            if not (is_bad(trial) or (may_repeat and space.is_finite(trial))):
+                continue
+            path = [root]
+            for name, distribution in trial.distributions.items():
+                node, count = path[-1], space.size(distribution)
+                if not node.name:
+                    node.name, node.size = name, count
+                elif (name, count) != (node.name, node.size):
+                    node.size = math.inf  # the builder has changed, so more values may be left
+                place = space.place_of(distribution, trial.params[name])
+                path.append(node.children.setdefault(place, Node()))
+            *before, end = path
+            # A trial that failed in its builder may stop at a node that other trials went through.
+            end.is_closed = end.is_closed or (bool(before) and not end.children)
+            for node in reversed(before):
+                node.is_closed = False
+                node.is_closed = node.is_closed_for({})
+        return root
+
+    @cached_property
+    def asking(self) -> list[FrozenTrial]:
+        """The running trials of our workers that may still ask for parameters."""
+        running = (one for one in self.begun if one.state is TrialState.RUNNING)
+        ours = [one for one in running if not TrialRecord(one).is_foreign]
+        # A builder's own fit may ask for more parameters after the model is built.
+        return [one for one in ours if TrialRecord(one).epochs is None or self._goes_on_after(one)]
+
+    def _goes_on_after(self, trial: FrozenTrial) -> bool:
+        """Whether other trials with the same values as this one asked for more parameters."""
+        node: Node | None = self.root
+        for name, distribution in trial.distributions.items():
+            place = space.place_of(distribution, trial.params[name])
+            node = node and node.children.get(place)
+        return bool(node and node.name)
+
+    def is_left(self, before: float | None = None, *, waits: bool = False) -> bool:
+        """Whether a configuration may be left to try.
+
+        Args:
+            before: The number of a trial: is one left for it if each earlier trial that still asks
+                for parameters gets one? None (default) asks whether any is left, or may be.
+            waits: Whether to suppose that there is only one configuration while no builder has
+                asked. Default False.
+        """
+        if not all(map(space.is_finite, self.begun)):
+            return True
+        if before is None:
+            return not self.root.is_closed or bool(self.asking)
+        left = 1 if waits and not self.root.children else self.root.left()
+        return left > sum(one.number < before for one in self.asking)
 
 
-def asking(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the running trials of our workers that may still ask for parameters."""
-    begun = _begun(study, None)
-    return _asking(begun, space.tried(begun))
-
-
-def _asking(begun: Sequence[FrozenTrial], tree: space.Node) -> list[FrozenTrial]:
-    # A builder's own fit may ask for more parameters after the model is built.
-    running = filter(_is_running, begun)
-    return [one for one in running if _is_building(one) or tree.goes_on_after(one)]
-
-
-def _is_running(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.RUNNING and not TrialRecord(trial).is_foreign
-
-
-def _is_building(trial: FrozenTrial) -> bool:
-    return _is_running(trial) and TrialRecord(trial).epochs is None
-
-
-def may_come_again(study: optuna.Study, card: str | None) -> list[FrozenTrial]:
-    """Return the trials whose parameters all have steps or choices, running ones too."""
-    trials = _begun(study, card)
-    # If none of the latest trials has only such parameters, repeats are rare, and training one
-    # costs less than looking at thousands of trials each time.
-    if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
-        return []
-    return list(filter(space.is_finite, trials))
-
-
-def _begun(study: optuna.Study, card: str | None) -> list[FrozenTrial]:
-    """Return the trials that have begun and may have had the data, arguments and code of a card.
-
-    For one that was cut off, its retry tries the same.
-    """
-    begun = [one for one in _optuna.known_trials(study) if TrialRecord(one).has_begun]
-    return begun if card is None else Card.like(study, card, begun)
+# The latest reading of the trials of a study, the card that was asked for, and the tree.
+_kept: WeakKeyDictionary[optuna.Study, tuple[list[FrozenTrial], str | None, Tree]]
+_kept = WeakKeyDictionary()

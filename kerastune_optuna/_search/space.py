@@ -1,4 +1,4 @@
-"""The search space of a builder: its parameters, their order, and what is left to try."""
+"""The search space of a builder: its parameters, their order, and how it is shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,
     TunerError,
     is_fatal,
 )
+
+_MORE = "What build_model asks for only with other values than the defaults is not shown."
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
@@ -125,6 +128,12 @@ def learn_ranges(build_model: Builder) -> None:
     except Exception as error:  # the builder may raise anything for its own defaults
         if is_fatal(error):
             raise
+
+
+def defaults_of(build_model: Builder) -> dict[str, Any]:
+    """Return the builder's `default_params()`; an empty dict if it has no such function."""
+    own = getattr(build_model, "default_params", None)
+    return {} if own is None else dict(own())
 
 
 def size(distribution: BaseDistribution) -> float:
@@ -261,69 +270,46 @@ def _is_log(distribution: BaseDistribution) -> bool:
     return bool(getattr(distribution, "log", False))
 
 
-class Node:
-    """A node in a tree of the values tried, which knows whether any are left to try below it."""
-
-    def __init__(self) -> None:
-        self.children: dict[float, Node] = {}
-        self.is_closed = False
-        self._name = ""  # empty until a builder asks for a parameter
-        self._size = math.inf
-
-    def after(self, name: str, distribution: BaseDistribution, value: Any) -> Node:
-        """Return the node after a value of the parameter that the builder asks for here."""
-        count = size(distribution)
-        if not self._name:
-            self._name, self._size = name, count
-        elif (name, count) != (self._name, self._size):
-            self._size = math.inf  # the builder has changed, so more values may be left
-        return self.children.setdefault(place_of(distribution, value), Node())
-
-    def is_closed_for(self, places: Mapping[str, float]) -> bool:
-        """Whether nothing is left to try with these values, whatever parameters follow them."""
-        if self.is_closed:
-            return True
-        if self._name in places:
-            child = self.children.get(places[self._name])
-            return child is not None and child.is_closed_for(places)
-        after = self.children.values()
-        return len(after) >= self._size and all(one.is_closed_for(places) for one in after)
-
-    def goes_on_after(self, trial: FrozenTrial) -> bool:
-        """Whether other trials with the same values as this one asked for more parameters."""
-        node = self
-        for name, distribution in trial.distributions.items():
-            node = node.children[place_of(distribution, trial.params[name])]
-        return bool(node._name)
-
-    def left(self) -> float:
-        """Return the least number of configurations that are left; infinity if none was tried."""
-        if self.is_closed:
-            return 0
-        begun = sum(child.left() for child in self.children.values())
-        return self._size - len(self.children) + begun
-
-    def leaves(self) -> int:
-        """Return how many configurations are below this node."""
-        return sum(child.leaves() for child in self.children.values()) or 1
-
-
 def is_finite(trial: FrozenTrial) -> bool:
     """Whether each parameter of a trial has steps or choices, so that its values can come again."""
     return not any(math.isinf(size(one)) for one in trial.distributions.values())
 
 
-def tried(trials: Iterable[FrozenTrial]) -> Node:
-    """Return the tree of what trials asked for."""
-    root = Node()
-    for trial in trials:
-        path = [root]
-        for name, distribution in trial.distributions.items():
-            path.append(path[-1].after(name, distribution, trial.params[name]))
-        *before, end = path
-        # A trial that failed in its builder may stop at a node that other trials went through.
-        end.is_closed = end.is_closed or (bool(before) and not end.children)
-        for node in reversed(before):
-            node.is_closed = False
-            node.is_closed = node.is_closed_for({})
-    return root
+def outlined(build_model: Builder, functions: Sequence[Any]) -> str:
+    """Return a line for each parameter that a builder asks for when it gets its defaults.
+
+    Args:
+        build_model: The builder. The model that it returns is not trained.
+        functions: The functions that will be passed to search() as data, which may ask for
+            parameters too.
+
+    Returns:
+        The lines, each with a line end.
+    """
+    learn_ranges(build_model)
+    notes = _asked(build_model, functions)
+    cells = [("parameter", "values", "default", "only with")]
+    for note in notes:
+        values, conditions = with_scale(note.distribution), " and ".join(note.conditions)
+        cells.append((note.name, values, str(note.default), conditions))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    title = f"Search space: {_check.count(len(notes), 'parameter')}"
+    rows = [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells if notes]
+    return "".join(f"{line}\n" for line in [title, *rows, _MORE])
+
+
+def _asked(build_model: Builder, functions: Sequence[Any]) -> list[Note]:
+    """Return the parameters that a builder asks for; for KerasTuner's, inactive ones too."""
+    own = defaults_of(build_model)
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        said = walker.notes[-1].default if walker.notes else own.get(name)
+        return said if _check.allows(distribution, said) else middle(distribution)
+
+    walker = Walker(choose)
+    walker.walk(build_model, functions, may_fail=False)
+    notes = list({(note.name, note.conditions): note for note in walker.notes}.values())
+    noted = {note.name for note in notes}
+    ranges, values = walker.distributions, walker.params
+    others = [name for name in values if name not in noted]
+    return notes + [Note(name, ranges[name], values[name], ()) for name in others]

@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search import repeats
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
+from kerastune_optuna._search.repeats import Tree
 from kerastune_optuna._study import Ranking, StudyRecord, machine, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
@@ -141,8 +141,8 @@ class StopConditions:
     def may_go_on(
         self, study: optuna.Study, before: float | None = None, *, waits: bool = False
     ) -> bool:
-        """Whether a configuration may be left for another trial, as `repeats.is_more_left` says."""
-        return self.train_repeats or repeats.is_more_left(study, self.card, before, waits=waits)
+        """Whether a configuration may be left for another trial, as `Tree.is_left` says."""
+        return self.train_repeats or Tree.of(study, self.card).is_left(before, waits=waits)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
@@ -162,11 +162,16 @@ class StopConditions:
         """Return a line that says why the results so far are enough; None where they are not."""
         if self.stop_at is not None:
             sign = sign_of(study.direction)
-            for best in Ranking.front(study):
-                if sign * best.values[0] <= sign * self.stop_at:
-                    return f"Stopped: trial {best.number} reached {best.values[0]:g}"
+            for good in Ranking.front(study):
+                if sign * good.values[0] <= sign * self.stop_at:
+                    return f"Stopped: trial {good.number} reached {good.values[0]:g}"
         if isinstance(self.terminator, int | np.integer):
-            trials = _trials_since_best(study)
+            first: dict[tuple[float, ...], int] = {}
+            # A trial with the same values as an earlier one is no improvement.
+            for trial in Ranking.front(study):
+                first.setdefault(tuple(trial.values), trial.number)
+            best = max(first.values(), default=-1)
+            trials = sum(one.number > best for one in StudyRecord(study).finished)
             if trials >= self.terminator:
                 return f"Stopped: {_check.count(trials, 'trial')} brought no better value"
         elif self.terminator is not None and self.terminator.should_terminate(study):
@@ -181,8 +186,10 @@ class StopConditions:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         if (told := self.stop(study)) is not None or self.train_repeats:
             return told
-        if (count := repeats.count_if_all(study, self.card)) is None:
+        tree = Tree.of_ended(study, self.card)
+        if tree.is_left():
             return None
+        count = tree.root.leaves()
         which = "The only configuration was" if count == 1 else f"All {count} configurations were"
         return f"{which} tried: nothing is left"
 
@@ -224,13 +231,3 @@ def _check_terminator(given: object, *, are_several: bool) -> None:
             f"terminator={given!r} is for one objective, as all of Optuna's are. Pass how many "
             "trials in a row may add nothing to the front."
         )
-
-
-def _trials_since_best(study: optuna.Study) -> int:
-    """Return how many trials ended after the best trial, or after the last one on the front."""
-    first: dict[tuple[float, ...], int] = {}
-    # A trial with the same values as an earlier one is no improvement.
-    for trial in Ranking.front(study):
-        first.setdefault(tuple(trial.values), trial.number)
-    best = max(first.values(), default=-1)
-    return sum(trial.number > best for trial in StudyRecord(study).finished)

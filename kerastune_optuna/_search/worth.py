@@ -67,12 +67,12 @@ def best_of(
     if len(directions) > 1:
         return None
     own = [
-        one for one in trials if one.state is TrialState.COMPLETE and one.number >= 0
-    ]  # others are of a warm start
-    finite = [
-        one for one in own if math.isfinite(one.values[0]) and TrialRecord(one).ending.may_be_best
+        one
+        for one in trials
+        if one.state is TrialState.COMPLETE and one.number >= 0  # others are of a warm start
+        if math.isfinite(one.values[0]) and TrialRecord(one).ending.may_be_best
     ]
-    return min(finite, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
+    return min(own, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
 
 
 def is_bad(trial: FrozenTrial) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import optuna
 from optuna.trial import FrozenTrial
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 # Arguments that change no training, or of which a study has one value, or that measures compare.
@@ -79,7 +80,9 @@ class Card:
     @classmethod
     def all_of(cls, study: optuna.Study) -> dict[str, Card]:
         """Return the cards that a study has, by key."""
-        prefix, attrs = StudyRecord.CARD, study.user_attrs.items()
+        # The study that HyperbandPruner shows to samplers has no `user_attrs`.
+        attrs = _optuna.storage_of(study).get_study_user_attrs(_optuna.id_of(study)).items()
+        prefix = StudyRecord.CARD
         return {k.removeprefix(prefix): cls.read(told) for k, told in attrs if k.startswith(prefix)}
 
     @classmethod

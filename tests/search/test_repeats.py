@@ -1,10 +1,17 @@
 """A configuration that comes again is not trained again, unless that is asked for."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
+from optuna.pruners import HyperbandPruner, NopPruner
 
-from kerastune_optuna._search import repeats
-from kerastune_optuna._study import TrialRecord
+from kerastune_optuna import _optuna
+from kerastune_optuna._search import Budget, StopConditions, repeats
+from kerastune_optuna._search.grid import Grid
+from kerastune_optuna._search.learning import LearningSampler
+from kerastune_optuna._study import Card, Objective, TrialRecord, Watch
+from kerastune_optuna._study.liveness import leave
 from tests.support.models import PruneAt, Spy, kept
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -76,3 +83,36 @@ def test_a_retry_repeats_no_later_trial():
     study.tell(first, state=optuna.trial.TrialState.FAIL)
     assert repeats.find_earlier(study, begun(**{TrialRecord.retry_of: 0})) is None
     assert repeats.find_earlier(study, begun()).number == 1
+
+
+def test_the_tree_is_made_once_for_a_reading():
+    """Who asks what is left, and the sampler, share it until the trials are read again."""
+    study = optuna.create_study()
+    tree = repeats.Tree.of(study, None)
+    assert repeats.Tree.of(study, None) is tree
+    assert repeats.Tree.of(study, "a card") is not tree
+    _optuna.known_trials(study, anew=True)
+    assert repeats.Tree.of(study, None) is not tree
+
+
+@pytest.mark.parametrize("pruner", [NopPruner(), HyperbandPruner(max_resource=9)])
+def test_what_failed_with_other_code_is_tried_again_once(pruner):
+    """Once the code is mended, a grid has no reason to leave a configuration out, or to repeat."""
+    study, objective = optuna.create_study(pruner=pruner), Objective("val_mae", "minimize")
+    for code, most in (("with a bug", 4), ("mended", None)):
+        card = Card(code={"build_model": code})
+        card.write(study)
+        options = {"constrained": False, "may_repeat": False, "card": card.key}
+        study.sampler = LearningSampler(Grid(1), objective, **options)
+        budget = Budget(most, replace(StopConditions(), card=card.key))
+        while (trial := budget.claim(study, Watch())) is not None:
+            trial.suggest_int("units", 1, 3)
+            trial.suggest_categorical("name", ["a", "b"])
+            trial.set_user_attr(TrialRecord.card, card.key)
+            trial.set_user_attr(TrialRecord.epochs, 1)
+            leave(study, trial._trial_id)
+            study.tell(trial, *([0.5] if most is None else [None, optuna.trial.TrialState.FAIL]))
+            if trial.number + 1 == most:
+                break
+    points = [tuple(trial.params.values()) for trial in study.trials[4:]]
+    assert len(points) == len(set(points)) == 6
