@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER
+from kerastune_optuna._keras_tuner import ARGUMENTS, refuse_hyper_model
 from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Constraints, opening, parse_objectives
@@ -116,9 +116,8 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(
             f"build_model is the model {build_model.name!r}, not a function. {instead}"
         )
-    if not callable(build_model) and callable(getattr(build_model, "build", None)):
-        raise ArgumentTypeError(f"build_model={build_model!r} is a HyperModel. {BUILDER}")
     if not callable(build_model):
+        refuse_hyper_model(build_model)
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
     if (why := _check.why_not(build_model, 1)) is not None:
         raise ArgumentTypeError(

@@ -334,8 +334,8 @@ class HyperParameters:
             )
         entry = self._first.entries.setdefault((name, scope), Entry(name, scope, default, space))
         entry = self._entries.setdefault(entry.key, entry)
-        if (note := getattr(trial, "note", None)) is not None:  # the trial is a Walker
-            note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
+        if (notes := getattr(trial, "notes", None)) is not None:  # the trial is a Walker
+            notes.append(entry)
         if not entry.is_active(self.values):
             return None
         if name in self.values:

@@ -19,6 +19,5 @@ from kerastune_optuna._search.repeats import find_earlier as find_earlier
 from kerastune_optuna._search.repeats import take_over as take_over
 from kerastune_optuna._search.samplers import Chooser as Chooser
 from kerastune_optuna._search.space import check_choices as check_choices
-from kerastune_optuna._search.space import learn_ranges as learn_ranges
 from kerastune_optuna._search.space import listed as listed
 from kerastune_optuna._search.stopping import StopConditions as StopConditions

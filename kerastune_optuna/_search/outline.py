@@ -8,6 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from kerastune_optuna import _check
+from kerastune_optuna._keras_tuner import Entry, learn_ranges
 from kerastune_optuna._search import space
 from kerastune_optuna._search.mismatch import defaults_of
 
@@ -25,11 +26,12 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     Returns:
         The lines, each with a line end.
     """
-    space.learn_ranges(build_model)
+    learn_ranges(build_model)
     notes = _asked(build_model, functions)
     cells = [("parameter", "values", "default", "only with")]
     for note in notes:
-        values, conditions = space.with_scale(note.distribution), " and ".join(note.conditions)
+        conditions = " and ".join(map(str, note.conditions))
+        values = space.with_scale(note.distribution)
         cells.append((note.name, values, str(note.default), conditions))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(notes), 'parameter')}"
@@ -37,7 +39,7 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     return "".join(f"{line}\n" for line in [title, *rows, _MORE])
 
 
-def _asked(build_model: space.Builder, functions: Sequence[Any]) -> list[space.Note]:
+def _asked(build_model: space.Builder, functions: Sequence[Any]) -> list[Entry]:
     """Return the parameters that a builder asks for; for KerasTuner's, inactive ones too."""
     own = defaults_of(build_model)
 
@@ -47,8 +49,8 @@ def _asked(build_model: space.Builder, functions: Sequence[Any]) -> list[space.N
 
     walker = space.Walker(choose)
     walker.walk(build_model, functions, may_fail=False)
-    notes = list({(note.name, note.conditions): note for note in walker.notes}.values())
+    notes: list[Entry] = list({note.key: note for note in walker.notes}.values())
     noted = {note.name for note in notes}
     ranges, values = walker.distributions, walker.params
     others = [name for name in values if name not in noted]
-    return notes + [space.Note(name, ranges[name], values[name], ()) for name in others]
+    return notes + [Entry(name, (), values[name], ranges[name]) for name in others]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -17,31 +16,10 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
-from kerastune_optuna._exceptions import (
-    ArgumentError,
-    ArgumentTypeError,
-    TunerError,
-    is_fatal,
-)
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError
+from kerastune_optuna._keras_tuner import is_fatal
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
-
-
-@dataclass(frozen=True)
-class Note:
-    """Hold what a builder for KerasTuner tells about a parameter.
-
-    Args:
-        name: The parameter.
-        distribution: Its distribution.
-        default: Its default.
-        conditions: The values of other parameters with which it is active, like "model=cnn".
-    """
-
-    name: str
-    distribution: BaseDistribution
-    default: Any
-    conditions: tuple[str, ...]
 
 
 class Walker(FixedTrial):
@@ -55,7 +33,7 @@ class Walker(FixedTrial):
         self._chosen: dict[str, Any] = {}
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
-        self.notes: list[Note] = []
+        self.notes: list[Any] = []  # what a builder tells of parameters before it asks for them
         self.came_to_the_end = True  # of the builder, which may raise for what was chosen
 
     def walk(
@@ -88,10 +66,6 @@ class Walker(FixedTrial):
             self.came_to_the_end = False
         return self
 
-    def note(self, *said: Any) -> None:
-        """Record a Note; HyperParameters passes its fields before it asks for the parameter."""
-        self.notes.append(Note(*said))
-
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
@@ -112,19 +86,6 @@ class Walker(FixedTrial):
         """Choose a value if the parameter is new."""
         if name not in self._chosen:
             self._chosen[name] = self._choose(name, distribution)
-
-
-def learn_ranges(build_model: Builder) -> None:
-    """Let a builder for KerasTuner, which keeps the first range of each parameter, learn them.
-
-    Raises:
-        FatalError: The builder raised it, or that of KerasTuner.
-    """
-    try:
-        getattr(build_model, "learn_ranges", lambda: None)()
-    except Exception as error:  # the builder may raise anything for its own defaults
-        if is_fatal(error):
-            raise
 
 
 def size(distribution: BaseDistribution) -> float:

@@ -14,6 +14,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
+from kerastune_optuna._keras_tuner import without_objectives
 from kerastune_optuna._study.record import TrialRecord
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
@@ -39,7 +40,6 @@ _ACCURACIES = "accuracy categorical_accuracy sparse_categorical_accuracy binary_
 # Keras numbers unnamed metrics, like AUC() or Precision(), across the whole process: the second
 # trial of a search logs `auc_1`, and the first one `auc`.
 _NUMBER = re.compile(r"_\d+$")
-_OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
 _SIZES = (TrialRecord.n_params, TrialRecord.flops)  # known before a model is trained
 # Measures of a trial as a whole, for which less is better.
 MEASURED = (*_SIZES, TrialRecord.seconds, "inference_ms")
@@ -263,6 +263,7 @@ def parse_objectives(names: Any, directions: object) -> Objectives:
     Raises:
         ArgumentError: They cannot work; the message says what to pass instead.
     """
+    names, directions = without_objectives(names, directions)
     are_several = isinstance(names, list | tuple)
     given = list(names) if are_several else [names]
     if not given:
@@ -286,26 +287,11 @@ def parse_objectives(names: Any, directions: object) -> Objectives:
 def _pairs(
     names: Sequence[Any], directions: object, *, are_several: bool
 ) -> list[tuple[Any, object]]:
-    """Return each name with its direction; an Objective of KerasTuner has both.
+    """Return each name with its direction.
 
     Raises:
         ArgumentError: There is not one direction that is known for each.
     """
-    theirs = [one for one in names if hasattr(one, "name") and hasattr(one, "direction")]
-    if theirs and directions != "auto":
-        raise ArgumentError(
-            f"direction={directions!r} was passed with an Objective, which has its own direction. "
-            "Leave direction= out."
-        )
-    for one in theirs:
-        if one.direction not in _OF_KERAS_TUNER:
-            raise ArgumentError(
-                f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an "
-                'Objective with "min" or "max".'
-            )
-    if theirs:
-        found = {id(one): (one.name, _OF_KERAS_TUNER[one.direction]) for one in theirs}
-        return [found.get(id(one), (one, "auto")) for one in names]
     if directions == "auto" or not are_several:
         return [(name, directions) for name in names]
     ways = [directions] if isinstance(directions, str) else directions

@@ -12,8 +12,9 @@ from kerastune_optuna import _check, _signals
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_training
 from kerastune_optuna._generators import borrowed
+from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
-from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
+from kerastune_optuna._search import Budget, Chooser, check_ends, check_study
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Home, StudyRecord, opening
 from kerastune_optuna._trial import (
