@@ -9,6 +9,6 @@ from kerastune_optuna._keras_tuner.names import check_hooks as check_hooks
 from kerastune_optuna._keras_tuner.names import is_fatal as is_fatal
 from kerastune_optuna._keras_tuner.names import is_of_one_trial as is_of_one_trial
 from kerastune_optuna._keras_tuner.names import learn_ranges as learn_ranges
+from kerastune_optuna._keras_tuner.names import pairs_of as pairs_of
 from kerastune_optuna._keras_tuner.names import refuse_hyper_model as refuse_hyper_model
 from kerastune_optuna._keras_tuner.names import refuse_methods_of_hp as refuse_methods_of_hp
-from kerastune_optuna._keras_tuner.names import without_objectives as without_objectives

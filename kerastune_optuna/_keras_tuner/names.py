@@ -5,7 +5,7 @@ All are known by their names alone, since KerasTuner need not be installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.trial import BaseTrial
@@ -117,17 +117,14 @@ def refuse_methods_of_hp(error: AttributeError) -> None:
         ) from error
 
 
-def without_objectives(names: Any, directions: object) -> tuple[Any, object]:
-    """Return the user's objectives and directions, with names in place of KerasTuner's Objectives.
+def pairs_of(names: Sequence[Any], directions: object) -> list[tuple[Any, object]]:
+    """Return the user's objectives as names with directions; nothing if no Objective is among them.
 
     Raises:
         ArgumentError: An Objective, which has a direction, came with direction= or has another one.
     """
-    given = names if isinstance(names, list | tuple) else [names]
-    theirs = [one for one in given if hasattr(one, "name") and hasattr(one, "direction")]
-    if not theirs:
-        return names, directions
-    if directions != "auto":
+    theirs = [one for one in names if hasattr(one, "name") and hasattr(one, "direction")]
+    if theirs and directions != "auto":
         raise ArgumentError(
             f"direction={directions!r} was passed with an Objective, which has its own direction. "
             "Leave direction= out."
@@ -139,10 +136,7 @@ def without_objectives(names: Any, directions: object) -> tuple[Any, object]:
                 'Objective with "min" or "max".'
             )
     found = {id(one): (one.name, _DIRECTIONS[one.direction]) for one in theirs}
-    pairs = [found.get(id(one), (one, "auto")) for one in given]
-    if given is not names:
-        return pairs[0]
-    return [name for name, _ in pairs], [direction for _, direction in pairs]
+    return [found.get(id(one), (one, "auto")) for one in names if theirs]
 
 
 def learn_ranges(build_model: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
-from kerastune_optuna._keras_tuner import without_objectives
+from kerastune_optuna._keras_tuner import pairs_of
 from kerastune_optuna._study.record import TrialRecord
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
@@ -263,7 +263,6 @@ def parse_objectives(names: Any, directions: object) -> Objectives:
     Raises:
         ArgumentError: They cannot work; the message says what to pass instead.
     """
-    names, directions = without_objectives(names, directions)
     are_several = isinstance(names, list | tuple)
     given = list(names) if are_several else [names]
     if not given:
@@ -292,6 +291,8 @@ def _pairs(
     Raises:
         ArgumentError: There is not one direction that is known for each.
     """
+    if pairs := pairs_of(names, directions):  # there is an Objective, which has both
+        return pairs
     if directions == "auto" or not are_several:
         return [(name, directions) for name in names]
     ways = [directions] if isinstance(directions, str) else directions
