@@ -250,9 +250,9 @@ class HyperParameters:
         Returns:
             Whether its conditions are met by the current values.
         """
-        is_entry = isinstance(hyperparameter, Entry)
-        asked = [of for of in self.space if of.name == hyperparameter]
-        return any(one.is_active(self.values) for one in ([hyperparameter] if is_entry else asked))
+        if isinstance(hyperparameter, Entry):
+            return hyperparameter.is_active(self.values)
+        return any(one.is_active(self.values) for one in self.space if one.name == hyperparameter)
 
     def get(self, name: str) -> Any:
         """Return the value of a hyperparameter that the builder asked for before.

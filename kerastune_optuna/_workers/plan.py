@@ -110,14 +110,8 @@ class Run:
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
             progress = Progress(progress, Announced(study, self.on_trial_end, budget.ending))
-        job = Job(
-            self.home.storage_source,
-            study.study_name,
-            study.sampler,
-            study.pruner,
-            recipe,
-            budget,
-        )
+        chosen = study.study_name, study.sampler, study.pruner
+        job = Job(self.home.storage_source, *chosen, recipe, budget)
         with progress.running():
             for line in news:
                 progress.tell(line)
