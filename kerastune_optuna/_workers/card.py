@@ -31,13 +31,13 @@ _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an 
 def card_of(recipe: Recipe) -> Card:
     """Return what a search that this process begins is compared by; unopened data is unknown."""
     fit, unknown = recipe.fit, f"{Card.UNKNOWN} in search {uuid4()}"
+    training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
     if fit.folds:
         validation = measure(fit.x, fit.y)
     elif fit.validation_split:
         validation = measure(fit.x, fit.y, split=fit.validation_split)
     else:
         validation = measure(fit.validation_data)
-    training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
     both = {"training": training, "validation": validation}
     _, floatx, data_format, policy = keras_settings()  # which a builder may change later
     return Card(
