@@ -4,19 +4,57 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import keras
-from optuna.samplers import CmaEsSampler
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, CmaEsSampler
+from optuna.storages import BaseStorage
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._keras_tuner import ARGUMENTS, BUILDER
-from kerastune_optuna._search import Budget, Chooser, StopConditions
-from kerastune_optuna._storage import check_storage
+from kerastune_optuna._keras_tuner import ARGUMENTS, refuse_hyper_model
+from kerastune_optuna._search import Budget, Chooser, Deadline, StopConditions
+from kerastune_optuna._storage import StoreSource, check_storage
 from kerastune_optuna._study import Constraints, Home, Objectives
-from kerastune_optuna._workers import check_warm_start
+from kerastune_optuna._trial import Builder
+from kerastune_optuna._workers import Source, check_warm_start
+
+
+class Arguments(Protocol):
+    """The arguments of OptunaTuner, each of which is an attribute of it.
+
+    They are listed here, since a module must not import the one that imports it.
+    """
+
+    build_model: Builder
+    objective: str | Sequence[str]
+    direction: str | Sequence[str]
+    n_trials: int | None
+    timeout: float | None
+    sampler: BaseSampler | str
+    pruner: BasePruner | str
+    terminator: Any
+    stop_at: float | None
+    train_repeats: bool
+    warm_start: Source | list[Source] | None
+    seed: int | None
+    directory: str | Path
+    study_name: str | None
+    storage: str | BaseStorage | None
+    artifact_store: StoreSource | None
+    executions_per_trial: int
+    keep_best: int | str
+    max_params: int | None
+    max_flops: int | None
+    max_seconds_per_trial: float | None
+    constraints: Sequence[Callable[[optuna.Trial, keras.Model], Any]]
+    max_failed_trials: int | str
+    backup_every: float | None
+    overwrite: bool
 
 
 def check_names(names: Iterable[str], kind: Any) -> None:
@@ -36,11 +74,8 @@ def check_names(names: Iterable[str], kind: Any) -> None:
         raise ArgumentTypeError(f"OptunaTuner got {name!r}, which it does not take. {hint}")
 
 
-def check_tuner(tuner: Any) -> None:
+def check_tuner(tuner: Arguments) -> None:
     """Refuse arguments of the tuner that cannot work.
-
-    Args:
-        tuner: An OptunaTuner, which has each argument as an attribute.
 
     Raises:
         ArgumentError: One line that says which value was passed, why it cannot work, and what to
@@ -54,26 +89,27 @@ def check_tuner(tuner: Any) -> None:
                 f"direction={each.direction!r} searches for the worst {each.name!r}. Pass "
                 'direction="auto" to search for the best.'
             )
-    Constraints.of(tuner).check_limits()
-    check_limits(tuner.n_trials, tuner.timeout)
+    constraints_of(tuner).check_limits()
+    ending, several = budget_of(tuner).ending, objectives.are_several
     Chooser(tuner.sampler, tuner.pruner).check()
-    StopConditions.of(tuner).check(are_several=objectives.are_several)
+    ending.check(are_several=several)
     if tuner.sampler == "grid" and tuner.train_repeats:
         raise ArgumentError(
             "sampler='grid' trains each configuration once, but train_repeats=True asks for more. "
             "Leave it out, and pass executions_per_trial= to train each several times."
         )
+    if several and (tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler)):
+        raise ArgumentError(
+            f"sampler={tuner.sampler!r} is for one objective. Pass 'auto', 'gp', 'tpe', 'random', "
+            "'qmc' or 'grid', or optuna.samplers.NSGAIISampler()."
+        )
     if tuner.warm_start is not None:
-        check_warm_start(tuner.warm_start, are_several=objectives.are_several)
-    if objectives.are_several:
-        _check_for_several(tuner)
-    _check_numbers(tuner)
-    _check_places(tuner)
-    _check.one_of("overwrite", tuner.overwrite, (True, False))
+        check_warm_start(tuner.warm_start, are_several=several)
+    _check_each(tuner)
 
 
-def _check_numbers(tuner: Any) -> None:
-    """Refuse numbers of trials, trainings and seconds that cannot work."""
+def _check_each(tuner: Arguments) -> None:
+    """Refuse single values that cannot work: numbers, and places for studies and weights."""
     if tuner.seed is not None:
         instead = "Pass a whole number, 0 or more, or None for random seeds."
         _check.integer("seed", tuner.seed, least=0, instead=instead)
@@ -88,10 +124,6 @@ def _check_numbers(tuner: Any) -> None:
     if tuner.backup_every is not None:
         instead = "Pass the seconds between backups, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)
-
-
-def _check_places(tuner: Any) -> None:
-    """Refuse places in which neither a study nor weights can be kept."""
     if not isinstance(tuner.directory, str | os.PathLike) or not str(tuner.directory):
         raise ArgumentTypeError(
             f"directory={tuner.directory!r} is not a path. Pass the name of a folder."
@@ -99,14 +131,7 @@ def _check_places(tuner: Any) -> None:
     Home.check_name(tuner.study_name)
     check_storage(tuner.storage)
     check_store(tuner.artifact_store)
-
-
-def check_limits(n_trials: object, timeout: object) -> None:
-    """Refuse a size or a time limit that leaves no room for a trial."""
-    if n_trials is not None:
-        instead = "Pass 1 or more trials, or None for no limit."
-        _check.integer("n_trials", n_trials, least=1, instead=instead)
-    _check.timeout(timeout)
+    _check.one_of("overwrite", tuner.overwrite, (True, False))
 
 
 def _check_builder(build_model: object) -> None:
@@ -116,22 +141,12 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(
             f"build_model is the model {build_model.name!r}, not a function. {instead}"
         )
-    if not callable(build_model) and callable(getattr(build_model, "build", None)):
-        raise ArgumentTypeError(f"build_model={build_model!r} is a HyperModel. {BUILDER}")
     if not callable(build_model):
+        refuse_hyper_model(build_model)
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
     if (why := _check.why_not(build_model, 1)) is not None:
         raise ArgumentTypeError(
             f"build_model cannot be called with only a trial ({why}). {instead}"
-        )
-
-
-def _check_for_several(tuner: Any) -> None:
-    """Refuse arguments that cannot work with several objectives."""
-    if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
-        raise ArgumentError(
-            f"sampler={tuner.sampler!r} is for one objective. Pass 'auto', 'gp', 'tpe', 'random', "
-            "'qmc' or 'grid', or optuna.samplers.NSGAIISampler()."
         )
 
 
@@ -147,13 +162,27 @@ def check_store(store: object) -> None:
         )
 
 
-def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget:
+def budget_of(
+    tuner: Arguments, n_trials: int | None = None, timeout: float | None = None
+) -> Budget:
     """Return the budget of a search: its limits are those of this call, or else of its tuner.
 
     Raises:
-        ArgumentError: A limit cannot work.
+        ArgumentError: A limit leaves no room for a trial.
     """
-    check_limits(n_trials, timeout)
-    seconds = given.timeout if timeout is None else timeout
-    size = given.n_trials if n_trials is None else n_trials
-    return Budget(size, StopConditions.of(given, seconds))
+    size = tuner.n_trials if n_trials is None else n_trials
+    seconds = tuner.timeout if timeout is None else timeout
+    if size is not None:
+        instead = "Pass 1 or more trials, or None for no limit."
+        _check.integer("n_trials", size, least=1, instead=instead)
+    _check.timeout(seconds)
+    deadline = None if seconds is None else Deadline(seconds)
+    most = None if isinstance(tuner.max_failed_trials, str) else tuner.max_failed_trials
+    conditions = deadline, most, tuner.stop_at, tuner.terminator, tuner.train_repeats
+    return Budget(size, StopConditions(*conditions))
+
+
+def constraints_of(tuner: Arguments) -> Constraints:
+    """Return what a trial must keep to."""
+    limits = tuner.max_params, tuner.max_flops, tuner.max_seconds_per_trial
+    return Constraints(*limits, tuner.constraints)

@@ -77,18 +77,3 @@ class WeightsError(TunerError, OSError):
 
 class WorkerError(TunerError, RuntimeError):
     """Raised when worker processes died one after another, or when the executor broke."""
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether an error is a FatalError, ours or KerasTuner's, which ends the search."""
-    return _is_named(error, "FatalError")
-
-
-def is_of_one_trial(error: BaseException) -> bool:
-    """Whether an error is a FailedTrialError, ours or KerasTuner's, which fails one trial."""
-    return _is_named(error, "FailedTrialError")
-
-
-def _is_named(error: BaseException, name: str) -> bool:
-    """Whether a class of an error has this name, which needs no import of KerasTuner."""
-    return any(kind.__name__ == name for kind in type(error).__mro__)

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
-from kerastune_optuna._arguments import budget_of, check_names, check_tuner
+from kerastune_optuna._arguments import budget_of, check_names, check_tuner, constraints_of
 from kerastune_optuna._data import Given, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import borrowed
@@ -299,10 +299,9 @@ class OptunaTuner:
             4
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        self._check_has_builder()
+        recipe = self._recipe("search()", given, callbacks, cv, groups)
         told = () if on_trial_end is None else _workers.listeners(on_trial_end)
         budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
-        recipe = self._recipe("search()", given, callbacks, cv, groups)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         chooser = _search.Chooser(self.sampler, self.pruner, self.seed)
         _workers.search(run, chooser, self.warm_start)
@@ -377,7 +376,7 @@ class OptunaTuner:
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("confirm()", given, callbacks)
-        budget, crew = budget_of(self, None, None), _workers.Crew(n_workers, executor)
+        budget, crew = budget_of(self), _workers.Crew(n_workers, executor)
         _rerun.confirm(_workers.Run(self._home, recipe, budget, crew, verbose), top, executions)
         return self.confirmation
 
@@ -895,5 +894,5 @@ class OptunaTuner:
             self.backup_every,
             self.train_repeats,
             self.executions_per_trial,
-            constraints=_study.Constraints.of(self),
+            constraints=constraints_of(self),
         )

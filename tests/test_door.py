@@ -15,13 +15,13 @@ import kerastune_optuna
 PACKAGE = Path(kerastune_optuna.__file__).parent
 GROUND, TOP = "ground", "top"
 # Each room imports only from those before it: the files on the ground, the folders, the top.
-ORDER = [GROUND, "_storage", "_study", "_search", "_data", "_trial", "_report", "_workers"]
-ORDER += ["_rerun", "_keras_tuner", TOP]
+ORDER = [GROUND, "_keras_tuner", "_storage", "_study", "_search", "_data", "_trial", "_report"]
+ORDER += ["_workers", "_rerun", TOP]
 ON_TOP = {"", "__main__", "_tuner", "_arguments", "_opened"}
 # Rooms that look at studies alone.
-ONLY_LOOK = {"_report", "_keras_tuner"}
+ONLY_LOOK = {"_report"}
 # Modules that pass through a door, so that callers know all of their names. There should be none.
-PASSING = {"_storage": {"database"}, "_trial": {"failure", "files", "user_callbacks"}}
+PASSING = {"_trial": {"failure", "files", "user_callbacks"}}
 # Files of tests that have the name of no module of their room and of no public name, and why.
 OF_NO_MODULE = {
     "data/grain": "a library whose data passes through several modules",

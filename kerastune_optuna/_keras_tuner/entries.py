@@ -15,6 +15,7 @@ _APART = " | "  # between a name and the conditions that distinguish it from the
 _GONE = "from_config from_proto get_config max_value min_value ordered prob_to_value random_sample "
 _GONE += "sampling step to_proto value value_to_prob values"
 _INSTEAD = "Its `distribution` is Optuna's, with `low`, `high` and `step`, or with `choices`."
+_HINTS = dict.fromkeys(_GONE.split(), _INSTEAD)
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,7 @@ class Entry:
 
         def __getattr__(self, name):
             """Raise an error that says what replaces a name of KerasTuner's."""
-            hints = dict.fromkeys(_GONE.split(), _INSTEAD)
-            return _check.absent(self, "An entry of hp.space", name, hints, "KerasTuner's")
+            return _check.absent(self, "An entry of hp.space", name, _HINTS, "KerasTuner's")
 
 
 @dataclass

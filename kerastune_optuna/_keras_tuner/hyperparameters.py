@@ -250,9 +250,9 @@ class HyperParameters:
         Returns:
             Whether its conditions are met by the current values.
         """
-        is_entry = isinstance(hyperparameter, Entry)
-        asked = [of for of in self.space if of.name == hyperparameter]
-        return any(one.is_active(self.values) for one in ([hyperparameter] if is_entry else asked))
+        if isinstance(hyperparameter, Entry):
+            return hyperparameter.is_active(self.values)
+        return any(one.is_active(self.values) for one in self.space if one.name == hyperparameter)
 
     def get(self, name: str) -> Any:
         """Return the value of a hyperparameter that the builder asked for before.
@@ -334,8 +334,8 @@ class HyperParameters:
             )
         entry = self._first.entries.setdefault((name, scope), Entry(name, scope, default, space))
         entry = self._entries.setdefault(entry.key, entry)
-        if (note := getattr(trial, "note", None)) is not None:  # the trial is a Walker
-            note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
+        if (notes := getattr(trial, "notes", None)) is not None:  # the trial is a Walker
+            notes.append(entry)
         if not entry.is_active(self.values):
             return None
         if name in self.values:

@@ -1,13 +1,19 @@
-"""What OptunaTuner has instead of the arguments, hooks and methods of KerasTuner's tuners."""
+"""What is here instead of KerasTuner's names, and which of its objects and errors are taken.
+
+All are known by their names alone, since KerasTuner need not be installed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentTypeError
+from optuna.trial import BaseTrial
 
-BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, BuilderError
+
+_BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
     "Wrap the builder in a function that first asks for other ranges, and then calls build(hp) or "
     "build(hp.copy())."
@@ -25,7 +31,7 @@ ARGUMENTS = {
     **dict.fromkeys(("factor", "hyperband_iterations"), _HYPERBAND),
     **dict.fromkeys(("loss", "metrics", "optimizer"), _COMPILE),
     "distribution_strategy": "Build the model in the scope of a strategy that build_model makes.",
-    "hypermodel": BUILDER,
+    "hypermodel": _BUILDER,
     "logger": "Use Python's logging, and search(callbacks=).",
     "max_consecutive_failed_trials": "It is called max_failed_trials here.",
     "max_epochs": "It is called epochs here, an argument of search().",
@@ -72,6 +78,8 @@ _METHODS = {
     "results_summary": "Use tuner.summary(n).",
     "search_space_summary": "Use tuner.space().",
 }
+_OF_HP = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")  # methods
+_DIRECTIONS = {"min": "minimize", "max": "maximize"}  # of an Objective
 
 
 def absent(tuner: object, name: str) -> Any:
@@ -91,3 +99,68 @@ def check_hooks(kind: type) -> None:
             raise ArgumentTypeError(
                 f"{kind.__name__} defines {name}(), which OptunaTuner does not call. {instead}"
             )
+
+
+def refuse_hyper_model(build_model: object) -> None:
+    """Refuse a HyperModel as a builder, and say how to pass it."""
+    if callable(getattr(build_model, "build", None)):
+        raise ArgumentTypeError(f"build_model={build_model!r} is a HyperModel. {_BUILDER}")
+
+
+def refuse_methods_of_hp(error: AttributeError) -> None:
+    """Raise a BuilderError if a builder has called a method of KerasTuner's hp on its trial."""
+    if isinstance(error.obj, BaseTrial) and error.name in _OF_HP:
+        raise BuilderError(
+            f"build_model calls {error.name}() on its trial, which is a method of KerasTuner's "
+            "hp and not of an Optuna trial. Pass from_keras_tuner(build_model), or use "
+            "trial.suggest_int, suggest_float and suggest_categorical in build_model."
+        ) from error
+
+
+def pairs_of(names: Sequence[Any], directions: object) -> list[tuple[Any, object]]:
+    """Return the user's objectives as names with directions; nothing if no Objective is among them.
+
+    Raises:
+        ArgumentError: An Objective, which has a direction, came with direction= or has another one.
+    """
+    theirs = [one for one in names if hasattr(one, "name") and hasattr(one, "direction")]
+    if theirs and directions != "auto":
+        raise ArgumentError(
+            f"direction={directions!r} was passed with an Objective, which has its own direction. "
+            "Leave direction= out."
+        )
+    for one in theirs:
+        if one.direction not in _DIRECTIONS:
+            raise ArgumentError(
+                f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an "
+                'Objective with "min" or "max".'
+            )
+    found = {id(one): (one.name, _DIRECTIONS[one.direction]) for one in theirs}
+    return [found.get(id(one), (one, "auto")) for one in names if theirs]
+
+
+def learn_ranges(build_model: Callable[..., Any]) -> None:
+    """Let a builder that keeps the first range of each parameter learn them, if this is one.
+
+    Raises:
+        FatalError: The builder raised it, or that of KerasTuner.
+    """
+    try:
+        getattr(build_model, "learn_ranges", lambda: None)()
+    except Exception as error:  # the builder may raise anything for its own defaults
+        if is_fatal(error):
+            raise
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether an error is a FatalError, ours or KerasTuner's, which ends the search."""
+    return "FatalError" in _classes_of(error)
+
+
+def is_of_one_trial(error: BaseException) -> bool:
+    """Whether an error is a FailedTrialError, ours or KerasTuner's, which fails one trial."""
+    return "FailedTrialError" in _classes_of(error)
+
+
+def _classes_of(error: BaseException) -> list[str]:
+    return [kind.__name__ for kind in type(error).__mro__]

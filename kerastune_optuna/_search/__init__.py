@@ -18,7 +18,7 @@ from kerastune_optuna._search.repeats import take_over as take_over
 from kerastune_optuna._search.samplers import Chooser as Chooser
 from kerastune_optuna._search.space import check_choices as check_choices
 from kerastune_optuna._search.space import defaults_of as defaults_of
-from kerastune_optuna._search.space import learn_ranges as learn_ranges
 from kerastune_optuna._search.space import listed as listed
 from kerastune_optuna._search.space import outlined as outlined
+from kerastune_optuna._search.stopping import Deadline as Deadline
 from kerastune_optuna._search.stopping import StopConditions as StopConditions

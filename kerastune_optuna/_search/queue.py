@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from kerastune_optuna import _check
 from kerastune_optuna._choice import STORABLE
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._search import space
 from kerastune_optuna._study import TrialRecord, lay_out
 
@@ -34,7 +35,7 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
-    space.learn_ranges(build_model)
+    learn_ranges(build_model)
     wanted = params or space.defaults_of(build_model)
     if wanted:
         return _allowed(build_model, wanted, functions)

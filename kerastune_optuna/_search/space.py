@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -18,33 +17,12 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import (
-    ArgumentError,
-    ArgumentTypeError,
-    TunerError,
-    is_fatal,
-)
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError
+from kerastune_optuna._keras_tuner import Entry, is_fatal, learn_ranges
 
 _MORE = "What build_model asks for only with other values than the defaults is not shown."
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
-
-
-@dataclass(frozen=True)
-class Note:
-    """Hold what a builder for KerasTuner tells about a parameter.
-
-    Args:
-        name: The parameter.
-        distribution: Its distribution.
-        default: Its default.
-        conditions: The values of other parameters with which it is active, like "model=cnn".
-    """
-
-    name: str
-    distribution: BaseDistribution
-    default: Any
-    conditions: tuple[str, ...]
 
 
 class Walker(FixedTrial):
@@ -58,7 +36,7 @@ class Walker(FixedTrial):
         self._chosen: dict[str, Any] = {}
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
-        self.notes: list[Note] = []
+        self.notes: list[Any] = []  # what a builder tells of parameters before it asks for them
         self.came_to_the_end = True  # of the builder, which may raise for what was chosen
 
     def walk(
@@ -91,10 +69,6 @@ class Walker(FixedTrial):
             self.came_to_the_end = False
         return self
 
-    def note(self, *said: Any) -> None:
-        """Record a Note; HyperParameters passes its fields before it asks for the parameter."""
-        self.notes.append(Note(*said))
-
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
@@ -115,19 +89,6 @@ class Walker(FixedTrial):
         """Choose a value if the parameter is new."""
         if name not in self._chosen:
             self._chosen[name] = self._choose(name, distribution)
-
-
-def learn_ranges(build_model: Builder) -> None:
-    """Let a builder for KerasTuner, which keeps the first range of each parameter, learn them.
-
-    Raises:
-        FatalError: The builder raised it, or that of KerasTuner.
-    """
-    try:
-        getattr(build_model, "learn_ranges", lambda: None)()
-    except Exception as error:  # the builder may raise anything for its own defaults
-        if is_fatal(error):
-            raise
 
 
 def defaults_of(build_model: Builder) -> dict[str, Any]:
@@ -290,7 +251,8 @@ def outlined(build_model: Builder, functions: Sequence[Any]) -> str:
     notes = _asked(build_model, functions)
     cells = [("parameter", "values", "default", "only with")]
     for note in notes:
-        values, conditions = with_scale(note.distribution), " and ".join(note.conditions)
+        conditions = " and ".join(map(str, note.conditions))
+        values = with_scale(note.distribution)
         cells.append((note.name, values, str(note.default), conditions))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(notes), 'parameter')}"
@@ -298,7 +260,7 @@ def outlined(build_model: Builder, functions: Sequence[Any]) -> str:
     return "".join(f"{line}\n" for line in [title, *rows, _MORE])
 
 
-def _asked(build_model: Builder, functions: Sequence[Any]) -> list[Note]:
+def _asked(build_model: Builder, functions: Sequence[Any]) -> list[Entry]:
     """Return the parameters that a builder asks for; for KerasTuner's, inactive ones too."""
     own = defaults_of(build_model)
 
@@ -308,8 +270,8 @@ def _asked(build_model: Builder, functions: Sequence[Any]) -> list[Note]:
 
     walker = Walker(choose)
     walker.walk(build_model, functions, may_fail=False)
-    notes = list({(note.name, note.conditions): note for note in walker.notes}.values())
+    notes: list[Entry] = list({note.key: note for note in walker.notes}.values())
     noted = {note.name for note in notes}
     ranges, values = walker.distributions, walker.params
     others = [name for name in values if name not in noted]
-    return notes + [Note(name, ranges[name], values[name], ()) for name in others]
+    return notes + [Entry(name, (), values[name], ranges[name]) for name in others]

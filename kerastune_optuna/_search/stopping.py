@@ -85,18 +85,6 @@ class StopConditions:
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
     card: str | None = None
 
-    @classmethod
-    def of(cls, tuner: Any, seconds: float | None = None) -> StopConditions:
-        """Return the conditions that follow from the arguments of a tuner.
-
-        Args:
-            tuner: The tuner.
-            seconds: Seconds from now to the deadline; None (default) for none.
-        """
-        deadline = None if seconds is None else Deadline(seconds)
-        most = None if tuner.max_failed_trials == "auto" else tuner.max_failed_trials
-        return cls(deadline, most, tuner.stop_at, tuner.terminator, tuner.train_repeats)
-
     def from_now_on(self, study: optuna.Study, card: str | None) -> StopConditions:
         """Return these conditions for a search that begins now, with the key of its card."""
         trials = study.get_trials(deepcopy=False)

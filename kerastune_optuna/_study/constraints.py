@@ -39,12 +39,6 @@ class Constraints:
     max_seconds: float | None = None
     functions: Sequence[Constraint] = ()
 
-    @classmethod
-    def of(cls, tuner: Any) -> Constraints:
-        """Return the constraints in the arguments of a tuner."""
-        limits = tuner.max_params, tuner.max_flops, tuner.max_seconds_per_trial
-        return cls(*limits, tuner.constraints)
-
     @property
     def are_there(self) -> bool:
         """Whether there are any constraints that a model may break."""

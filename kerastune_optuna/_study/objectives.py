@@ -14,6 +14,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
+from kerastune_optuna._keras_tuner import pairs_of
 from kerastune_optuna._study.record import TrialRecord
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
@@ -39,7 +40,6 @@ _ACCURACIES = "accuracy categorical_accuracy sparse_categorical_accuracy binary_
 # Keras numbers unnamed metrics, like AUC() or Precision(), across the whole process: the second
 # trial of a search logs `auc_1`, and the first one `auc`.
 _NUMBER = re.compile(r"_\d+$")
-_OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
 _SIZES = (TrialRecord.n_params, TrialRecord.flops)  # known before a model is trained
 
 
@@ -286,27 +286,15 @@ def _certain(name: str) -> Direction | None:
 def _pairs(
     names: Sequence[Any], directions: object, *, are_several: bool
 ) -> list[tuple[Any, object]]:
-    """Return each name with its direction; an Objective of KerasTuner has both.
+    """Return each name with its direction.
 
     Raises:
         ArgumentError: There is not one direction that is known for each.
     """
-    pairs: list[tuple[Any, object]] = []
-    for one in names:
-        is_theirs = hasattr(one, "name") and hasattr(one, "direction")
-        if is_theirs and directions != "auto":
-            raise ArgumentError(
-                f"direction={directions!r} was passed with an Objective, which has its own "
-                "direction. Leave direction= out."
-            )
-        if is_theirs and one.direction not in _OF_KERAS_TUNER:
-            raise ArgumentError(
-                f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an "
-                'Objective with "min" or "max".'
-            )
-        pairs.append((one.name, _OF_KERAS_TUNER[one.direction]) if is_theirs else (one, directions))
-    if directions == "auto" or not are_several:
+    if pairs := pairs_of(names, directions):  # there is an Objective, which has both
         return pairs
+    if directions == "auto" or not are_several:
+        return [(name, directions) for name in names]
     ways = [directions] if isinstance(directions, str) else directions
     if not isinstance(ways, list | tuple) or len(ways) != len(names):
         raise ArgumentError(

@@ -8,7 +8,8 @@ import traceback
 import optuna
 
 from kerastune_optuna._digest import digest
-from kerastune_optuna._exceptions import TunerError, is_fatal, is_of_one_trial
+from kerastune_optuna._exceptions import TunerError
+from kerastune_optuna._keras_tuner import is_fatal, is_of_one_trial
 
 _LONGEST = 300  # characters
 # Keras prints the cause in bold, between the name of the layer and the arguments of its call.

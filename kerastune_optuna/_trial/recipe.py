@@ -14,6 +14,7 @@ from kerastune_optuna import _generators, _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
+from kerastune_optuna._keras_tuner import refuse_methods_of_hp
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Card, Constraints, Objectives
@@ -23,7 +24,6 @@ _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
 _SEED_OF_DATA = 0
-_OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:
@@ -191,12 +191,7 @@ def _made_by(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mappi
         explain(error, build_model, trial)
         raise
     except AttributeError as error:
-        if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
-            raise BuilderError(
-                f"build_model calls {error.name}() on its trial, which is a method of KerasTuner's "
-                "hp and not of an Optuna trial. Pass from_keras_tuner(build_model), or use "
-                "trial.suggest_int, suggest_float and suggest_categorical in build_model."
-            ) from error
+        refuse_methods_of_hp(error)
         raise
     parts = made if isinstance(made, tuple) else (made, {})
     if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):

@@ -22,7 +22,7 @@ from kerastune_optuna._data import (
     check_builders_arguments,
     check_training,
 )
-from kerastune_optuna._exceptions import is_fatal
+from kerastune_optuna._keras_tuner import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import Ending, Objective, Objectives, TrialRecord, own_runs
 from kerastune_optuna._trial import failure, shared

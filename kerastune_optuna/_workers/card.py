@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import accelerators, cores, keras_settings
-from kerastune_optuna._data import Given, describe, key_of_folds, measure
+from kerastune_optuna._data import describe, key_of_folds, measure
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._study import Card, StudyRecord, TrialRecord
@@ -31,13 +31,25 @@ _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an 
 
 def card_of(recipe: Recipe) -> Card:
     """Return what a search that this process begins is compared by; unopened data is unknown."""
+    fit, unknown = recipe.fit, f"{Card.UNKNOWN} in search {uuid4()}"
+    training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
+    if fit.folds:
+        validation = measure(fit.x, fit.y)
+    elif fit.validation_split:
+        validation = measure(fit.x, fit.y, split=fit.validation_split)
+    else:
+        validation = measure(fit.validation_data)
+    both = {"training": training, "validation": validation}
     _, floatx, data_format, policy = keras_settings()  # which a builder may change later
     return Card(
         settings={"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         study={"objective": recipe.objectives.aim},
         epochs_in_all=recipe.epochs_in_all,
-        measured=_measured(recipe.fit),
-        code=_source.digests(recipe.build_model, *recipe.fit.functions.values()),
+        measured={  # an array of objects has no measure
+            name: unknown if each is None else [unknown if one is None else one for one in each]
+            for name, each in both.items()
+        },
+        code=_source.digests(recipe.build_model, *fit.functions.values()),
         **_of_fit(recipe),
     )
 
@@ -175,23 +187,6 @@ def _of_fit(recipe: Recipe) -> dict[str, Any]:
         "data": {name: describe(one) for name, one in fit.data.items() if one is not None},
     }
     return dict(_plain(told))
-
-
-def _measured(fit: Given) -> dict[str, Any]:
-    """Return measures of the training and the validation data, as far as they can be measured."""
-    unknown = f"{Card.UNKNOWN} in search {uuid4()}"
-    training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
-    if fit.folds:
-        validation = measure(fit.x, fit.y)
-    elif fit.validation_split:
-        validation = measure(fit.x, fit.y, split=fit.validation_split)
-    else:
-        validation = measure(fit.validation_data)
-    both = {"training": training, "validation": validation}
-    return {  # an array of objects has no measure
-        name: unknown if each is None else [unknown if one is None else one for one in each]
-        for name, each in both.items()
-    }
 
 
 def _stored(name: str, value: Any) -> tuple[Any, str | None]:

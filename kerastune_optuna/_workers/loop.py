@@ -25,8 +25,8 @@ from kerastune_optuna._exceptions import (
     TooManyFailuresError,
     TunerError,
     WorkerError,
-    is_fatal,
 )
+from kerastune_optuna._keras_tuner import is_fatal
 from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import INSTEAD, Location, connect, few_transactions

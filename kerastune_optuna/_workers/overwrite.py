@@ -25,9 +25,9 @@ def clear(home: Home) -> None:
     Raises:
         StudyMismatchError: A process is searching it.
     """
-    if (found := home.find()) is not None:
-        with suppress(KeyError):  # another process has deleted it, and may create the new one
-            _check_idle(found)
+    with _optuna.quiet(), suppress(KeyError):
+        if (found := home.find()) is not None:
+            _check_idle(found)  # a KeyError says that another process has deleted it by now
             delete_study(found, home.store)
 
 
@@ -41,9 +41,12 @@ def opened(home: Home) -> optuna.Study:
     if not home.has_begun:
         if home.overwrite:
             home.forget()
-            with _optuna.quiet():
-                clear(home)
-        _replace_if_in_vain(home)
+            clear(home)
+        try:
+            _ = home.study
+        except StudyMismatchError:
+            if not _is_replaced(home):
+                raise
         # A storage that may only be read refuses this before anything else happens. Optuna writes
         # no value that is there already, so it is the time.
         StudyRecord(home.study).written = time.time_ns()
@@ -54,23 +57,20 @@ def opened(home: Home) -> optuna.Study:
     return home.study
 
 
-def _replace_if_in_vain(home: Home) -> None:
+def _is_replaced(home: Home) -> bool:
     """Replace a study with other objectives if no trial has a result; keep what is enqueued.
 
-    Raises:
-        StudyMismatchError: The study has other objectives, and trials with results.
+    Returns:
+        Whether it was replaced.
     """
-    try:
-        _ = home.study
-    except StudyMismatchError:
-        found = home.find()
-        trials = [] if found is None else found.get_trials(deepcopy=False)
-        if found is None or not all(TrialRecord(trial).has_no_result for trial in trials):
-            raise
-        with _optuna.quiet():
-            clear(home)
-        waiting = (one for one in trials if one.state is TrialState.WAITING)
-        home.study.add_trials(one for one in waiting if TrialRecord(one).fixed_params)
+    found = home.find()
+    trials = [] if found is None else found.get_trials(deepcopy=False)
+    if found is None or not all(TrialRecord(trial).has_no_result for trial in trials):
+        return False
+    clear(home)
+    waiting = (one for one in trials if one.state is TrialState.WAITING)
+    home.study.add_trials(one for one in waiting if TrialRecord(one).fixed_params)
+    return True
 
 
 def _check_idle(study: optuna.Study) -> None:
@@ -81,37 +81,33 @@ def _check_idle(study: optuna.Study) -> None:
     """
     watch, is_told = Watch(), False
     while running := _running(study, watch):
-        for part, trial in running:
+        for trial, whose in running:
             if not watch.is_in_doubt(trial):
                 raise StudyMismatchError(
-                    f"overwrite=True would delete study {study.study_name!r} while "
-                    f"{_whose(part, trial)} is running. Stop that process or wait until it has "
-                    "ended, then try again; or pass another study_name."
+                    f"overwrite=True would delete study {study.study_name!r} while {whose} is "
+                    "running. Stop that process or wait until it has ended, then try again; or "
+                    "pass another study_name."
                 )
         if not is_told:
-            part, trial = running[0]
-            _signals.tell(f"Waiting for a sign of life from {_whose(part, trial)}")
+            _signals.tell(f"Waiting for a sign of life from {running[0][1]}")
             is_told = True
         if _signals.requested():
             raise KeyboardInterrupt
         time.sleep(_POLL)
 
 
-def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
-    """Return the trials of our workers that run or may run, each with the name of its study."""
+def _running(study: optuna.Study, watch: Watch) -> list[tuple[FrozenTrial, str]]:
+    """Return the trials of our workers that run or may run, and in words which and where."""
     found = []
     for part in (study, *StudyRecord(study).parts.values()):
         with suppress(KeyError):  # another process has deleted it
-            trials = watch.running(part)
+            trials, of = watch.running(part), f"of study {part.study_name!r}"
             # Nothing shows whether processes other than our workers are alive.
-            ours = (one for one in trials if not TrialRecord(one).is_foreign)
-            found += [(part.study_name, one) for one in ours if not watch.is_dead(one)]
+            ours = (
+                one for one in trials if not (TrialRecord(one).is_foreign or watch.is_dead(one))
+            )
+            found += [(one, f"trial {one.number} {of} ({Watch.whereabouts(one)})") for one in ours]
     return found
-
-
-def _whose(part: str, trial: FrozenTrial) -> str:
-    """Return a text that names a trial and the process that runs it."""
-    return f"trial {trial.number} of study {part!r} ({Watch.whereabouts(trial)})"
 
 
 def delete_study(study: optuna.Study, store: PatientStore) -> None:

@@ -13,8 +13,9 @@ from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_training
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
+from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
-from kerastune_optuna._search import Budget, Chooser, check_ends, check_study, learn_ranges
+from kerastune_optuna._search import Budget, Chooser, check_ends, check_study
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
@@ -113,14 +114,8 @@ class Run:
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
             progress = Progress(progress, Announced(study, self.on_trial_end, budget.ending))
-        job = Job(
-            self.home.storage_source,
-            study.study_name,
-            study.sampler,
-            study.pruner,
-            recipe,
-            budget,
-        )
+        chosen = study.study_name, study.sampler, study.pruner
+        job = Job(self.home.storage_source, *chosen, recipe, budget)
         with progress.running():
             for line in news:
                 progress.tell(line)
