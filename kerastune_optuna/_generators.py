@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from kerastune_optuna import _source
-from kerastune_optuna._backend import policy_kept
 
 First: TypeAlias = dict[int, tuple[Any, Any]]  # objects, held so that their ids stay, and states
 
@@ -34,12 +33,13 @@ def borrowed(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[
     own = [one for one in read if not isinstance(one, held)]
     before: First = {}
     restore(own, before)  # which notes their states
-    with policy_kept():
-        restore_read(read)
-        try:
-            yield
-        finally:
-            restore(own, before)
+    policy = keras.config.dtype_policy()  # a builder may set one for its own models
+    restore_read(read)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        restore(own, before)
 
 
 def restore_read(read: Iterable[Any]) -> set[int]:
