@@ -14,9 +14,8 @@ from optuna.trial import BaseTrial
 from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._data.anew import Beginning
 from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
-from kerastune_optuna._data.cache import from_memory
 from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
-from kerastune_optuna._data.datasets import Shuffling, for_trainings
+from kerastune_optuna._data.datasets import Shuffling, for_trainings, from_memory
 from kerastune_optuna._data.sizes import (
     a_batch,
     cardinality,
