@@ -45,25 +45,20 @@ def fault_of_type(leaf: Any) -> str | None:
         return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
     has_texts = keras.backend.backend() == "tensorflow"
     instead = _NUMBERS + _OR_TEXTS * has_texts
-    if hasattr(leaf, "columns"):
-        return _fault_of_columns(leaf, instead)
+    if hasattr(leaf, "columns"):  # a DataFrame of pandas, whose columns may differ in type
+        for column, dtype in leaf.dtypes.items():
+            if not _is_known(dtype):
+                return f"values of type {dtype} in column {column!r}. {instead}"
+        if leaf.iloc[:0].to_numpy().dtype.hasobject:
+            types = " and ".join(dict.fromkeys(map(str, leaf.dtypes)))
+            return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
+        return None
     dtype = leaf.dtype
     if has_texts and isinstance(leaf, np.ndarray) and dtype.hasobject:
         is_known = all(isinstance(one, str) for one in leaf)
     else:
         is_known = _is_known(dtype)
     return None if is_known else f"values of type {dtype}. {instead}"
-
-
-def _fault_of_columns(frame: Any, instead: str) -> str | None:
-    """Return the same for a DataFrame of pandas, whose columns may differ in type."""
-    for column, dtype in frame.dtypes.items():
-        if not _is_known(dtype):
-            return f"values of type {dtype} in column {column!r}. {instead}"
-    if frame.iloc[:0].to_numpy().dtype.hasobject:
-        types = " and ".join(dict.fromkeys(map(str, frame.dtypes)))
-        return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
-    return None
 
 
 def _is_known(dtype: Any) -> bool:
