@@ -269,11 +269,6 @@ class Given(FitArguments):
         return {name: source for name, source in self.data.items() if takes_trial(name, source)}
 
     @property
-    def may_get_weights(self) -> bool:
-        """Whether a function has yet to load x, and may return weights of its rows, too."""
-        return is_loader(self.x) and "sample_weight" not in self.others
-
-    @property
     def has_validation(self) -> bool:
         """Whether the epoch logs will contain validation metrics."""
         return bool(self.folds) or super().has_validation
