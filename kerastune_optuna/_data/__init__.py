@@ -14,4 +14,3 @@ from kerastune_optuna._data.sizes import to_plain as to_plain
 from kerastune_optuna._data.sources import GeneratorFunction as GeneratorFunction
 from kerastune_optuna._data.sources import is_loader as is_loader
 from kerastune_optuna._data.sources import lacks_targets as lacks_targets
-from kerastune_optuna._data.transport import pack_fit as pack_fit

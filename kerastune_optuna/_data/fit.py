@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -34,6 +35,7 @@ from kerastune_optuna._data.sources import (
     parts_of,
     takes_trial,
 )
+from kerastune_optuna._data.transport import pack
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _DATA = ("x", "y", "validation_data")
@@ -304,6 +306,16 @@ class Given(FitArguments):
         steps = self.others.get("validation_steps")
         check_validation_data(validation, self.validation_split, steps, x)
         return self
+
+    def packed(self, folder: Path | None) -> Given:
+        """Return a copy for other processes; `pack` says what it does with the folder.
+
+        Raises:
+            ArgumentError: A dataset cannot be sent to other processes.
+        """
+        data = {name: pack(name, value, folder) for name, value in self.data.items()}
+        others = {name: pack(name, value, folder) for name, value in self.others.items()}
+        return replace(self, **data, others=others)
 
     def opened(self, trial: BaseTrial | None = None) -> Given:
         """Return a copy whose data is loaded from functions and parcels, and checked.
