@@ -18,10 +18,10 @@ from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
 from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, from_memory
 from kerastune_optuna._data.sizes import (
+    UNKNOWN,
     a_batch,
     cardinality,
     count_rows,
-    may_end,
     symbolic,
     symbolic_read,
 )
@@ -218,11 +218,11 @@ class FitArguments:
     def steps_of_an_epoch(self) -> int | None:
         """Return how many batches an epoch trains on; None if only training shows it."""
         steps: int | None = self.others.get("steps_per_epoch")
+        size = cardinality(self.x) if hasattr(self.x, "cardinality") else None
         # Where data ends unforeseen, Keras counts a step too many, but not within calls of several.
-        if steps is not None and not may_end(self.x):
+        if steps is not None and size != UNKNOWN:
             return steps
-        if hasattr(self.x, "cardinality"):
-            size = cardinality(self.x)
+        if size is not None:
             return size if size > 0 else None
         if (rows := None if makes_batches(self.x) else count_rows(self.x)) is None:
             return None
