@@ -30,9 +30,8 @@ def _rows_of(leaf: Any, rows: NDArray[Any] | slice) -> Any:
         return leaf.iloc[rows]
     if hasattr(leaf, "tocsr"):  # SciPy, where some sparse arrays do not support []
         return leaf.tocsr()[rows]
-    if isinstance(rows, slice):
-        return leaf[rows]
-    if type(leaf).__module__.startswith("tensorflow."):  # where [] does not take a list
+    is_of_tensorflow = type(leaf).__module__.startswith("tensorflow.")
+    if is_of_tensorflow and not isinstance(rows, slice):  # [] does not take a list there
         import tensorflow as tf  # installed, since the data is TensorFlow's
 
         return tf.gather(leaf, rows)

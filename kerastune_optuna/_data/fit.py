@@ -359,14 +359,7 @@ class Given(FitArguments):
         ours = {
             name: others.pop(name, getattr(self, name)) for name in ("epochs", "validation_split")
         }
-        fit = FitArguments(
-            **self.data,
-            **ours,
-            others=others,
-            steps_per_execution=self.steps_per_execution,
-            is_free=self.is_free,
-            beginning=self.beginning,
-        )
+        fit: FitArguments = replace(self, **ours, others=others, folds=())
         if self.folds:
             return _of_fold(fit, *self.folds[number % len(self.folds)])
         is_newly_counted = fit.counted_steps and not self.counted_steps
