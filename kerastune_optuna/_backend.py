@@ -21,6 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 import psutil
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.trainers.data_adapters import (
     array_data_adapter,
@@ -81,48 +82,26 @@ def set_all(seed: int) -> None:
 @contextmanager
 def seeds_kept() -> Iterator[None]:
     """Restore, after a block, all the generators that keras.utils.set_random_seed() seeds."""
-    attributes = {name: _global_state().get_global_attribute(name) for name in _SEEDS}
+    attributes = {name: global_state.get_global_attribute(name) for name in _SEEDS}
     own = attributes["global_seed_generator"]
     drawn = None if own is None else keras.ops.convert_to_numpy(own.state)
-    with undisturbed(), _eager_seed_kept():
+    eager = sys.modules.get("tensorflow.python.eager.context")
+    context: Any = None if eager is None else eager.context()
+    seed = None if context is None else context._seed
+    # Without a seed, there is no _rng.
+    drawn_eagerly = None if seed is None else context._rng.getstate()
+    with undisturbed():
         try:
             yield
         finally:
             for name, value in attributes.items():
-                _global_state().set_global_attribute(name, value)
+                global_state.set_global_attribute(name, value)
             if own is not None:
                 own.state.assign(drawn)
-
-
-@contextmanager
-def policy_kept() -> Iterator[None]:
-    """Restore the dtype policy after a block: a builder may set one for its own models."""
-    policy = keras.config.dtype_policy()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-@contextmanager
-def _eager_seed_kept() -> Iterator[None]:
-    """Restore TensorFlow's global seed after a block, and the state of its generator."""
-    if (eager := sys.modules.get("tensorflow.python.eager.context")) is None:
-        yield
-        return
-    context = eager.context()
-    seed = context._seed
-    drawn = None if seed is None else context._rng.getstate()  # without a seed, there is no _rng
-    try:
-        yield
-    finally:
-        context._set_global_seed(seed)
-        if drawn is not None:
-            context._rng.setstate(drawn)
-
-
-def _global_state() -> Any:
-    return keras.src.backend.common.global_state
+            if context is not None:
+                context._set_global_seed(seed)
+            if drawn_eagerly is not None:
+                context._rng.setstate(drawn_eagerly)
 
 
 @contextmanager
@@ -319,7 +298,7 @@ def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
     Args:
         set_to: A list that replaces the current one; None to leave it.
     """
-    state, name = _global_state(), "uninitialized_variables"
+    state, name = global_state, "uninitialized_variables"
     if set_to is not None:
         state.set_global_attribute(name, set_to)
     return list(state.get_global_attribute(name) or [])

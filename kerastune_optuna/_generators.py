@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from kerastune_optuna import _source
-from kerastune_optuna._backend import policy_kept
 
 First: TypeAlias = dict[int, tuple[Any, Any]]  # objects, held so that their ids stay, and states
 
@@ -34,12 +33,13 @@ def borrowed(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[
     own = [one for one in read if not isinstance(one, held)]
     before: First = {}
     restore(own, before)  # which notes their states
-    with policy_kept():
-        restore_read(read)
-        try:
-            yield
-        finally:
-            restore(own, before)
+    policy = keras.config.dtype_policy()  # a builder may set one for its own models
+    restore_read(read)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        restore(own, before)
 
 
 def restore_read(read: Iterable[Any]) -> set[int]:
@@ -48,13 +48,16 @@ def restore_read(read: Iterable[Any]) -> set[int]:
     Returns:
         The ids of the variables that hold the states of Keras's generators.
     """
-    values = [one for one in read if not isinstance(one, keras.Layer)]
-    restore(values, _seen)
-    return {id(state) for one in values for state in _states_of(one)}
+    return restore([one for one in read if not isinstance(one, keras.Layer)], _seen)
 
 
-def restore(values: Iterable[Any], first: First) -> None:
-    """Set generators to the states that they had first; note those of others."""
+def restore(values: Iterable[Any], first: First) -> set[int]:
+    """Set generators to the states that they had first; note those of others.
+
+    Returns:
+        The ids of the variables that hold the states of Keras's generators.
+    """
+    states: list[Any] = []
     for one in values:
         if isinstance(one, np.random.Generator):
             own = one.bit_generator
@@ -63,14 +66,11 @@ def restore(values: Iterable[Any], first: First) -> None:
             one.set_state(first.setdefault(id(one), (one, one.get_state()))[1])
         elif type(one) is random.Random:  # a SystemRandom has no state
             one.setstate(first.setdefault(id(one), (one, one.getstate()))[1])
-        for state in _states_of(one):
-            value = keras.ops.convert_to_numpy(state)
-            state.assign(first.setdefault(id(state), (state, value))[1])
-
-
-def _states_of(one: Any) -> list[Any]:
-    """Return the variables of Keras's generators in a value."""
-    if isinstance(one, keras.random.SeedGenerator):
-        return [one.state]
-    variables = one.variables if isinstance(one, keras.Layer) else []
-    return [each for each in variables if each.path.endswith("seed_generator_state")]
+        elif isinstance(one, keras.random.SeedGenerator):
+            states.append(one.state)
+        elif isinstance(one, keras.Layer):
+            states += [each for each in one.variables if each.path.endswith("seed_generator_state")]
+    for state in states:
+        value = keras.ops.convert_to_numpy(state)
+        state.assign(first.setdefault(id(state), (state, value))[1])
+    return {id(state) for state in states}

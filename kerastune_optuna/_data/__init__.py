@@ -5,7 +5,6 @@ from kerastune_optuna._data.arguments import check_fit_arguments as check_fit_ar
 from kerastune_optuna._data.arguments import check_training as check_training
 from kerastune_optuna._data.checks import check_evaluated_data as check_evaluated_data
 from kerastune_optuna._data.fingerprint import describe as describe
-from kerastune_optuna._data.fingerprint import key_of_folds as key_of_folds
 from kerastune_optuna._data.fingerprint import measure as measure
 from kerastune_optuna._data.fit import FitArguments as FitArguments
 from kerastune_optuna._data.fit import Given as Given
@@ -13,5 +12,5 @@ from kerastune_optuna._data.folds import cross_validated as cross_validated
 from kerastune_optuna._data.sizes import from_plain as from_plain
 from kerastune_optuna._data.sizes import to_plain as to_plain
 from kerastune_optuna._data.sources import GeneratorFunction as GeneratorFunction
+from kerastune_optuna._data.sources import is_loader as is_loader
 from kerastune_optuna._data.sources import lacks_targets as lacks_targets
-from kerastune_optuna._data.transport import pack_fit as pack_fit

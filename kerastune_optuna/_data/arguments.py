@@ -24,9 +24,7 @@ _OF_SEARCH = {"cv", "groups"}
 _SAME_FOR_ALL = {*ONLY_SEARCH_SETS, "initial_epoch"}
 
 
-def check_fit_arguments(
-    names: Iterable[str], caller: str = "search()", *, is_free: bool = False
-) -> None:
+def check_fit_arguments(names: Iterable[str], caller: str, *, is_free: bool) -> None:
     """Reject names of arguments that neither the installed Keras's Model.fit nor the caller takes.
 
     Args:

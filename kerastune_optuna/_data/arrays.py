@@ -30,9 +30,8 @@ def _rows_of(leaf: Any, rows: NDArray[Any] | slice) -> Any:
         return leaf.iloc[rows]
     if hasattr(leaf, "tocsr"):  # SciPy, where some sparse arrays do not support []
         return leaf.tocsr()[rows]
-    if isinstance(rows, slice):
-        return leaf[rows]
-    if type(leaf).__module__.startswith("tensorflow."):  # where [] does not take a list
+    is_of_tensorflow = type(leaf).__module__.startswith("tensorflow.")
+    if is_of_tensorflow and not isinstance(rows, slice):  # [] does not take a list there
         import tensorflow as tf  # installed, since the data is TensorFlow's
 
         return tf.gather(leaf, rows)
@@ -45,25 +44,20 @@ def fault_of_type(leaf: Any) -> str | None:
         return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
     has_texts = keras.backend.backend() == "tensorflow"
     instead = _NUMBERS + _OR_TEXTS * has_texts
-    if hasattr(leaf, "columns"):
-        return _fault_of_columns(leaf, instead)
+    if hasattr(leaf, "columns"):  # a DataFrame of pandas, whose columns may differ in type
+        for column, dtype in leaf.dtypes.items():
+            if not _is_known(dtype):
+                return f"values of type {dtype} in column {column!r}. {instead}"
+        if leaf.iloc[:0].to_numpy().dtype.hasobject:
+            types = " and ".join(dict.fromkeys(map(str, leaf.dtypes)))
+            return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
+        return None
     dtype = leaf.dtype
     if has_texts and isinstance(leaf, np.ndarray) and dtype.hasobject:
         is_known = all(isinstance(one, str) for one in leaf)
     else:
         is_known = _is_known(dtype)
     return None if is_known else f"values of type {dtype}. {instead}"
-
-
-def _fault_of_columns(frame: Any, instead: str) -> str | None:
-    """Return the same for a DataFrame of pandas, whose columns may differ in type."""
-    for column, dtype in frame.dtypes.items():
-        if not _is_known(dtype):
-            return f"values of type {dtype} in column {column!r}. {instead}"
-    if frame.iloc[:0].to_numpy().dtype.hasobject:
-        types = " and ".join(dict.fromkeys(map(str, frame.dtypes)))
-        return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
-    return None
 
 
 def _is_known(dtype: Any) -> bool:

@@ -1,16 +1,23 @@
-"""The graphs of tf.data pipelines: write, search and rebuild them, and shuffle from a seed."""
+"""The graphs of tf.data pipelines: write and rebuild them, shuffle from a seed, keep few rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerastune_optuna._backend import held_by, note_batch_size
+from kerastune_optuna._backend import batch_size_of, held_by, note_batch_size
+from kerastune_optuna._data.sizes import bytes_of
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
-_LARGEST = 64e6  # bytes of data in a graph; a larger one would take long to copy for each training
+# The beginnings of the names of ops that pass on all rows and call no function.
+_PLAIN = ("_Retval", "Batch", "Options", "Prefetch", "Shuffle")
+_IN_MEMORY = ("Cache", "Tensor")  # the same of ops whose rows need no second copy
+# Bytes of data in a graph, of which more would take long to copy for each training, or in memory.
+_LARGEST = 64e6
+_NAME = "kerastune_optuna/kept"
 
 
 def serialize(dataset: Any) -> bytes:
@@ -154,3 +161,50 @@ def from_seeds(definition: Any) -> bool:
         node.Clear()
         node.name, node.op = name, "DummySeedGenerator"  # makes tf.data create a new generator
     return bool(generators)
+
+
+def from_memory(data: Any) -> Any:
+    """Return a dataset that gives the same but reads its source once, or else the data itself.
+
+    tf.data restarts a pipeline in each epoch of each trial: it opens files, and instantiates and
+    runs functions. If the rows are few, and certainly the same each time, a cache is inserted
+    before the first shuffle() or batch(). Such a pipeline is not tuned either: whenever it is read,
+    tf.data would start a thread for that, which takes longer than it saves.
+    """
+    import tensorflow as tf
+
+    definition = definition_of(data)
+    if definition is None or not 0 < bytes_of(data, unknown=math.inf) <= _LARGEST:
+        return data
+    plain = [next(node for node in definition.node if node.op == "_Retval")]
+    while (source := inputs_of(definition, plain[-1])[0]).op.startswith(_PLAIN):
+        plain.append(source)
+    shuffles = [node for node in plain if node.op.startswith("Shuffle")]
+    if sum(map(may_differ, nodes_of(definition))) != len(shuffles):
+        return data
+    if not source.op.startswith(_IN_MEMORY):
+        _insert_cache(definition, source, plain[-1], data)
+    kept = rebuild(definition.SerializeToString(), data.element_spec, batch_size_of(data))
+    options = tf.data.Options()
+    options.autotune.enabled = bool(data.options().autotune.enabled)
+    kept = kept.with_options(options)
+    if not shuffles:
+        for _ in kept:  # a cache is complete only after the end, but Keras stops at the last batch
+            pass
+    return kept
+
+
+def _insert_cache(definition: Any, source: Any, reader: Any, data: Any) -> None:
+    """Insert a cache between two nodes of the graph of a dataset."""
+    import tensorflow as tf
+
+    add = definition.node.add
+    file = add(name=f"{_NAME}/file", op="Const")
+    file.attr["dtype"].type = tf.string.as_datatype_enum
+    file.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(""))  # no file
+    memory = add(name=f"{_NAME}/memory", op="DummyMemoryCache")  # the dataset owns its memory
+    cache = add(name=_NAME, op="CacheDatasetV2", input=[reader.input[0], file.name, memory.name])
+    types = [spec.dtype.as_datatype_enum for spec in tf.nest.flatten(data.element_spec)]
+    cache.attr["output_types"].list.type.extend(types)
+    cache.attr["output_shapes"].CopyFrom(source.attr["output_shapes"])
+    reader.input[0] = cache.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,7 +11,6 @@ import numpy as np
 
 from kerastune_optuna._data import datasets
 from kerastune_optuna._data.arrays import pick
-from kerastune_optuna._data.fit import Fold
 from kerastune_optuna._data.sizes import bytes_of
 from kerastune_optuna._data.sources import is_loader, is_tf_dataset, makes_batches
 from kerastune_optuna._digest import PLAIN, digest
@@ -37,11 +36,6 @@ def describe(data: Any) -> str:
     if len(leaves) > _MOST_LEAVES:
         told.append("...")
     return ", ".join(told)
-
-
-def key_of_folds(folds: Sequence[Fold]) -> str | None:
-    """Return a short text that identifies folds, or None if there are none."""
-    return f"{len(folds)} folds ({digest(folds)})" if folds else None
 
 
 def measure(*data: Any, split: float | None = None) -> list[Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -14,14 +15,13 @@ from optuna.trial import BaseTrial
 from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._data.anew import Beginning
 from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
-from kerastune_optuna._data.cache import from_memory
 from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
-from kerastune_optuna._data.datasets import Shuffling, for_trainings
+from kerastune_optuna._data.datasets import Shuffling, for_trainings, from_memory
 from kerastune_optuna._data.sizes import (
+    UNKNOWN,
     a_batch,
     cardinality,
     count_rows,
-    may_end,
     symbolic,
     symbolic_read,
 )
@@ -35,6 +35,7 @@ from kerastune_optuna._data.sources import (
     parts_of,
     takes_trial,
 )
+from kerastune_optuna._data.transport import pack
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _DATA = ("x", "y", "validation_data")
@@ -217,11 +218,11 @@ class FitArguments:
     def steps_of_an_epoch(self) -> int | None:
         """Return how many batches an epoch trains on; None if only training shows it."""
         steps: int | None = self.others.get("steps_per_epoch")
+        size = cardinality(self.x) if hasattr(self.x, "cardinality") else None
         # Where data ends unforeseen, Keras counts a step too many, but not within calls of several.
-        if steps is not None and not may_end(self.x):
+        if steps is not None and size != UNKNOWN:
             return steps
-        if hasattr(self.x, "cardinality"):
-            size = cardinality(self.x)
+        if size is not None:
             return size if size > 0 else None
         if (rows := None if makes_batches(self.x) else count_rows(self.x)) is None:
             return None
@@ -270,11 +271,6 @@ class Given(FitArguments):
         return {name: source for name, source in self.data.items() if takes_trial(name, source)}
 
     @property
-    def may_get_weights(self) -> bool:
-        """Whether a function has yet to load x, and may return weights of its rows, too."""
-        return is_loader(self.x) and "sample_weight" not in self.others
-
-    @property
     def has_validation(self) -> bool:
         """Whether the epoch logs will contain validation metrics."""
         return bool(self.folds) or super().has_validation
@@ -310,6 +306,16 @@ class Given(FitArguments):
         steps = self.others.get("validation_steps")
         check_validation_data(validation, self.validation_split, steps, x)
         return self
+
+    def packed(self, folder: Path | None) -> Given:
+        """Return a copy for other processes; `pack` says what it does with the folder.
+
+        Raises:
+            ArgumentError: A dataset cannot be sent to other processes.
+        """
+        data = {name: pack(name, value, folder) for name, value in self.data.items()}
+        others = {name: pack(name, value, folder) for name, value in self.others.items()}
+        return replace(self, **data, others=others)
 
     def opened(self, trial: BaseTrial | None = None) -> Given:
         """Return a copy whose data is loaded from functions and parcels, and checked.
@@ -353,14 +359,7 @@ class Given(FitArguments):
         ours = {
             name: others.pop(name, getattr(self, name)) for name in ("epochs", "validation_split")
         }
-        fit = FitArguments(
-            **self.data,
-            **ours,
-            others=others,
-            steps_per_execution=self.steps_per_execution,
-            is_free=self.is_free,
-            beginning=self.beginning,
-        )
+        fit: FitArguments = replace(self, **ours, others=others, folds=())
         if self.folds:
             return _of_fold(fit, *self.folds[number % len(self.folds)])
         is_newly_counted = fit.counted_steps and not self.counted_steps

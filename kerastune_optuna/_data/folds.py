@@ -48,23 +48,14 @@ def cross_validated(
             f"cv= splits arrays that all trials share, but {names} is a function of the "
             "trial. Pass arrays, or cv=None and validation_data= as a function of the trial too."
         )
-    cv = int(cv) if isinstance(cv, int | np.integer) else _as_splitter(cv)
-    opened = fit.opened()
-    return replace(opened, folds=_folds(opened, cv, groups, seed))
-
-
-def _as_splitter(cv: Any) -> Any:
-    """Return a splitter, or a list of splits as one.
-
-    Raises:
-        ArgumentTypeError: `cv` is neither.
-    """
     from sklearn.model_selection import check_cv  # an optional package
 
     try:
-        return check_cv(cv)
+        cv = int(cv) if isinstance(cv, int | np.integer) else check_cv(cv)
     except ValueError as error:
         raise ArgumentTypeError(f"cv={cv!r} is not a splitter. {_INSTEAD}") from error
+    opened = fit.opened()
+    return replace(opened, folds=_folds(opened, cv, groups, seed))
 
 
 def _shuffled(n: int, seed: int | None, labels: NDArray[Any] | None) -> Any:
@@ -114,17 +105,13 @@ def _folds(fit: Given, cv: Any, groups: Any, seed: int | None) -> list[Fold]:
         reason = str(error).splitlines()[0].removesuffix(".")
         raise ArgumentError(f"cv= cannot split the data ({reason}). {_INSTEAD}") from error
     parts = [part for fold in folds for part in fold]
-    if not (parts and all(_are_rows(part, rows) for part in parts)):
+    are_whole = all(part.size > 0 and part.dtype.kind in "iu" for part in parts)
+    if not (parts and are_whole and all(0 <= part.min() <= part.max() < rows for part in parts)):
         raise ArgumentError(
             "cv= gave no folds, or a fold that does not consist of row numbers from 0 to "
             f"{rows - 1}. {_INSTEAD}"
         )
     return folds
-
-
-def _are_rows(part: NDArray[Any], rows: int) -> bool:
-    is_whole = part.size > 0 and part.dtype.kind in "iu"
-    return is_whole and bool(part.min() >= 0 and part.max() < rows)
 
 
 def _check_arrays(fit: Given) -> None:

@@ -14,7 +14,7 @@ from kerastune_optuna._data.arrays import pick
 from kerastune_optuna._data.sources import OF_GRAIN, classes, makes_batches
 
 INFINITE = -1  # the size of endless data
-_UNKNOWN = -2  # what tf.data.Dataset.cardinality() returns, beside -1
+UNKNOWN = -2  # the cardinality of a tf.data.Dataset that does not tell whether it ends, and when
 _ENDLESS = 1 << 40  # rows or batches; an endless repeat() of Grain has a length of sys.maxsize
 _NEST, _LEAF = "nest", "leaf"  # the first items of lists in the JSON-serializable form of a batch
 
@@ -22,9 +22,9 @@ _NEST, _LEAF = "nest", "leaf"  # the first items of lists in the JSON-serializab
 def size_of(data: Any) -> int | None:
     """Return the number of rows or batches; INFINITE if the data is endless, None if unknown."""
     if hasattr(data, "cardinality"):
-        if may_end(data):
-            return 0 if next(iter(data), None) is None else None
-        return cardinality(data)
+        if (size := cardinality(data)) != UNKNOWN:
+            return size
+        return 0 if next(iter(data), None) is None else None
     is_of_grain = not classes(data).isdisjoint(OF_GRAIN)
     rows = count_rows(_source_of_grain(data) if is_of_grain else data)
     return INFINITE if rows is not None and rows >= _ENDLESS else rows
@@ -64,11 +64,6 @@ def count_rows(data: Any) -> int | None:
         return len(data)
     except TypeError:  # a DataLoader over an IterableDataset has a __len__ that raises
         return None
-
-
-def may_end(data: Any) -> bool:
-    """Whether a tf.data.Dataset does not tell whether it ends, and when."""
-    return hasattr(data, "cardinality") and cardinality(data) == _UNKNOWN
 
 
 def bytes_of(dataset: Any, unknown: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 
 from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.fit import Given
 from kerastune_optuna._data.sources import Parcel, is_tf_dataset, open_parcel
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
@@ -23,24 +21,18 @@ _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _LARGEST_GRAPH = 2**31 - 1  # the most bytes that a protocol buffer may have
 
 
-def pack_fit(fit: Given, folder: Path | None) -> Given:
-    """Return the arguments with their data packed for other processes.
+def pack(name: str, data: Any, folder: Path | None) -> Any:
+    """Return data packed for other processes.
 
     Args:
-        fit: The arguments that were passed to search().
+        name: The name of the data in Model.fit.
+        data: The data.
         folder: The folder to which arrays are written for workers on this machine; None to pickle
             them for workers elsewhere.
 
     Raises:
         ArgumentError: A dataset cannot be sent to other processes.
     """
-    data = {name: pack(name, value, folder) for name, value in fit.data.items()}
-    others = {name: pack(name, value, folder) for name, value in fit.others.items()}
-    return dataclasses.replace(fit, **data, others=others)
-
-
-def pack(name: str, data: Any, folder: Path | None) -> Any:
-    """Return one piece of data packed, as `pack_fit` does."""
     if is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import accelerators, cores, keras_settings
-from kerastune_optuna._data import describe, key_of_folds, measure
+from kerastune_optuna._data import Given, describe, is_loader, measure
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._study import Card, StudyRecord, TrialRecord
@@ -171,7 +171,7 @@ def _of_fit(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     others = {name: _stored(name, value) for name, value in sorted(fit.others.items())}
     digests = {name: key for name, (_, key) in others.items() if key is not None}
-    if fit.may_get_weights:
+    if is_loader(fit.x) and "sample_weight" not in fit.others:  # the function may return weights
         digests["sample_weight"] = Card.UNKNOWN
     told = {
         "arguments": {
@@ -179,7 +179,7 @@ def _of_fit(recipe: Recipe) -> dict[str, Any]:
             "validation_split": fit.validation_split,
             "steps_per_execution": fit.steps_per_execution,
             "executions_per_trial": recipe.executions,
-            "cv": key_of_folds(fit.folds),
+            "cv": f"{len(fit.folds)} folds ({digest(fit.folds)})" if fit.folds else None,
             "callbacks": [_name(callback) for callback in recipe.callbacks],
             **{name: one for name, (one, _) in others.items()},
         },

@@ -24,8 +24,7 @@ def epoch(name, is_tuned, rounds, _):
     import keras
     import tensorflow as tf
 
-    from kerastune_optuna._data.cache import from_memory
-    from kerastune_optuna._data.datasets import for_trainings
+    from kerastune_optuna._data.datasets import for_trainings, from_memory
 
     rows, numbers, size, epochs = SIZES[name]
     x, y = tf.random.uniform((rows, numbers), seed=1), tf.range(rows) % 3

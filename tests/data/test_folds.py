@@ -10,9 +10,9 @@ import scipy.sparse
 import tensorflow as tf
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from kerastune_optuna._data.fingerprint import key_of_folds
 from kerastune_optuna._data.fit import Given
 from kerastune_optuna._data.folds import cross_validated
+from kerastune_optuna._digest import digest
 
 
 def fit_of(x, y):
@@ -39,8 +39,8 @@ def test_a_number_of_folds_is_stratified_for_classes(y, kind):
     """scikit-learn's splitter is chosen by the targets, and shuffles by the tuner's seed."""
     folds = cross_validated(fit_of(X, y), 3, None, 5, ["val_loss"]).folds
     splitters = (kind(3, shuffle=True, random_state=seed) for seed in (5, 6))
-    ours, others = (key_of_folds(list(one.split(X, CLASSES))) for one in splitters)
-    assert key_of_folds(folds) == ours != others
+    ours, others = (digest(list(one.split(X, CLASSES))) for one in splitters)
+    assert digest(folds) == ours != others
 
 
 SPLITS = list(KFold(3).split(X))
@@ -51,7 +51,7 @@ LISTS = [(train.tolist(), rest.tolist()) for train, rest in SPLITS]
 def test_splits_may_be_listed(cv):
     """What a splitter gives is taken as scikit-learn takes it: listed, or as it comes."""
     folds = cross_validated(fit_of(X, CLASSES), cv, None, None, ["val_loss"]).folds
-    assert key_of_folds(folds) == key_of_folds(SPLITS)
+    assert digest(folds) == digest(SPLITS)
 
 
 def mapped(rows):
