@@ -52,11 +52,6 @@ class Recipe:
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process rebuilt
 
     @property
-    def has_own_fit(self) -> bool:
-        """Whether the builder's own fit trains."""
-        return trains_itself(self.build_model)
-
-    @property
     def n_trainings(self) -> int:
         """How many trainings a trial has: one for each execution of each fold."""
         return self.executions * max(1, len(self.fit.folds))

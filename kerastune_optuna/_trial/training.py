@@ -115,7 +115,7 @@ class TrainingInputs:
         beginning = self.fit.beginning
         with nullcontext() if beginning is None else beginning.of_training():
             try:
-                if not self.recipe.has_own_fit:
+                if not self.fit.is_free:
                     return model.fit(**batched(model, keywords))
                 # Callbacks need the model in on_epoch_end. The builder's own loop may call
                 # on_epoch_end without setting the model first, so this CallbackList sets it.
@@ -125,7 +125,7 @@ class TrainingInputs:
             except TrainingOver:
                 return bridge.history
             except Exception as error:  # the user's code may raise anything after half a training
-                if is_fatal(error) or ledger.is_open or not self.recipe.has_own_fit:
+                if is_fatal(error) or ledger.is_open or not self.fit.is_free:
                     raise
                 return bridge.history
 
@@ -161,10 +161,10 @@ def train(
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
     ledger.begin(given, max(given, of_search), next_step(trial))
-    before, untrained = model.weights, checksum(model) if recipe.has_own_fit else None
+    before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)
-        if recipe.has_own_fit:
+        if recipe.fit.is_free:
             check_are_there(before, model)
             if ledger.is_open:
                 take_returned(ledger, returned)
