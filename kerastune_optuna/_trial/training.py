@@ -25,14 +25,14 @@ from kerastune_optuna._data import (
 from kerastune_optuna._exceptions import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import MEASURED, Ending, Objective, TrialRecord, liveness
-from kerastune_optuna._trial import failure, shared
+from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.backup import Archive, Backup
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.fast import batched
 from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, limits_of, next_step
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
-from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.recipe import Recipe, check_trained
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
@@ -170,7 +170,7 @@ def train(
                 take_returned(ledger, returned)
     except optuna.TrialPruned as error:  # raised by code of the user
         ledger.stop(Ending.PRUNED, failure.of_pruned(error))
-    shared.check_trained(model)
+    check_trained(model)
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt
     is_trained = untrained is None or untrained != checksum(model)
