@@ -95,16 +95,16 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
         return
     validation = fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
-    wrong = None
     if lacks_targets(fit.x, fit.y):
         wrong = "y=None"
     elif is_alone and lacks_targets(validation, None):
         wrong = f"validation_data is a {type(validation).__name__} without targets"
-    if wrong is not None:
-        raise ArgumentError(
-            f"{wrong}: the loss {loss!r} compares with targets, but there are none. Pass y= and "
-            "validation_data=(x, y), or datasets of (inputs, targets)."
-        )
+    else:
+        return
+    raise ArgumentError(
+        f"{wrong}: the loss {loss!r} compares with targets, but there are none. Pass y= and "
+        "validation_data=(x, y), or datasets of (inputs, targets)."
+    )
 
 
 def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
