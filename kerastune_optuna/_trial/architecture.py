@@ -45,15 +45,14 @@ def has_own_code(model: keras.Model) -> bool:
     return False
 
 
-def _config(layer: keras.Layer) -> Mapping[str, Any]:
+def _config(layer: keras.Layer) -> Any:
     """Return a layer's config; an empty one if it has none."""
     # Keras warns that a lambda in a config is unsafe to load; this config is only compared.
     with warnings.catch_warnings(action="ignore"):
         try:
-            config = layer.get_config()
+            return layer.get_config()
         except Exception:  # Keras raises if get_config() is missing, and the user's may raise
             return {}  # if such a layer changes, the warning about the builder's code covers it
-    return config if isinstance(config, Mapping) else {}
 
 
 def _plain(value: Any) -> Any:

@@ -33,10 +33,6 @@ from kerastune_optuna._trial.variables import (
 _OTHERS = "kerastune_optuna:variables"  # the group with the variables that Keras leaves out
 _SETTINGS = "kerastune_optuna:settings"  # the attribute with the digest of what the model computes
 _CONFIG = "kerastune_optuna:config"  # the dataset with the config, of which Keras builds the model
-_KEPT = (
-    "keep_best= sets how many trials keep their weights; directory= and artifact_store= must be "
-    "those of the search; a builder's own fit must train the model that it gets."
-)
 
 
 class UnfitWeightsError(WeightsError):
@@ -188,14 +184,17 @@ def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> I
         # A trial that ran twice has two records. The older one comes first; its file may be gone.
         latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
         if not any(store.fetch(one, path) for one in latest_first):
-            why = f"{store.name()} has no weights of trial {trial.number}. {_KEPT}"
             if TrialRecord(trial).seed is None:
-                why = (
+                raise MissingWeightsError(
                     f"There are no weights of trial {trial.number}, which only trials run by a "
                     "tuner have. Pass the number of such a trial, as in best_model(trial=...), or "
                     f"train this one by refit(x, y, trial={trial.number}, epochs=...)."
                 )
-            raise MissingWeightsError(why)
+            raise MissingWeightsError(
+                f"{store.name()} has no weights of trial {trial.number}. keep_best= sets how many "
+                "trials keep their weights; directory= and artifact_store= must be those of the "
+                "search; a builder's own fit must train the model that it gets."
+            )
         if TrialRecord(trial).weights != digest(path):
             raise WeightsError(
                 f"The weights of trial {trial.number} are damaged: their checksum has changed."
