@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -106,10 +105,8 @@ class Models:
 
     def of(self, study: optuna.Study, trial: FrozenTrial) -> keras.Model:
         """Return the model of a trial; warn if it may differ from the model that was trained."""
-        # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
         with borrowed(self.build_model, of_keras=False):
-            copied = copy.deepcopy(trial)
-            model = rebuild(self.build_model, self.home.store, self.home.storage, copied)
+            model = rebuild(self.build_model, self.home.store, self.home.storage, trial)
         if has_own_code(model) and _source.changed(
             Card.of(study, trial).code, _source.digests(self.build_model)
         ):

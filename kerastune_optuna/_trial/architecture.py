@@ -1,25 +1,19 @@
-"""What a model computes, stored in its weights file: a digest, and how Keras builds it."""
+"""What a model computes: a digest of it, and whether its settings show all of it."""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._digest import digest
-from kerastune_optuna._trial import untrusted
 
-_PLACE = "kerastune_optuna:settings"  # the attribute of the HDF5 file that holds the digest
-_CONFIG = "kerastune_optuna:config"  # the dataset with the config, of which Keras builds the model
 # Settings that the digest leaves out: they differ from build to build, depend on where the code is,
 # or are contained elsewhere in the digest.
 _LEFT_OUT = set(
@@ -27,40 +21,6 @@ _LEFT_OUT = set(
     "input_layers module name output_layers registered_name seed shared_object_id trainable "
     "vocabulary_size".split()
 )
-
-
-def put(path: Path, model: keras.Model) -> None:
-    """Write the digest of what a model computes, and its config, into its weights file."""
-    config = None
-    if not has_own_code(model):
-        # A loss or metric of the user may raise anything, and the search needs no config.
-        with suppress(Exception):
-            config = json.dumps(keras.saving.serialize_keras_object(model))
-    with h5py.File(path, "a") as file:
-        file.attrs[_PLACE] = digest_of(model)
-        if config is not None:
-            file[_CONFIG] = config  # an attribute holds 64 KB at most
-
-
-def built_from(path: Path) -> keras.Model | None:
-    """Return the compiled model of a weights file, without weights; None if its config is missing.
-
-    Raises:
-        Exception: A part of the model is not Keras's own.
-    """
-    with h5py.File(path, "r") as file:
-        if _CONFIG not in file:
-            return None
-        config = json.loads(file[_CONFIG][()])
-    untrusted.check_config(config)
-    with keras.saving.custom_object_scope({}):  # otherwise any string may name the user's objects
-        return keras.saving.deserialize_keras_object(config)
-
-
-def is_of(path: Path, model: keras.Model) -> bool:
-    """Whether a weights file has the digest of a model."""
-    with h5py.File(path, "r") as file:
-        return bool(file.attrs.get(_PLACE) == digest_of(model))
 
 
 def digest_of(model: keras.Model) -> str:
@@ -85,15 +45,14 @@ def has_own_code(model: keras.Model) -> bool:
     return False
 
 
-def _config(layer: keras.Layer) -> Mapping[str, Any]:
+def _config(layer: keras.Layer) -> Any:
     """Return a layer's config; an empty one if it has none."""
     # Keras warns that a lambda in a config is unsafe to load; this config is only compared.
     with warnings.catch_warnings(action="ignore"):
         try:
-            config = layer.get_config()
+            return layer.get_config()
         except Exception:  # Keras raises if get_config() is missing, and the user's may raise
             return {}  # if such a layer changes, the warning about the builder's code covers it
-    return config if isinstance(config, Mapping) else {}
 
 
 def _plain(value: Any) -> Any:

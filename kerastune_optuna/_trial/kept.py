@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -85,27 +84,21 @@ def _is_alone(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> bool:
 def _enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether a trial is among those that keep their weights, given the study's other trials."""
     study, objectives = trial.study, recipe.objectives
-    count = min(keeps(study, recipe.keep_best), 1 if _is_alone(trial, recipe) else sys.maxsize)
+    count = keeps(study, recipe.keep_best)
+    if _is_alone(trial, recipe):
+        count = min(count, 1)
     if not count:
         return False
-    watched = objectives.watched
-    own = watched.cost(values[watched.place]), trial.number
-
-    def outrank(others: Iterable[FrozenTrial]) -> bool:
-        if objectives.are_several:
-            known = _optuna.as_known(trial)
-            return Ranking(objectives.directions).are_dominated(values, known, others)
-        # As in ranked(), of equal trials the one with the lower number ranks first.
-        costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
-        return sum(cost < own for cost in costs) >= count
-
-    # Most trials are outranked by trials that were COMPLETE when they began, which takes no query.
-    earlier = _optuna.known_trials(study)
-    if outrank(one for one in earlier if TrialRecord(one).ending.may_be_best):
-        return False
+    trials = study.get_trials(deepcopy=False)
+    others = (one for one in trials if TrialRecord(one).ending.may_be_best)
     if objectives.are_several:
-        return not outrank(Ranking.front(study))
-    return not outrank(ranked(study.get_trials(deepcopy=False), watched, count))
+        known = _optuna.as_known(trial)
+        return not Ranking(objectives.directions).are_dominated(values, known, others)
+    watched = objectives.watched
+    # As in ranked(), of equal trials the one with the lower number ranks first.
+    own = watched.cost(values[watched.place]), trial.number
+    costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
+    return sum(cost < own for cost in costs) < count
 
 
 def tidy(
@@ -216,8 +209,7 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial, model: keras.Model) -> No
         TunerError: The model cannot be rebuilt.
     """
     storage = _optuna.storage_of(trial.study)
-    # The builder gets a copy, so that changes to its trial do not reach Optuna's cache.
-    stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
+    stored = _optuna.as_stored(trial.study, trial)
     try:
         build_model, store = recipe.build_model, recipe.store
         rebuilt = rebuild(build_model, store, storage, stored, instead=_ON_TRIAL_ALONE)
@@ -249,17 +241,23 @@ def rebuild(
         build_model: The builder.
         store: The store in which the weights are kept.
         storage: The storage of the trial's study.
-        trial: A copy of the trial.
+        trial: The trial.
         instead: What the error tells the user to do if the builder returns a different model.
 
     Raises:
         BuilderError: The builder returned something other than a compiled model.
         WeightsError: The weights were not kept, or do not fit the model.
     """
+    trial = copy.deepcopy(trial)  # so that the builder's changes do not reach Optuna's cache
     asked_before = dict(trial.distributions)
     model, _ = build_again(build_model, trial)
     if (inputs := TrialRecord(trial).inputs) is not None:
-        _make_again(model, trial, inputs)
+        try:
+            make_again(model, json.loads(inputs))
+        except Exception as error:  # the user's layers may raise anything
+            if failure.is_of_memory(error):
+                raise
+            raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error
     # Keras leaves this False if the model's own steps call its layers and never the model.
     model.built = True
     try:
@@ -275,13 +273,3 @@ def rebuild(
         ) from error
     build_optimizer(model)  # otherwise loading a file of the saved model would raise a warning
     return model
-
-
-def _make_again(model: keras.Model, trial: FrozenTrial, inputs: str) -> None:
-    """Create the variables that the builder did not create, as the trial's training did."""
-    try:
-        make_again(model, json.loads(inputs))
-    except Exception as error:  # the user's layers may raise anything
-        if failure.is_of_memory(error):
-            raise
-        raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

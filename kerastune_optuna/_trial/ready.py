@@ -31,7 +31,7 @@ from kerastune_optuna._trial.variables import (
 def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = False) -> None:
     """Check the model's loss and set the model up to train fast; if asked, check its metrics."""
     fit, callbacks = inputs.fit, inputs.callbacks
-    if inputs.recipe.has_own_fit:  # which may change the data and the model
+    if fit.is_free:  # a builder's own fit may change the data and the model
         set_steps(model, fit, callbacks)
         return
     _check_targets(model, fit)
@@ -95,16 +95,16 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
         return
     validation = fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
-    wrong = None
     if lacks_targets(fit.x, fit.y):
         wrong = "y=None"
     elif is_alone and lacks_targets(validation, None):
         wrong = f"validation_data is a {type(validation).__name__} without targets"
-    if wrong is not None:
-        raise ArgumentError(
-            f"{wrong}: the loss {loss!r} compares with targets, but there are none. Pass y= and "
-            "validation_data=(x, y), or datasets of (inputs, targets)."
-        )
+    else:
+        return
+    raise ArgumentError(
+        f"{wrong}: the loss {loss!r} compares with targets, but there are none. Pass y= and "
+        "validation_data=(x, y), or datasets of (inputs, targets)."
+    )
 
 
 def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
@@ -165,14 +165,12 @@ def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     is_generated = isinstance(inputs.fit.x, GeneratorFunction)
     if may_add_metrics(inputs.callbacks) or not metrics or is_generated:
         return  # only the first epoch shows which names are logged
-    logs = names_of_metrics(model, inputs.fit)
-    if not logs:
-        return  # only the first epoch shows which names are logged
-    validated = {f"val_{name}" for name in logs} if inputs.fit.has_validation else set()
-    names = logs | validated
-    for one in metrics:
-        if one.find(names) is None:
-            raise one.missing(names)
+    names = names_of_metrics(model, inputs.fit)
+    if inputs.fit.has_validation:
+        names |= {f"val_{name}" for name in names}
+    missing = [one for one in metrics if one.find(names) is None]
+    if names and missing:
+        raise missing[0].missing(names)
 
 
 def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:

@@ -1,29 +1,41 @@
-"""What all trials of a search share, and what one training gets from it and from its builder."""
+"""What all trials of a search share, and the model that its builder makes for each of them.
+
+Models may share variables that existed before the builder was called. A base model that is loaded
+once and stays frozen can serve all trials. If it were trained, each trial would start from what
+earlier trials learnt, and models already returned would change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _generators, _optuna, _source
-from kerastune_optuna._backend import compiled_metrics, set_all
+from kerastune_optuna._backend import compiled_metrics, optimizer_of, set_all
 from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._keras_tuner import refuse_methods_of_hp
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Card, Constraints, Objectives
-from kerastune_optuna._trial import shared
+from kerastune_optuna._trial.variables import checksum_of
 
 _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
 _SEED_OF_DATA = 0
+
+_STATE = "seed_generator_state"  # the end of the path of a SeedGenerator's variable
+_seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # of earlier models
+_optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of earlier models
+_frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:
@@ -50,11 +62,6 @@ class Recipe:
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # the seed of a sampler that was made for the search
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process rebuilt
-
-    @property
-    def has_own_fit(self) -> bool:
-        """Whether the builder's own fit trains."""
-        return trains_itself(self.build_model)
 
     @property
     def n_trainings(self) -> int:
@@ -119,14 +126,16 @@ def build(
     if seed is not None:
         set_all(seed)
     read = _source.values(build_model)
-    before, own = shared.variables_of(read), _generators.restore_read(read)
+    layers = [one for one in read if isinstance(one, keras.Layer)]
+    before = {id(variable) for layer in layers for variable in layer.variables}
+    own = _generators.restore_read(read)
     model, arguments = _made_by(build_model, trial)
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before returning it."
         )
-    shared.check(model, before, own)
+    _check_shared(model, before, own)
     # Other models may share a metric object, which then holds their counts. Keras resets it only
     # once it is built into this model.
     for metric in compiled_metrics(model):
@@ -208,3 +217,63 @@ def _made_by(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mappi
         f"build_model returned {came}. Return a compiled keras.Model, or a tuple of the model and "
         'a dict of arguments of Model.fit, as in (model, {"batch_size": 32}).'
     )
+
+
+def _check_shared(model: keras.Model, before: set[int], own: Container[int]) -> None:
+    """Reject a model whose training would change variables that other models use too.
+
+    Shared seed generators are reset from the trial's seed instead.
+
+    Args:
+        model: The model that a builder returned after the random generators were seeded.
+        before: The ids of the variables that existed before the builder was called.
+        own: The ids of the states of generators that the builder reads, which are as at first.
+
+    Raises:
+        BuilderError: The model trains shared variables, or has the optimizer of an earlier model.
+    """
+    variables = model.variables
+    shared = [one for one in variables if id(one) in before or _seen.get(id(one)) is one]
+    _seen.update((id(one), one) for one in variables)
+    if shared:
+        trained = {id(one) for one in model.trainable_variables}
+        _refuse(one for one in shared if id(one) in trained)
+        chance = random.Random()  # so that Python's generator does not advance
+        chance.setstate(random.getstate())
+        for one in shared:
+            if one.path.endswith(_STATE) and id(one) not in own:
+                one.assign([chance.getrandbits(31), 0])
+        weights = [one for one in shared if not one.path.endswith(_STATE)]
+        _frozen[model] = {id(one): checksum_of(one) for one in weights}
+    # An optimizer keeps its state for the variables of the model that it was compiled with.
+    if (optimizer := optimizer_of(model)) is None:
+        return
+    if optimizer in _optimizers:
+        raise BuilderError(
+            f"build_model compiled its model with an optimizer, {optimizer.name!r}, that an "
+            "earlier model was compiled with and that keeps state for that model's variables. "
+            "Make the optimizer inside of build_model, or pass its name."
+        )
+    _optimizers.add(optimizer)
+
+
+def check_trained(model: keras.Model) -> None:
+    """Reject a training that changed variables of other models, such as those of a shared base.
+
+    Raises:
+        BuilderError: The training changed a shared variable.
+    """
+    if (before := _frozen.get(model)) is not None:
+        shared = [one for one in model.variables if id(one) in before]
+        _refuse(one for one in shared if before[id(one)] != checksum_of(one))
+
+
+def _refuse(changing: Iterable[keras.Variable]) -> None:
+    """Reject a training that changes shared variables, if it changes any."""
+    if (first := next(iter(changing), None)) is not None:
+        raise BuilderError(
+            f"build_model returned a model with the variable {first.path!r}, which existed "
+            "before the call and which its training changes: each trial would start from what "
+            "earlier trials learnt. Load the base inside of build_model, or clone it there "
+            "(clone_model and set_weights), or freeze it (trainable = False) in all trials."
+        )

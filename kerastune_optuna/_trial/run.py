@@ -52,7 +52,7 @@ class TrialRun:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
         self._trial, self._recipe, self._memory, self._check = trial, recipe, memory, check
         self._record = TrialRecord(trial)
-        seed, is_own = self._record.seed_of(0, recipe.seed), recipe.has_own_fit
+        seed, is_own = self._record.seed_of(0, recipe.seed), recipe.fit.is_free
         objective, length = recipe.objectives.watched, recipe.n_trainings
         self._ledger = Ledger(objective, length, seed, is_open_ended=is_own)
 

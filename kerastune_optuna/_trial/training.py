@@ -25,14 +25,14 @@ from kerastune_optuna._data import (
 from kerastune_optuna._keras_tuner import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import Ending, Objective, Objectives, TrialRecord, own_runs
-from kerastune_optuna._trial import failure, shared
+from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.backup import Archive, Backup
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.fast import batched
 from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, limits_of, next_step
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
-from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.recipe import Recipe, check_trained
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
@@ -115,7 +115,7 @@ class TrainingInputs:
         beginning = self.fit.beginning
         with nullcontext() if beginning is None else beginning.of_training():
             try:
-                if not self.recipe.has_own_fit:
+                if not self.fit.is_free:
                     return model.fit(**batched(model, keywords))
                 # Callbacks need the model in on_epoch_end. The builder's own loop may call
                 # on_epoch_end without setting the model first, so this CallbackList sets it.
@@ -125,7 +125,7 @@ class TrainingInputs:
             except TrainingOver:
                 return bridge.history
             except Exception as error:  # the user's code may raise anything after half a training
-                if is_fatal(error) or ledger.is_open or not self.recipe.has_own_fit:
+                if is_fatal(error) or ledger.is_open or not self.fit.is_free:
                     raise
                 return bridge.history
 
@@ -161,16 +161,16 @@ def train(
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
     ledger.begin(given, max(given, of_search), next_step(trial))
-    before, untrained = model.weights, checksum(model) if recipe.has_own_fit else None
+    before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)
-        if recipe.has_own_fit:
+        if recipe.fit.is_free:
             check_are_there(before, model)
             if ledger.is_open:
                 take_returned(ledger, returned)
     except optuna.TrialPruned as error:  # raised by code of the user
         ledger.stop(Ending.PRUNED, failure.of_pruned(error))
-    shared.check_trained(model)
+    check_trained(model)
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt
     is_trained = untrained is None or untrained != checksum(model)

@@ -202,14 +202,11 @@ def give_back(model: keras.Model, state: State) -> None:
     Raises:
         ValueError: The state is that of another model.
     """
-    variables, n = variables_of(model), len(model.weights)
-    if len(state) not in (n, len(variables)):
-        raise ValueError(
-            f"a state of {len(state)} arrays is not that of {len(variables)} variables"
-        )
+    n = len(model.weights)
     model.set_weights(list(state[:n]))
-    for variable, value in zip(variables[n:], state[n:], strict=False):
-        variable.assign(value)
+    if drawn := state[n:]:
+        for variable, value in zip(generators_of(model), drawn, strict=True):
+            variable.assign(value)
 
 
 def size_of(model: keras.Model) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from kerastune_optuna._trial.variables import (
     as_array,
     checksum,
     generators_of,
-    lacks_variables,
     optimizers,
     size_of,
 )
 
-_OTHERS = "kerastune_optuna:variables"  # the group of a weights file for what Keras leaves out
+# What a weights file has beside Keras's weights.
+_OTHERS = "kerastune_optuna:variables"  # the group with the variables that Keras leaves out
+_SETTINGS = "kerastune_optuna:settings"  # the attribute with the digest of what the model computes
+_CONFIG = "kerastune_optuna:config"  # the dataset with the config, of which Keras builds the model
 
 
 class UnfitWeightsError(WeightsError):
@@ -53,7 +56,6 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
             with telling_room(str(folder), size_of(model)):
                 _write(path, model)
             TrialRecord(trial).variables = checksum(model)
-            architecture.put(path, model)
             TrialRecord(trial).weights = files.digest(path)
             store.upload(trial, path)
     except ScratchError:
@@ -85,10 +87,15 @@ class FromFiles:
         )
         with _fetched(self.home.store, self.home.storage, trial) as path:
             try:
-                model = architecture.built_from(path)
+                with h5py.File(path, "r") as file:
+                    config = json.loads(file[_CONFIG][()]) if _CONFIG in file else None
+                untrusted.check_config(config)
+                # Otherwise any string may name the user's objects.
+                with keras.saving.custom_object_scope({}):
+                    model = keras.saving.deserialize_keras_object(config)
             except Exception as error:  # the config may name what only the user's code registers
                 raise WeightsError(f"{told} ({error!r:.200})") from error
-        if model is None:
+        if model is None:  # as Keras makes it of no config
             raise WeightsError(told)
         return model
 
@@ -102,14 +109,21 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
         WeightsError: The weights are damaged, or not all of them could be loaded.
     """
     with _fetched(store, storage, trial) as path:
-        if not architecture.is_of(path, model):
+        with h5py.File(path, "r") as file:
+            is_trained = file.attrs.get(_SETTINGS) == architecture.digest_of(model)
+        if not is_trained:
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
                 "not the one that was trained, and would not reproduce its value: its layers or "
                 "their settings differ."
             )
         try:
-            _read(path, model)
+            keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
+            with h5py.File(path, "r") as file:
+                saved = file.get(_OTHERS, {})
+                # A builder that has changed may return a model with more or fewer generators.
+                for number, variable in enumerate(_unsaved(model)[: len(saved)]):
+                    variable.assign(saved[str(number)][()])
         except Exception as error:  # Keras raises many kinds of errors for weights that do not fit
             if failure.is_of_memory(error):
                 raise
@@ -118,8 +132,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
                 f"returns for its parameters: {error}"
             ) from error
     # When Keras loads weights, it silently skips layers that are not built.
-    known = TrialRecord(trial).variables
-    if lacks_variables(model) if known is None else known != checksum(model):
+    if TrialRecord(trial).variables != checksum(model):
         raise WeightsError(
             f"The weights of trial {trial.number} could not all be loaded: the model that "
             f"build_model returns for its parameters has {len(model.weights)} variables, which are "
@@ -129,7 +142,7 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
 
 
 def _write(path: Path, model: keras.Model) -> None:
-    """Save a model's weights, the states of its generators, and its LoRA weights as they are.
+    """Save a model's weights, its LoRA weights as they are, and all else that makes it again.
 
     Keras saves the sum of a kernel and its LoRA product instead. If the kernel is quantized, it
     rounds the sum, so the loaded model would evaluate to another value.
@@ -137,7 +150,7 @@ def _write(path: Path, model: keras.Model) -> None:
     The optimizers' states are not saved: they belong to the last epoch and would triple the file
     size.
     """
-    layers = _layers_with_lora(model)
+    layers = [one for one in layers_within(model) if getattr(one, "lora_enabled", False)]
     for layer in layers:
         layer.lora_enabled = False
     try:
@@ -145,30 +158,22 @@ def _write(path: Path, model: keras.Model) -> None:
     finally:
         for layer in layers:
             layer.lora_enabled = True
+    config = None
+    if not architecture.has_own_code(model):
+        # A loss or metric of the user may raise anything, and the search needs no config.
+        with suppress(Exception):
+            config = json.dumps(keras.saving.serialize_keras_object(model))
     with h5py.File(path, "a") as file:
         for number, array in enumerate(map(as_array, _unsaved(model))):
             file[f"{_OTHERS}/{number}"] = array
-
-
-def _read(path: Path, model: keras.Model) -> None:
-    """Load a file that `_write` wrote into a model."""
-    keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
-    with h5py.File(path, "r") as file:
-        saved = file.get(_OTHERS, {})
-        # A builder that has changed may return a model with more or fewer generators.
-        for number, variable in enumerate(_unsaved(model)[: len(saved)]):
-            variable.assign(saved[str(number)][()])
+        file.attrs[_SETTINGS] = architecture.digest_of(model)
+        if config is not None:
+            file[_CONFIG] = config  # an attribute holds 64 KB at most
 
 
 def _unsaved(model: keras.Model) -> list[keras.Variable]:
     """Return the variables of a model that Keras does not save as they are."""
-    layers = _layers_with_lora(model)
-    weights = (weight for layer in layers for weight in layer.weights)
-    return [*generators_of(model), *(one for one in weights if one.name.startswith("lora_"))]
-
-
-def _layers_with_lora(model: keras.Model) -> list[keras.Layer]:
-    return [one for one in layers_within(model) if getattr(one, "lora_enabled", False)]
+    return [*generators_of(model), *(one for one in model.weights if one.name.startswith("lora_"))]
 
 
 @contextmanager
@@ -179,8 +184,18 @@ def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> I
         # A trial that ran twice has two records. The older one comes first; its file may be gone.
         latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
         if not any(store.fetch(one, path) for one in latest_first):
-            raise MissingWeightsError(_missing(trial, store.name()))
-        if TrialRecord(trial).weights not in (None, files.digest(path)):
+            if TrialRecord(trial).seed is None:
+                raise MissingWeightsError(
+                    f"There are no weights of trial {trial.number}, which only trials run by a "
+                    "tuner have. Pass the number of such a trial, as in best_model(trial=...), or "
+                    f"train this one by refit(x, y, trial={trial.number}, epochs=...)."
+                )
+            raise MissingWeightsError(
+                f"{store.name()} has no weights of trial {trial.number}. keep_best= sets how many "
+                "trials keep their weights; directory= and artifact_store= must be those of the "
+                "search; a builder's own fit must train the model that it gets."
+            )
+        if TrialRecord(trial).weights != files.digest(path):
             raise WeightsError(
                 f"The weights of trial {trial.number} are damaged: their checksum has changed."
             )
@@ -192,16 +207,3 @@ def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> I
                 f"of them is read ({error!r:.200})."
             ) from error
         yield path
-
-
-def _missing(trial: FrozenTrial, store: str) -> str:
-    """Return the error message for a trial that has no weights in a store."""
-    if TrialRecord(trial).seed is None:
-        return (
-            f"There are no weights of trial {trial.number}, which only trials run by a tuner have. "
-            "Pass the number of such a trial, as in best_model(trial=...), or train this one by "
-            f"refit(x, y, trial={trial.number}, epochs=...)."
-        )
-    kept = "keep_best= sets how many trials keep their weights; directory= and artifact_store= "
-    kept += "must be those of the search; a builder's own fit must train the model that it gets."
-    return f"{store} has no weights of trial {trial.number}. {kept}"

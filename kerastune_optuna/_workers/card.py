@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import accelerators, cores, keras_settings
-from kerastune_optuna._data import Given, describe, is_loader, measure
+from kerastune_optuna._data import describe, is_loader, measure
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._study import Card, StudyRecord, TrialRecord
