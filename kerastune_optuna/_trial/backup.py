@@ -268,7 +268,7 @@ class Backup(Hook):
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:
         """Back up an epoch, except the last one of a builder's own fit, which `end` backs up."""
         if not (ledger.is_open_ended and ledger.is_last):
-            self._back_up(ledger, model, ledger.now.last_epoch + 1)
+            self._back_up(ledger, model, ledger.now.rows[-1]["epoch"] + 1)
 
     def end(self, ledger: Ledger, model: keras.Model) -> None:
         """Back up the end of a builder's own first fit, in which a callback may restore weights."""

@@ -38,14 +38,9 @@ class Training:
     counts_final_weights: bool = False  # whether its value is that of these, not of an epoch
 
     @property
-    def last_epoch(self) -> int:
-        """The number of the latest epoch, in Keras's numbering."""
-        return int(self.rows[-1]["epoch"])
-
-    @property
     def place(self) -> int:
         """The place of the latest epoch in the training; 0 is the first that was trained."""
-        return self.last_epoch - int(self.rows[0]["epoch"])
+        return int(self.rows[-1]["epoch"] - self.rows[0]["epoch"])
 
     @property
     def fits(self) -> list[int]:
@@ -90,9 +85,8 @@ class Ledger:
         self.past: list[Training] = []  # those that came to their end
         self.now = Training()
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
-        self.epochs = (
-            0  # the most of any training: the reports of the nth begin after n times as many steps
-        )
+        # The most of any training: the reports of the nth begin after n times as many steps.
+        self.epochs = 0
         self.state_of_best: State | None = None  # the weights of the best training that ended
         # Of the training that runs, and not part of a backup:
         self.planned_epochs = math.inf  # the epochs that it was given
@@ -100,6 +94,7 @@ class Ledger:
         self.is_stopped = False  # whether the model was told to stop, as callbacks of the user do
         self.is_last = False  # whether its latest epoch is the last of its fit
         self.latest: float | None = None  # the value of its latest epoch, if that has one
+        self.is_best = False  # whether its latest epoch is the best so far
         self.ending = Ending.OPEN  # of the trial, as far as its trainings know
         self.reason: str | None = None  # why the training ended, for people
         self._error: Exception | None = None
@@ -139,11 +134,6 @@ class Ledger:
         scores = (one.scores for one in self.past)
         return [statistics.fmean(values) for values in zip(*scores, strict=True)]
 
-    @property
-    def reports(self) -> list[tuple[int, float]]:
-        """The reports of all trainings."""
-        return [report for one in [*self.past, self.now] for report in one.reports]
-
     def begin(self, given: float, epochs: int, first_step: int) -> None:
         """Begin a training.
 
@@ -179,7 +169,7 @@ class Ledger:
             epoch: Its number, which grows over all fits of a training.
             logs: Its logs, with what the user's callbacks have added.
         """
-        now, self.latest = self.now, None
+        now, self.latest, self.is_best = self.now, None, False
         row = {"epoch": epoch, **{name: plain(value) for name, value in logs.items()}}
         now.rows.append(row | {"epoch": epoch})  # whatever a callback logs under that name
         epochs = self.until - now.rows[0]["epoch"]
@@ -200,6 +190,7 @@ class Ledger:
         else:
             self.latest = now.rows[-1][name] = float(logs[name])
             if self.leads(self.latest):
+                self.is_best = True
                 now.best_value, now.best_epoch = self.latest, now.place
 
     def leads(self, value: float) -> bool:
@@ -210,34 +201,20 @@ class Ledger:
         return objective is not None and (value == best or objective.is_better(value, than=best))
 
     @property
-    def is_best(self) -> bool:
-        """Whether the latest epoch is the best of its training so far."""
-        return self.latest is not None and self.now.best_epoch == self.now.place
-
-    @property
     def has_values(self) -> bool:
         """Whether an epoch of the training has logged the objective."""
         objective = self.objective
         return objective is not None and any(map(objective.find, self.now.rows))
 
-    @property
-    def may_go_on(self) -> bool:
-        """Whether the trial may have more epochs, in this fit or in a later one."""
-        return not self.is_last or self.is_open_ended or self.number + 1 < self.length
-
-    def step_of(self, place: int) -> int:
-        """Return the step at which an epoch of the training that runs is reported."""
-        return self.now.first_step + place
-
-    def report(self, value: float, place: int) -> None:
+    def report(self, value: float, step: int) -> None:
         """Note a value of the training that runs as a report: the mean with those that ended."""
-        self.now.reports.append((self.step_of(place), statistics.fmean([*self.values, value])))
+        self.now.reports.append((step, statistics.fmean([*self.values, value])))
 
     def take_final_value(self, value: float) -> None:
         """Make a value, and the final weights, count for the training."""
         now = self.now
         if not self.has_values:
-            self.report(value, 0)
+            self.report(value, now.first_step)
         now.counts_final_weights = True
         now.best_value = value if math.isfinite(value) else None
         now.best_epoch = now.place if now.rows else None
@@ -303,7 +280,7 @@ class Ledger:
         """Return how a training ended that no hook ended: by itself, or by the user's code."""
         if not self.now.rows:
             return "all of the builder's own training"
-        if self.now.last_epoch + 1 >= self.until:
+        if self.now.rows[-1]["epoch"] + 1 >= self.until:
             return "ran all epochs"
         # A loop of the user's may end the training without a word.
         latest = self.latest_in_words
