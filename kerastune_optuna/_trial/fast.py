@@ -137,7 +137,7 @@ def set_steps(
         not fit.is_free
         and model.steps_per_execution == 1
         and is_usual(model, "make_train_function")
-        and not any(_acts_on_batches(callback) for callback in callbacks)
+        and not any(map(_acts_on_batches, callbacks))
         and _stays_the_same(model)
     ):
         model.steps_per_execution = _best_steps(model, fit)

@@ -45,11 +45,8 @@ def take_returned(ledger: Ledger, came: Any) -> None:
         BuilderError: It is neither a number, nor a dict, nor a History, nor a list of these.
         MetricNotFoundError: It does not contain the objective.
     """
-    objective, best, was_logged = (
-        cast(Objective, ledger.objective),
-        ledger.now.best_value,
-        ledger.has_values,
-    )
+    objective = cast(Objective, ledger.objective)
+    best, was_logged = ledger.now.best_value, ledger.has_values
     came = _mean_of(came, objective) if isinstance(came, list | tuple) else came
     is_history = isinstance(came, keras.callbacks.History)
     if is_history:
