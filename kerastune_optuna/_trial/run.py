@@ -1,33 +1,99 @@
-"""One trial from its builder to its outcome: build, check, train, and keep the best weights."""
+"""One trial from its builder to what its study is told: build, check, train, and keep the best."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import optuna
-from optuna.trial import TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._exceptions import TunerError
+from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import check_choices, find_earlier, take_over, watched_alone
-from kerastune_optuna._signals import finishing
-from kerastune_optuna._study import Ending, TrialRecord
-from kerastune_optuna._trial import failure, history
+from kerastune_optuna._signals import finishing, requested
+from kerastune_optuna._storage import StoreAwayError
+from kerastune_optuna._study import Ending, TrialRecord, liveness
+from kerastune_optuna._trial import failure, files, history
 from kerastune_optuna._trial.backup import Archive, UnfitBackupError
-from kerastune_optuna._trial.kept import save_if_best
+from kerastune_optuna._trial.kept import discard_outranked, keepers, save_if_best
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.ready import check_constraints, make_ready
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.training import TrainingInputs, train
 from kerastune_optuna._trial.variables import lacks_variables
+
+
+def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
+    """Train one configuration and tell the study how it ended.
+
+    Args:
+        trial: The running trial.
+        recipe: What all trials share.
+        memory: Frees what a training left in memory before the trial's next training.
+        check: Whether to check before training that the model logs the objective.
+
+    Returns:
+        The finished trial.
+
+    Raises:
+        KeyboardInterrupt: A signal asked the search to end; the trial stays RUNNING.
+        StorageError: The storage, or a temporary folder, is gone; the trial stays RUNNING.
+        TunerError: The weights cannot be saved or loaded again; the trial has its result anyway.
+    """
+    record, began = TrialRecord(trial), time.perf_counter()
+    try:
+        outcome = TrialRun(trial, recipe, memory, check=check).outcome()
+        record.seconds = round(time.perf_counter() - began, 3)
+        record.code = outcome.ending.name
+        state = outcome.ending.states[0 if outcome.values is not None else -1]
+        finished = _optuna.tell(trial.study, trial, outcome.values, state)
+    except (KeyboardInterrupt, StorageError):
+        raise
+    except UpdateFinishedTrialError:
+        # Another process runs the trial: it considers this one dead, say after the machine slept,
+        # or the server gave the trial to both.
+        return _optuna.as_stored(trial.study, trial)
+    except BaseException as error:  # whatever the error, the trial must not stay RUNNING
+        if requested():  # the signal may have killed a process that loads the data
+            raise KeyboardInterrupt from error
+        with suppress(UpdateFinishedTrialError):
+            _fail(trial, recipe, error)
+        raise
+    wrong, storage = outcome.error, _optuna.storage_of(trial.study)
+    try:
+        files.discard(recipe.store, storage, finished, files.BACKUP)
+        if files.ids(storage, finished, files.WEIGHTS):  # others may lose their place to it
+            discard_outranked(trial.study, recipe.store, partial(keepers, trial.study, recipe))
+    except StoreAwayError as away:
+        wrong = wrong or away  # missing weights matter more than leftover files
+    if wrong is not None:
+        raise wrong
+    return finished
+
+
+def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
+    """Set a trial to FAIL; record the reason, and a key that is the same for equal errors.
+
+    Raises:
+        UpdateFinishedTrialError: The trial is another's by now, which its run here does not end.
+    """
+    liveness.check_signature(_optuna.storage_of(trial.study), _optuna.id_of(trial))
+    TrialRecord(trial).code = Ending.FAILED.name
+    TrialRecord(trial).stop_reason = failure.told(error)
+    TrialRecord(trial).sameness = failure.sameness(error)
+    failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
+    files.discard(recipe.store, _optuna.storage_of(trial.study), failed, files.BACKUP)
 
 
 @dataclass(frozen=True)
