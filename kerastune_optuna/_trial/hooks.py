@@ -69,7 +69,7 @@ class Best(Hook):
         """
         self._validated = None
         validated = {f"val_{name}": value for name, value in logs.items()}
-        name = None if ledger.objective is None else ledger.objective.find(validated)
+        name = ledger.objective.find(validated)
         if name is not None and np.ndim(value := validated[name]) == 0:
             leads = ledger.leads(float(value))
             self._validated = self._model.get_weights() if leads else None

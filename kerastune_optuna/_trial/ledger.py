@@ -63,22 +63,25 @@ class Ledger:
     folds: the trial reports and returns the mean of their values.
 
     Args:
-        objective: The first metric, by which epochs are compared and trials pruned; None for none.
+        objective: The first metric, by which epochs are compared and trials pruned.
         length: How many trainings there are. Default 1.
         seed: The seed of the trial, which the first training uses.
         is_open_ended: Whether the builder's own fit trains: another fit may follow each one, and
             the value may come at the end.
+        compares: Whether the epochs are compared; if not, they are only counted.
     """
 
     def __init__(
         self,
-        objective: Objective | None,
+        objective: Objective,
         length: int = 1,
         seed: int = 0,
         *,
         is_open_ended: bool = False,
+        compares: bool = True,
     ) -> None:
-        self.objective, self.length, self.is_open_ended = objective, length, is_open_ended
+        self.objective, self.length = objective, length
+        self.is_open_ended, self.compares = is_open_ended, compares
         # confirm() derives its seeds from one number; deriving from two numbers here ensures that
         # no training shares a seed with confirm().
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
@@ -176,7 +179,7 @@ class Ledger:
         now.own_epochs = int(epochs) if self.planned_epochs < epochs < math.inf else None
         self.epochs = max(self.epochs, now.own_epochs or 0)
         self.measure_seconds()
-        if self.objective is None:
+        if not self.compares:
             return
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
             self.diverge(f"the loss is {loss}")
@@ -197,14 +200,13 @@ class Ledger:
         """Whether a value is at least as good as that of every epoch of the training so far."""
         # Of equal epochs, the last one wins: with few validation rows, accuracies soon tie while
         # the loss on other rows still falls, by half on iris (tests/benchmarks/README.md).
-        best, objective = self.now.best_value, self.objective
-        return objective is not None and (value == best or objective.is_better(value, than=best))
+        best = self.now.best_value
+        return value == best or self.objective.is_better(value, than=best)
 
     @property
     def has_values(self) -> bool:
         """Whether an epoch of the training has logged the objective."""
-        objective = self.objective
-        return objective is not None and any(map(objective.find, self.now.rows))
+        return any(map(self.objective.find, self.now.rows))
 
     def report(self, value: float, step: int) -> None:
         """Note a value of the training that runs as a report: the mean with those that ended."""
@@ -234,7 +236,7 @@ class Ledger:
 
     def fail_without_value(self) -> None:
         """End a training none of whose values is finite."""
-        name = "" if self.objective is None else self.objective.name
+        name = self.objective.name
         of_end = f"the builder's fit returned a {name} that is not finite"
         reason = of_end if self.now.counts_final_weights else f"{name} was never a finite number"
         self.stop(Ending.FAILED, reason)
@@ -258,8 +260,7 @@ class Ledger:
             MetricNotFoundError: No epoch had the objective.
             Exception: Another error that ended the training.
         """
-        now, objective = self.now, self.objective
-        is_first = not self.past
+        now, is_first = self.now, not self.past
         if self._error is not None:
             raise self._error
         # A configuration that is trained for one epoch at most shows that something is wrong.
@@ -269,10 +270,11 @@ class Ledger:
         elif self.ending is not Ending.OPEN:
             if is_first and not now.rows:
                 self.ending = Ending.FORBIDDEN
-        elif now.best_value is not None or objective is None:
+        elif now.best_value is not None:
             self.reason = self._how_it_ended()
         elif not (now.counts_final_weights or self.has_values):
-            raise objective.missing({name for row in now.rows for name in row if name != "epoch"})
+            logged = {name for row in now.rows for name in row if name != "epoch"}
+            raise self.objective.missing(logged)
         else:
             self.fail_without_value()
 
@@ -293,7 +295,6 @@ class Ledger:
             scores: The values of all objectives.
             state: The weights of its best epoch.
         """
-        assert self.objective is not None
         assert self.now.best_value is not None
         best = min(self.values, key=self.objective.cost, default=None)
         if self.objective.is_better(self.now.best_value, than=best):
@@ -320,7 +321,6 @@ class Ledger:
 
     def _attributes_of_several(self) -> dict[str, Any]:
         """Return the mean, the spread and the best of the trainings that have a value."""
-        assert self.objective is not None
         each = [one for one in [*self.past, self.now] if one.best_value is not None]
         if not each:
             return {}
