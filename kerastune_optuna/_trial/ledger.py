@@ -248,8 +248,6 @@ class Ledger:
     @property
     def latest_in_words(self) -> str:
         """The latest epoch as people count it, like `epoch 3/10`."""
-        if not self.now.rows:
-            return "epoch 0"
         epochs = float(self.until - self.now.rows[0]["epoch"])
         return f"epoch {self.now.place + 1}" + f"/{epochs:.0f}" * (epochs < math.inf)
 

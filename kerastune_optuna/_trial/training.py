@@ -16,12 +16,7 @@ import optuna
 from optuna.trial import BaseTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._data import (
-    FitArguments,
-    Given,
-    check_builders_arguments,
-    check_training,
-)
+from kerastune_optuna._data import FitArguments, Given, check_builders_arguments, check_training
 from kerastune_optuna._exceptions import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import MEASURED, Ending, Objective, TrialRecord, liveness
