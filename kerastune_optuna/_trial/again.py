@@ -74,7 +74,8 @@ def train_again(
     own = TrainingInputs.of(recipe, fit, trial, arguments, folder, training, seed)
     own = replace(own, fit=replace(own.fit, epochs=epochs))
     make_ready(model, own)
-    ledger = Ledger(None)
+    # The epochs to train are known, whatever they log.
+    ledger = Ledger(recipe.objectives.watched, compares=False)
     returned = own.run_fit(trial, model, ledger, [Until(ends)] if ends else [], verbose)
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt  # as a signal had asked before the fit

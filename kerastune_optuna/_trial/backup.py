@@ -56,10 +56,6 @@ _NOW, _BEST, _OPTIMIZERS = "now.npz", "best.npz", "optimizers.npz"
 _OF_BEST, _STATE = "best_training.npz", "state.json"
 
 
-def _new_name() -> str:
-    return f"{uuid.uuid4()}.backup"
-
-
 @dataclass
 class Archive:
     """Keep the backups of a trial in the store, each as one file under a new name.
@@ -82,9 +78,9 @@ class Archive:
     card: Card
     error: WeightsError | None = None
     state: Mapping[str, Any] = field(default_factory=dict)  # of the backup that was unpacked
-    # The file name of the next backup. After a failure it stays the same, so that the next attempt
+    # The file name of a backup that is not complete yet, so that the next attempt after a failure
     # overwrites an incomplete file.
-    _name: str = field(default_factory=_new_name)
+    _name: str = ""
     _record: Mapping[str, Any] | None = None
     _has_told: bool = False  # whether the user was told that the store is away
 
@@ -156,6 +152,7 @@ class Archive:
             done: How many epochs and trainings it holds, by which a retry sees progress.
         """
         last = self._record
+        self._name = self._name or f"{uuid.uuid4()}.backup"
         with scratch() as place:
             packed = place / "backup.zip"
             with zipfile.ZipFile(packed, "w") as file:  # uncompressed, since compression is slow
@@ -164,7 +161,7 @@ class Archive:
             record = {"id": self._name, "sha256": digest(packed), "previous": last, "done": done}
             if not (self._let_know(record) and self._put(packed)):
                 return  # the storage or the store is away, so the last backup remains valid
-        self._record, self._name = record, _new_name()
+        self._record, self._name = record, ""
         with one_try(), suppress(Exception):  # the next backup removes what is left
             self.store.remove(*(one["id"] for one in chain(last)))
             self._record = {**record, "previous": None}
@@ -271,7 +268,7 @@ class Backup(Hook):
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:
         """Back up an epoch, except the last one of a builder's own fit, which `end` backs up."""
         if not (ledger.is_open_ended and ledger.is_last):
-            self._back_up(ledger, model, ledger.now.last_epoch + 1)
+            self._back_up(ledger, model, ledger.now.rows[-1]["epoch"] + 1)
 
     def end(self, ledger: Ledger, model: keras.Model) -> None:
         """Back up the end of a builder's own first fit, in which a callback may restore weights."""

@@ -187,8 +187,9 @@ class Bridge(keras.callbacks.Callback):
 
     def _error_of_other_model(self, logs: Mapping[str, Any]) -> BuilderError | None:
         """Return an error if a model logs the objective that is not, nor contains, the trial's."""
-        objective, own, trained = self._ledger.objective, self._model_of_trial, self.model
-        if objective is None or own is None or trained is own or not objective.find(logs):
+        ledger, own, trained = self._ledger, self._model_of_trial, self.model
+        objective = ledger.objective
+        if own is None or trained is own or not (ledger.compares and objective.find(logs)):
             return None
         weights, others = ({id(weight) for weight in one.weights} for one in (own, trained))
         if weights and weights <= others:

@@ -133,14 +133,26 @@ def set_steps(
     """
     if isinstance(fit.steps_per_execution, int):
         model.steps_per_execution = fit.steps_per_execution
-    elif (
-        not fit.is_free
-        and model.steps_per_execution == 1
-        and is_usual(model, "make_train_function")
-        and not any(_acts_on_batches(callback) for callback in callbacks)
-        and _stays_the_same(model)
+        return
+    if (
+        fit.is_free
+        or model.steps_per_execution != 1
+        or not is_usual(model, "make_train_function")
+        or any(map(_acts_on_batches, callbacks))
+        or not _stays_the_same(model)
     ):
-        model.steps_per_execution = _best_steps(model, fit)
+        return
+    steps, work = fit.steps_of_an_epoch(), _work(model, fit)
+    if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
+        return
+    most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
+    # If there is more data, Keras makes all steps of the last call, even beyond steps_per_epoch= or
+    # validation_steps=. So the number of steps per call must divide both.
+    if counted := fit.counted_steps:
+        common = math.gcd(*counted)
+        most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
+    if most >= _LEAST_STEPS:
+        model.steps_per_execution = most
 
 
 def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
@@ -152,20 +164,6 @@ def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
         getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
         for name in _BATCH_METHODS
     )
-
-
-def _best_steps(model: keras.Model, fit: FitArguments) -> int:
-    """Return the best number of steps per call; 1 if more would save no time or change results."""
-    steps, work = fit.steps_of_an_epoch(), _work(model, fit)
-    if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
-        return 1
-    most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
-    # If there is more data, Keras makes all steps of the last call, even beyond steps_per_epoch= or
-    # validation_steps=. So the number of steps per call must divide both.
-    if counted := fit.counted_steps:
-        common = math.gcd(*counted)
-        most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
-    return most if most >= _LEAST_STEPS else 1
 
 
 def _stays_the_same(model: keras.Model) -> bool:

@@ -13,17 +13,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from kerastune_optuna import _optuna
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Constraints, Ending, own_runs
+from kerastune_optuna._study import Ending, own_runs
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.variables import State, generators_of
 
 SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
-
-
-def limits_of(constraints: Constraints) -> list[Hook]:
-    """Return the limits that show only while a trial is trained, if any is set."""
-    return [] if constraints.max_seconds is None else [TimeLimit(constraints.max_seconds)]
 
 
 class TimeLimit(Hook):
@@ -74,7 +69,7 @@ class Best(Hook):
         """
         self._validated = None
         validated = {f"val_{name}": value for name, value in logs.items()}
-        name = None if ledger.objective is None else ledger.objective.find(validated)
+        name = ledger.objective.find(validated)
         if name is not None and np.ndim(value := validated[name]) == 0:
             leads = ledger.leads(float(value))
             self._validated = self._model.get_weights() if leads else None
@@ -100,11 +95,6 @@ class Best(Hook):
         return self.state
 
 
-def next_step(trial: Any) -> int:
-    """Return the step after all that a trial has reports of: Optuna ignores a second one."""
-    return max(_optuna.reports_of(trial), default=-1) + 1
-
-
 class Report(Hook):
     """Report each epoch that has a value; end a training that the pruner would not go on with.
 
@@ -118,22 +108,27 @@ class Report(Hook):
     def __init__(self, trial: Any, interval: int = 1) -> None:
         self._trial, self._interval = trial, interval
         self._known = set(_optuna.reports_of(trial))  # the steps that the storage has received
+        # A training that begins now reports its first epoch after all that the trial has reports
+        # of: Optuna ignores a second one of a step.
+        self.first_step = max(self._known, default=-1) + 1
 
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:
         """Report the value; if epochs are left, ask the pruner.
 
         Pruning a trial that has no epochs left would save nothing.
         """
-        place = ledger.now.place
-        if ledger.latest is None or (ledger.step_of(place) + 1) % self._interval:
+        step = ledger.now.first_step + ledger.now.place
+        if ledger.latest is None or (step + 1) % self._interval:
             return
-        ledger.report(ledger.latest, place)
+        ledger.report(ledger.latest, step)
+        # Another fit of the builder's own may follow, or another training.
+        has_more = not ledger.is_last or ledger.is_open_ended or ledger.number + 1 < ledger.length
         try:
             with unless_away():
                 self.send(ledger)
                 # Optuna's own callback raises TrialPruned here, which would skip the callbacks
                 # after this one and every `on_train_end`.
-                if ledger.is_open and ledger.may_go_on and self._trial.should_prune():
+                if ledger.is_open and has_more and self._trial.should_prune():
                     self._prune(ledger)
         except UpdateFinishedTrialError as error:
             ledger.fail(error)  # another process considers this one dead and runs the trial
@@ -151,7 +146,8 @@ class Report(Hook):
         A retry sends those of an earlier process, too.
         """
         own_runs.check_not_left(self._trial)
-        for step, value in ledger.reports:
+        reports = (report for one in [*ledger.past, ledger.now] for report in one.reports)
+        for step, value in reports:
             if step not in self._known:
                 self._trial.report(value, step)
                 self._known.add(step)

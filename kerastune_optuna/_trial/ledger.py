@@ -38,14 +38,9 @@ class Training:
     counts_final_weights: bool = False  # whether its value is that of these, not of an epoch
 
     @property
-    def last_epoch(self) -> int:
-        """The number of the latest epoch, in Keras's numbering."""
-        return int(self.rows[-1]["epoch"])
-
-    @property
     def place(self) -> int:
         """The place of the latest epoch in the training; 0 is the first that was trained."""
-        return self.last_epoch - int(self.rows[0]["epoch"])
+        return int(self.rows[-1]["epoch"] - self.rows[0]["epoch"])
 
     @property
     def fits(self) -> list[int]:
@@ -68,31 +63,33 @@ class Ledger:
     folds: the trial reports and returns the mean of their values.
 
     Args:
-        objective: The first metric, by which epochs are compared and trials pruned; None for none.
+        objective: The first metric, by which epochs are compared and trials pruned.
         length: How many trainings there are. Default 1.
         seed: The seed of the trial, which the first training uses.
         is_open_ended: Whether the builder's own fit trains: another fit may follow each one, and
             the value may come at the end.
+        compares: Whether the epochs are compared; if not, they are only counted.
     """
 
     def __init__(
         self,
-        objective: Objective | None,
+        objective: Objective,
         length: int = 1,
         seed: int = 0,
         *,
         is_open_ended: bool = False,
+        compares: bool = True,
     ) -> None:
-        self.objective, self.length, self.is_open_ended = objective, length, is_open_ended
+        self.objective, self.length = objective, length
+        self.is_open_ended, self.compares = is_open_ended, compares
         # confirm() derives its seeds from one number; deriving from two numbers here ensures that
         # no training shares a seed with confirm().
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
         self.past: list[Training] = []  # those that came to their end
         self.now = Training()
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
-        self.epochs = (
-            0  # the most of any training: the reports of the nth begin after n times as many steps
-        )
+        # The most of any training: the reports of the nth begin after n times as many steps.
+        self.epochs = 0
         self.state_of_best: State | None = None  # the weights of the best training that ended
         # Of the training that runs, and not part of a backup:
         self.planned_epochs = math.inf  # the epochs that it was given
@@ -100,6 +97,7 @@ class Ledger:
         self.is_stopped = False  # whether the model was told to stop, as callbacks of the user do
         self.is_last = False  # whether its latest epoch is the last of its fit
         self.latest: float | None = None  # the value of its latest epoch, if that has one
+        self.is_best = False  # whether its latest epoch is the best so far
         self.ending = Ending.OPEN  # of the trial, as far as its trainings know
         self.reason: str | None = None  # why the training ended, for people
         self._error: Exception | None = None
@@ -139,11 +137,6 @@ class Ledger:
         scores = (one.scores for one in self.past)
         return [statistics.fmean(values) for values in zip(*scores, strict=True)]
 
-    @property
-    def reports(self) -> list[tuple[int, float]]:
-        """The reports of all trainings."""
-        return [report for one in [*self.past, self.now] for report in one.reports]
-
     def begin(self, given: float, epochs: int, first_step: int) -> None:
         """Begin a training.
 
@@ -179,14 +172,14 @@ class Ledger:
             epoch: Its number, which grows over all fits of a training.
             logs: Its logs, with what the user's callbacks have added.
         """
-        now, self.latest = self.now, None
+        now, self.latest, self.is_best = self.now, None, False
         row = {"epoch": epoch, **{name: plain(value) for name, value in logs.items()}}
         now.rows.append(row | {"epoch": epoch})  # whatever a callback logs under that name
         epochs = self.until - now.rows[0]["epoch"]
         now.own_epochs = int(epochs) if self.planned_epochs < epochs < math.inf else None
         self.epochs = max(self.epochs, now.own_epochs or 0)
         self.measure_seconds()
-        if self.objective is None:
+        if not self.compares:
             return
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
             self.diverge(f"the loss is {loss}")
@@ -200,44 +193,30 @@ class Ledger:
         else:
             self.latest = now.rows[-1][name] = float(logs[name])
             if self.leads(self.latest):
+                self.is_best = True
                 now.best_value, now.best_epoch = self.latest, now.place
 
     def leads(self, value: float) -> bool:
         """Whether a value is at least as good as that of every epoch of the training so far."""
         # Of equal epochs, the last one wins: with few validation rows, accuracies soon tie while
         # the loss on other rows still falls, by half on iris (tests/benchmarks/README.md).
-        best, objective = self.now.best_value, self.objective
-        return objective is not None and (value == best or objective.is_better(value, than=best))
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the latest epoch is the best of its training so far."""
-        return self.latest is not None and self.now.best_epoch == self.now.place
+        best = self.now.best_value
+        return value == best or self.objective.is_better(value, than=best)
 
     @property
     def has_values(self) -> bool:
         """Whether an epoch of the training has logged the objective."""
-        objective = self.objective
-        return objective is not None and any(map(objective.find, self.now.rows))
+        return any(map(self.objective.find, self.now.rows))
 
-    @property
-    def may_go_on(self) -> bool:
-        """Whether the trial may have more epochs, in this fit or in a later one."""
-        return not self.is_last or self.is_open_ended or self.number + 1 < self.length
-
-    def step_of(self, place: int) -> int:
-        """Return the step at which an epoch of the training that runs is reported."""
-        return self.now.first_step + place
-
-    def report(self, value: float, place: int) -> None:
+    def report(self, value: float, step: int) -> None:
         """Note a value of the training that runs as a report: the mean with those that ended."""
-        self.now.reports.append((self.step_of(place), statistics.fmean([*self.values, value])))
+        self.now.reports.append((step, statistics.fmean([*self.values, value])))
 
     def take_final_value(self, value: float) -> None:
         """Make a value, and the final weights, count for the training."""
         now = self.now
         if not self.has_values:
-            self.report(value, 0)
+            self.report(value, now.first_step)
         now.counts_final_weights = True
         now.best_value = value if math.isfinite(value) else None
         now.best_epoch = now.place if now.rows else None
@@ -257,7 +236,7 @@ class Ledger:
 
     def fail_without_value(self) -> None:
         """End a training none of whose values is finite."""
-        name = "" if self.objective is None else self.objective.name
+        name = self.objective.name
         of_end = f"the builder's fit returned a {name} that is not finite"
         reason = of_end if self.now.counts_final_weights else f"{name} was never a finite number"
         self.stop(Ending.FAILED, reason)
@@ -269,8 +248,6 @@ class Ledger:
     @property
     def latest_in_words(self) -> str:
         """The latest epoch as people count it, like `epoch 3/10`."""
-        if not self.now.rows:
-            return "epoch 0"
         epochs = float(self.until - self.now.rows[0]["epoch"])
         return f"epoch {self.now.place + 1}" + f"/{epochs:.0f}" * (epochs < math.inf)
 
@@ -281,8 +258,7 @@ class Ledger:
             MetricNotFoundError: No epoch had the objective.
             Exception: Another error that ended the training.
         """
-        now, objective = self.now, self.objective
-        is_first = not self.past
+        now, is_first = self.now, not self.past
         if self._error is not None:
             raise self._error
         # A configuration that is trained for one epoch at most shows that something is wrong.
@@ -292,10 +268,11 @@ class Ledger:
         elif self.ending is not Ending.OPEN:
             if is_first and not now.rows:
                 self.ending = Ending.FORBIDDEN
-        elif now.best_value is not None or objective is None:
+        elif now.best_value is not None:
             self.reason = self._how_it_ended()
         elif not (now.counts_final_weights or self.has_values):
-            raise objective.missing({name for row in now.rows for name in row if name != "epoch"})
+            logged = {name for row in now.rows for name in row if name != "epoch"}
+            raise self.objective.missing(logged)
         else:
             self.fail_without_value()
 
@@ -303,7 +280,7 @@ class Ledger:
         """Return how a training ended that no hook ended: by itself, or by the user's code."""
         if not self.now.rows:
             return "all of the builder's own training"
-        if self.now.last_epoch + 1 >= self.until:
+        if self.now.rows[-1]["epoch"] + 1 >= self.until:
             return "ran all epochs"
         # A loop of the user's may end the training without a word.
         latest = self.latest_in_words
@@ -316,7 +293,6 @@ class Ledger:
             scores: The values of all objectives.
             state: The weights of its best epoch.
         """
-        assert self.objective is not None
         assert self.now.best_value is not None
         best = min(self.values, key=self.objective.cost, default=None)
         if self.objective.is_better(self.now.best_value, than=best):
@@ -343,7 +319,6 @@ class Ledger:
 
     def _attributes_of_several(self) -> dict[str, Any]:
         """Return the mean, the spread and the best of the trainings that have a value."""
-        assert self.objective is not None
         each = [one for one in [*self.past, self.now] if one.best_value is not None]
         if not each:
             return {}

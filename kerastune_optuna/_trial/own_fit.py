@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,11 +45,7 @@ def take_returned(ledger: Ledger, came: Any) -> None:
         BuilderError: It is neither a number, nor a dict, nor a History, nor a list of these.
         MetricNotFoundError: It does not contain the objective.
     """
-    objective, best, was_logged = (
-        cast(Objective, ledger.objective),
-        ledger.now.best_value,
-        ledger.has_values,
-    )
+    objective, best, was_logged = ledger.objective, ledger.now.best_value, ledger.has_values
     came = _mean_of(came, objective) if isinstance(came, list | tuple) else came
     is_history = isinstance(came, keras.callbacks.History)
     if is_history:

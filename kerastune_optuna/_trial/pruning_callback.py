@@ -9,7 +9,7 @@ import optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Ending, Objective
 from kerastune_optuna._trial.bridge import Bridge, Logs
-from kerastune_optuna._trial.hooks import Report, next_step
+from kerastune_optuna._trial.hooks import Report
 from kerastune_optuna._trial.ledger import Ledger
 
 
@@ -73,18 +73,19 @@ class PruningCallback(Bridge):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         self.trial, self.interval = trial, interval
         self.objective = Objective.of(trial, monitor, direction)
-        self._report = Report(trial, interval)
-        super().__init__(self._new_ledger(), [self._report])
+        super().__init__(Ledger(self.objective), [])
+        self._begin_anew()
 
-    def _new_ledger(self) -> Ledger:
-        """Return the ledger of a training, whose reports follow those that the trial has."""
-        ledger = Ledger(self.objective)
-        ledger.begin(math.inf, 0, next_step(self.trial))
-        return ledger
+    def _begin_anew(self) -> None:
+        """Begin a training, whose reports follow those that the trial has."""
+        self._report = Report(self.trial, self.interval)
+        self._hooks, self._ledger = [self._report], Ledger(self.objective)
+        self._ledger.begin(math.inf, 0, self._report.first_step)
+        self._n_fits = self._offset = 0
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Reset the state, so that one trial can train more than once."""
-        self._ledger, self._n_fits, self._offset = self._new_ledger(), 0, 0
+        self._begin_anew()
         super().on_train_begin(logs)
 
     def on_train_end(self, logs: Logs = None) -> None:

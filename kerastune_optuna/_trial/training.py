@@ -16,12 +16,7 @@ import optuna
 from optuna.trial import BaseTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._data import (
-    FitArguments,
-    Given,
-    check_builders_arguments,
-    check_training,
-)
+from kerastune_optuna._data import FitArguments, Given, check_builders_arguments, check_training
 from kerastune_optuna._keras_tuner import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import Ending, Objective, Objectives, TrialRecord, own_runs
@@ -29,7 +24,7 @@ from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.backup import Archive, Backup
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.fast import batched
-from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, limits_of, next_step
+from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
 from kerastune_optuna._trial.recipe import Recipe, check_trained
@@ -156,11 +151,13 @@ def train(
     """
     recipe, best = inputs.recipe, Best(model)
     report = Report(watched_alone(trial, recipe.objectives))
-    hooks: list[Hook] = [*limits_of(recipe.constraints), best, report, StopOnRequest()]
+    most_seconds = recipe.constraints.max_seconds
+    limits: list[Hook] = [] if most_seconds is None else [TimeLimit(most_seconds)]
+    hooks = [*limits, best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
         hooks.append(Backup(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
-    ledger.begin(given, max(given, of_search), next_step(trial))
+    ledger.begin(given, max(given, of_search), report.first_step)
     before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)
