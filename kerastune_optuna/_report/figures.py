@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
@@ -245,43 +245,10 @@ def _by_state(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {state: rows for state, rows in found.items() if rows}
 
 
-class Section(NamedTuple):
-    """Hold a figure with the texts around it on the page.
-
-    Args:
-        draw: Returns the figure, which is empty without data.
-        heading: The text above it.
-        without: The text in its place if it is empty.
-        note: The text below it.
-    """
-
-    draw: Callable[[Facts], go.Figure]
-    heading: str
-    without: str
-    note: str = ""
-
-
-FIGURES = {
-    "front": Section(
-        front,
-        "Front",
-        "No trial is COMPLETE yet.",
-        "No trial is better than one on the front in one objective without being worse in another. "
-        "With more than two objectives, the first two are shown.",
-    ),
-    "curves": Section(
-        curves,
-        "Learning curves",
-        "No trial has reported a value yet.",
-        "A dot ends each curve. Click the legend to hide, drag to enlarge, double-click to see "
-        "all.",
-    ),
-    "history": Section(history, "Best value over time", "No trial has a value yet."),
-    "importance": Section(
-        importance,
-        "Importance of parameters",
-        "Importance needs four trials with different values and parameters.",
-        "By PED-ANOVA: what set the best tenth of the trials apart. PRUNED trials count with their "
-        "best value.",
-    ),
-}  # by the names that plot() takes, in the order of the page
+# By the names that plot() takes, in the order of the page.
+FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
+    "front": front,
+    "curves": curves,
+    "history": history,
+    "importance": importance,
+}
