@@ -18,9 +18,7 @@ from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
-from kerastune_optuna._signals import readable
-from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Home, ranking
+from kerastune_optuna._study import ranking
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 _LEGEND = "epoch: the best one / how many were run"
@@ -90,27 +88,6 @@ def _lines(facts: Facts) -> Iterator[str]:
     yield f"Training time: {_text.duration(facts.seconds)}"
 
 
-def glance(home: Home, n_trials: int | None) -> str:
-    """Return one line with the aim of a study, how many trials are done, and the best value.
-
-    Args:
-        home: Where the study is, which may not be open yet, or whose database may be away.
-        n_trials: The size that the study should reach; None for no limit.
-    """
-    begins = readable(f"study {home.name!r}: {home.objectives.aim}")
-    with unless_away():  # does not wait for the database
-        if not home.may_be_read:
-            return f"{begins}, not open yet"
-        facts = Facts(home.existing)
-        trials = count(facts.done if n_trials is None else n_trials, "trial")
-        of = "" if n_trials is None else f"{facts.done} of "
-        found = f"best {_text.number(facts.best.value)}" if facts.best else "no value yet"
-        if facts.objectives.are_several:
-            found = f"{count(len(facts.front), 'trial')} on the front"
-        return readable(f"study {facts.name!r}: {facts.objectives.aim}, {of}{trials}, {found}")
-    return f"{begins}, does not answer"
-
-
 def status(study: optuna.Study) -> Iterator[str]:
     """Yield lines about the aim, the states of trials, the best ones, and the running ones."""
     facts = Facts(study)
@@ -155,8 +132,3 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
         }
         for trial in trials
     ]
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """Return how much each parameter of a study mattered for its first metric."""
-    return Facts(study).importances

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
 from kerastune_optuna._report.figures import FIGURES
-from kerastune_optuna._study import Card, Home
+from kerastune_optuna._study import Card
 from tests.support.faults import WATCHDOG
 from tests.support.models import PruneAt
 from tests.support.replays import Recorded, invented, replay
@@ -297,8 +297,6 @@ def test_one_is_not_many():
     """What is there once is told in the singular."""
     study = study_of(by_hand(), name="one")
     assert "1 trial: 1 COMPLETE" in list(_report.status(study))
-    home = Home.of(study, ".", None)
-    assert _report.glance(home, None) == "study 'one': maximize value, 1 trial, best 0.5"
 
 
 @pytest.fixture
