@@ -21,8 +21,6 @@ from kerastune_optuna._report.hints import hints
 from kerastune_optuna._study import ranking
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
-_LEGEND = "epoch: the best one / how many were run"
-_SPREAD = "value: mean ± standard deviation of a trial's trainings; "
 
 
 def summary(study: optuna.Study, n: int) -> str:
@@ -50,7 +48,8 @@ def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
         yield text
     for sentence in hints(facts):
         yield Padding(Text(sentence), (0, 0, 0, 1))
-    yield Text(f" ({_SPREAD if facts.has_spread else ''}{_LEGEND})", style="dim")
+    spread = "value: mean ± standard deviation of a trial's trainings; " * facts.has_spread
+    yield Text(f" ({spread}epoch: the best one / how many were run)", style="dim")
 
 
 def _table(facts: Facts, n: int) -> Table:
@@ -69,8 +68,7 @@ def _table(facts: Facts, n: int) -> Table:
             *(Text(_text.number(value), "bold") for value in row.others),
             row.epochs,
             Text("" if row.seconds is None else f"{row.seconds:.1f}", "dim"),
-            # Text, not str: rich would read brackets as markup.
-            Text(" ".join(_text.params(row.trial.params))),
+            " ".join(_text.params(row.trial.params)),
             Text(row.state, _COLORS.get(row.state, "")),
         )
     return table

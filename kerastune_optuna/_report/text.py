@@ -71,6 +71,15 @@ class Shown:
             yield Segment(text, segment.style, segment.control)
 
 
+def console_on(file: TextIO | None, **options: Any) -> Console:
+    """Return a console of rich that takes texts as they are, whatever brackets they contain."""
+    outlet: Any = Outlet(file)  # rich needs no more of a file than it has
+    # In a notebook, rich would draw at once, but we draw where we are told to. Without markup, since
+    # a user's text may be printed and flushed without a line end while the live display is there.
+    plain = {"force_jupyter": False, "markup": False, "emoji": False, "highlight": False}
+    return Console(file=outlet, **plain, **options)
+
+
 def drawn(*parts: RenderableType, **options: Any) -> str:
     """Return parts as a text that is ready to print, each of them below the one before.
 
@@ -78,13 +87,7 @@ def drawn(*parts: RenderableType, **options: Any) -> str:
         *parts: What rich draws. The lines of a Text are not wrapped.
         **options: More options for rich's Console.
     """
-    # In a notebook, rich would draw at once, but we want the text.
-    console = Console(
-        file=Outlet(sys.stdout),  # type: ignore[arg-type] # rich needs no more than it has
-        highlight=False,
-        force_jupyter=False,
-        **options,
-    )
+    console = console_on(sys.stdout, **options)
     with console.capture() as captured:
         for part in parts:
             console.print(Shown(part), soft_wrap=isinstance(part, Text))
@@ -93,9 +96,7 @@ def drawn(*parts: RenderableType, **options: Any) -> str:
 
 def for_notebook(picture: RenderableType) -> dict[str, str]:
     """Return a picture of rich as HTML, in colors for light and dark pages, and as text."""
-    console = Console(
-        file=io.StringIO(), record=True, width=100, height=60, highlight=False, force_jupyter=False
-    )
+    console = console_on(None, record=True, width=100, height=60)
     console.print(Shown(picture))
     html = console.export_html(inline_styles=True, code_format=_HTML, clear=False)
     return {"text/html": html, "text/plain": console.export_text().rstrip()}

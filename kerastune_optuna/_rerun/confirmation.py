@@ -179,8 +179,7 @@ class Confirmation:
             table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
         table.add_column("parameters", overflow="fold")
         for rank, row in enumerate(self.ranking, start=1):
-            # Text, not str, since rich would interpret brackets in a parameter as markup.
-            table.add_row(*map(Text, (str(rank), *self._cells(row))))
+            table.add_row(str(rank), *self._cells(row))
         return table
 
     def _cells(self, row: Confirmed) -> list[str]:

@@ -211,6 +211,15 @@ def test_any_study_has_tables_and_figures(trials):
     assert NASTY not in _report.summary_html(study, 3)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_metric_with_brackets_keeps_its_name():
+    """In the heading of its column too, where rich would take them for markup."""
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.set_metric_names(["mae[red]", "loss"])
+    study.add_trial(by_hand(value=None, values=[0.5, 0.5]))
+    assert _report.summary(study, 1).count("mae[red]") == 2
+
+
 @pytest.mark.slow
 def test_a_large_study_fits_a_page(tmp_path):
     """A page of 1,000 trials of 50 epochs has at most 10 MB, and few traces."""
