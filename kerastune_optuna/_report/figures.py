@@ -207,12 +207,11 @@ def label(row: Row) -> str:
     )
 
 
-def _by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
+def _by_trial(rows: Sequence[Row], more: str = "") -> dict[str, Any]:
     """Return the arguments by which points show their trials' labels, with `more` below each.
 
     The page contains each label once, and finds it by the number of the trial in `customdata`.
     """
-    rows = list(rows)
     labels = {row.number: label(row) for row in rows}
     return {
         "customdata": [row.number for row in rows],

@@ -74,10 +74,11 @@ class Shown:
 def console_on(file: TextIO | None, **options: Any) -> Console:
     """Return a console of rich that takes texts as they are, whatever brackets they contain."""
     outlet: Any = Outlet(file)  # rich needs no more of a file than it has
-    # In a notebook, rich would draw at once, but we draw where we are told to. Without markup, since
-    # a user's text may be printed and flushed without a line end while the live display is there.
-    plain = {"force_jupyter": False, "markup": False, "emoji": False, "highlight": False}
-    return Console(file=outlet, **plain, **options)
+    # In a notebook, rich would draw at once, but we want the text. Without markup, since what users
+    # print below the live display passes through it, too, perhaps flushed without a line end.
+    return Console(
+        file=outlet, force_jupyter=False, markup=False, emoji=False, highlight=False, **options
+    )
 
 
 def drawn(*parts: RenderableType, **options: Any) -> str:
