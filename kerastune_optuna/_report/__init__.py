@@ -16,3 +16,4 @@ from kerastune_optuna._report.text import params_line as params_line
 from kerastune_optuna._report.text import printable as printable
 from kerastune_optuna._report.text import say as say
 from kerastune_optuna._report.text import short as short
+from kerastune_optuna._report.text import table_of_trials as table_of_trials

@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -53,11 +52,8 @@ def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
 
 
 def _table(facts: Facts, n: int) -> Table:
-    # Without lines between columns, so that parameters have room in 80 characters.
-    table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("rank", "trial", *facts.headings, "epoch", "seconds"):
-        table.add_column(heading.replace("_", "_\n"), justify="right", no_wrap=True)
-    table.add_column("parameters", overflow="fold")
+    values = [heading.replace("_", "_\n") for heading in facts.headings]
+    table = _text.table_of_trials("rank", "trial", *values, "epoch", "seconds")
     table.add_column("state", no_wrap=True)
     for row in facts.rows[:n]:
         spread = "" if row.std is None else f" ± {row.std:.2g}"

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._signals import readable
@@ -93,6 +95,16 @@ def drawn(*parts: RenderableType, **options: Any) -> str:
         for part in parts:
             console.print(Shown(part), soft_wrap=isinstance(part, Text))
     return captured.get()
+
+
+def table_of_trials(*headings: str) -> Table:
+    """Return an empty table, whose last column is that of the parameters."""
+    # Without lines between columns, so that parameters have room in 80 characters.
+    table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    return table
 
 
 def for_notebook(picture: RenderableType) -> dict[str, str]:
