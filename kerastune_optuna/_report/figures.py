@@ -72,30 +72,22 @@ def curves(facts: Facts) -> go.Figure:
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
     """Return one trace with all curves, separated by gaps, and one trace with their ends."""
-    each = [[(row, step + 1, value) for step, value in curve(row.trial).items()] for row in rows]
-    points = [point for own in each for point in (*own, (own[0][0], 1, math.nan))]
+    points, ends = [], []
+    for row in rows:
+        own = [(row, step + 1, value) for step, value in curve(row.trial).items()]
+        points += [*own, (row, 1, math.nan)]
+        ends.append(own[-1])
+    # A marker shows where pruning ended a curve; a curve of one epoch has only a marker.
+    dots = {"mode": "markers", "marker": {"color": line["color"], "size": 4}, "showlegend": False}
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
-    return [
-        go.Scatter(**_xy(points), mode="lines", line=line, **shared),
-        # A marker shows where pruning ended a curve; a curve of one epoch has only a marker.
-        go.Scatter(
-            **_xy([own[-1] for own in each]),
-            mode="markers",
-            marker={"color": line["color"], "size": 4},
-            showlegend=False,
-            **shared,
-        ),
-    ]
-
-
-def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
-    rows, epochs, values = zip(*points, strict=True)
-    return {
-        "x": epochs,
+    traces = []
+    for drawn, look in ((points, {"mode": "lines", "line": line}), (ends, dots)):
+        trials, epochs, values = zip(*drawn, strict=True)
         # Only the digits that a screen can show, which halves the size of the values in the page.
-        "y": [float(f"{value:.5g}") for value in values],
-        **_by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
-    }
+        y = [float(f"{value:.5g}") for value in values]
+        told = _by_trial(trials, "<br>epoch %{x}: %{y:.5g}")
+        traces.append(go.Scatter(x=epochs, y=y, **told, **look, **shared))
+    return traces
 
 
 def importance(facts: Facts) -> go.Figure:
