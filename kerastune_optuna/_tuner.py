@@ -25,6 +25,7 @@ from kerastune_optuna._exceptions import ArgumentError, BuilderError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import absent, check_hooks
 from kerastune_optuna._rerun import Confirmation, Ensemble
+from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home
 from kerastune_optuna._trial import Builder, Recipe
@@ -752,7 +753,7 @@ class OptunaTuner:
         Raises:
             NoTrialsError: There is no study.
         """
-        return _report.importances(self._home.existing)
+        return _report.Facts(self._home.existing).importances
 
     def summary(self, n: int = 10) -> None:
         """Print the best `n` trials and the totals of the search, as Model.summary prints a model.
@@ -833,7 +834,9 @@ class OptunaTuner:
             return absent(self, name)
 
     def __repr__(self) -> str:
-        return f"OptunaTuner({_report.glance(self._home, self.n_trials)})"
+        # A debugger asks for this at any time, so it reads nothing from the study.
+        aim = self._home.objectives.aim
+        return f"OptunaTuner({readable(f'study {self._home.name!r}: {aim}')})"
 
     def _repr_html_(self) -> str:
         """Return the HTML that a notebook shows for the tuner, without creating a study."""

@@ -1,5 +1,7 @@
 """open_study(): what anybody's study shows without the builder of its models."""
 
+import html
+
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -75,8 +77,7 @@ def test_each_study_of_optuna_is_read(tmp_path, capsys, name, metrics, shown):
     before = (tmp_path / "study.db").read_bytes()
     opened = open_study(tmp_path)
     aim = ", ".join(f"maximize {metric}" for metric in shown)
-    found = "best 0.5" if len(shown) == 1 else "1 trial on the front"
-    assert repr(opened) == f"OptunaTuner(study {name!r}: {aim}, 2 trials, {found})"
+    assert repr(opened) == f"OptunaTuner(study {name!r}: {aim})"
     opened.summary()
     assert f" Study {name!r}: {aim}" in capsys.readouterr().out
     assert "not open" not in opened._repr_html_()
@@ -94,8 +95,8 @@ def test_a_study_of_any_storage_is_shown(tmp_path):
     """It is open, so that what it has is shown at once, also if the storage is an object."""
     written_by_a_script(tmp_path, "mine")
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
-    shown = "OptunaTuner(study 'mine': maximize value, 2 trials, best 0.5)"
-    assert repr(open_study(storage=storage, directory=tmp_path / "none")) == shown
+    opened = open_study(storage=storage, directory=tmp_path / "none")
+    assert "Study 'mine': maximize value" in html.unescape(opened._repr_html_())
 
 
 def test_a_trial_is_excluded_without_a_builder(tmp_path):

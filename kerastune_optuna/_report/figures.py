@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
@@ -72,30 +72,22 @@ def curves(facts: Facts) -> go.Figure:
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
     """Return one trace with all curves, separated by gaps, and one trace with their ends."""
-    each = [[(row, step + 1, value) for step, value in curve(row.trial).items()] for row in rows]
-    points = [point for own in each for point in (*own, (own[0][0], 1, math.nan))]
+    points, ends = [], []
+    for row in rows:
+        own = [(row, step + 1, value) for step, value in curve(row.trial).items()]
+        points += [*own, (row, 1, math.nan)]
+        ends.append(own[-1])
+    # A marker shows where pruning ended a curve; a curve of one epoch has only a marker.
+    dots = {"mode": "markers", "marker": {"color": line["color"], "size": 4}, "showlegend": False}
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
-    return [
-        go.Scatter(**_xy(points), mode="lines", line=line, **shared),
-        # A marker shows where pruning ended a curve; a curve of one epoch has only a marker.
-        go.Scatter(
-            **_xy([own[-1] for own in each]),
-            mode="markers",
-            marker={"color": line["color"], "size": 4},
-            showlegend=False,
-            **shared,
-        ),
-    ]
-
-
-def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
-    rows, epochs, values = zip(*points, strict=True)
-    return {
-        "x": epochs,
+    traces = []
+    for drawn, look in ((points, {"mode": "lines", "line": line}), (ends, dots)):
+        trials, epochs, values = zip(*drawn, strict=True)
         # Only the digits that a screen can show, which halves the size of the values in the page.
-        "y": [float(f"{value:.5g}") for value in values],
-        **_by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
-    }
+        y = [float(f"{value:.5g}") for value in values]
+        told = _by_trial(trials, "<br>epoch %{x}: %{y:.5g}")
+        traces.append(go.Scatter(x=epochs, y=y, **told, **look, **shared))
+    return traces
 
 
 def importance(facts: Facts) -> go.Figure:
@@ -207,12 +199,11 @@ def label(row: Row) -> str:
     )
 
 
-def _by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
+def _by_trial(rows: Sequence[Row], more: str = "") -> dict[str, Any]:
     """Return the arguments by which points show their trials' labels, with `more` below each.
 
     The page contains each label once, and finds it by the number of the trial in `customdata`.
     """
-    rows = list(rows)
     labels = {row.number: label(row) for row in rows}
     return {
         "customdata": [row.number for row in rows],
@@ -245,43 +236,10 @@ def _by_state(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {state: rows for state, rows in found.items() if rows}
 
 
-class Section(NamedTuple):
-    """Hold a figure with the texts around it on the page.
-
-    Args:
-        draw: Returns the figure, which is empty without data.
-        heading: The text above it.
-        without: The text in its place if it is empty.
-        note: The text below it.
-    """
-
-    draw: Callable[[Facts], go.Figure]
-    heading: str
-    without: str
-    note: str = ""
-
-
-FIGURES = {
-    "front": Section(
-        front,
-        "Front",
-        "No trial is COMPLETE yet.",
-        "No trial is better than one on the front in one objective without being worse in another. "
-        "With more than two objectives, the first two are shown.",
-    ),
-    "curves": Section(
-        curves,
-        "Learning curves",
-        "No trial has reported a value yet.",
-        "A dot ends each curve. Click the legend to hide, drag to enlarge, double-click to see "
-        "all.",
-    ),
-    "history": Section(history, "Best value over time", "No trial has a value yet."),
-    "importance": Section(
-        importance,
-        "Importance of parameters",
-        "Importance needs four trials with different values and parameters.",
-        "By PED-ANOVA: what set the best tenth of the trials apart. PRUNED trials count with their "
-        "best value.",
-    ),
-}  # by the names that plot() takes, in the order of the page
+# By the names that plot() takes, in the order of the page.
+FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
+    "front": front,
+    "curves": curves,
+    "history": history,
+    "importance": importance,
+}

@@ -27,8 +27,8 @@ from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.progress import Lines, Plan, Progress
 from kerastune_optuna._report.text import (
-    Outlet,
     Shown,
+    console_on,
     duration,
     for_notebook,
     params_line,
@@ -283,13 +283,7 @@ def _in_a_terminal() -> Iterator[Draw]:
         return
     try:
         with rich.live.Live(
-            # Without markup: a text may be printed and flushed without a line end.
-            console=Console(
-                file=Outlet(sys.stdout),  # type: ignore[arg-type] # rich needs no more than it has
-                markup=False,
-                emoji=False,
-                highlight=False,
-            ),
+            console=console_on(sys.stdout),
             auto_refresh=False,
             redirect_stderr=sys.stderr.isatty(),  # if stderr is a file, lines should go there
         ) as live:

@@ -15,7 +15,6 @@ from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 
 if TYPE_CHECKING:
-    import jinja2
     import plotly.graph_objects as go
 
 
@@ -35,7 +34,7 @@ def plot(name: str, study: optuna.Study) -> go.Figure:
             f"Study {study.study_name!r} has one objective, so it has one best trial and no front. "
             "Call plot_history() to see its values."
         )
-    return FIGURES[name].draw(facts)
+    return FIGURES[name](facts)
 
 
 def write_page(study: optuna.Study, path: str | Path) -> Path:
@@ -61,41 +60,20 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
 
 def _page(facts: Facts) -> str:
     """Return the page as HTML."""
+    import jinja2
+    from plotly.io import to_json
     from plotly.offline import get_plotlyjs
 
     from kerastune_optuna._report import figures
 
-    sections = {
-        name: section
-        for name, section in figures.FIGURES.items()
-        if name != "front" or facts.objectives.are_several
-    }
     slices = {
         f"slice-{place}": figures.slices(facts, name)
         for place, name in enumerate(dict.fromkeys([*facts.importances, *facts.params]))
     }
-    parts = {name: section.draw(facts) for name, section in sections.items()} | slices
+    parts = {name: draw(facts) for name, draw in figures.FIGURES.items()} | slices
     for figure in parts.values():
         # The page has each label of a trial once, and page.js puts it into the figures.
         figure.update_traces(hovertext=None, selector=lambda trace: trace.customdata is not None)
-    return _template().render(
-        plotly=get_plotlyjs(),
-        facts=facts,
-        text=text,
-        hints=hints(facts),
-        labels={row.number: figures.label(row) for row in facts.rows},
-        parts=parts,
-        sections=sections,
-        slices=list(slices),
-        now=datetime.now().strftime("%Y-%m-%d %H:%M"),
-    )
-
-
-def _template() -> jinja2.Template:
-    """Return the template of the page, which can write figures as JSON."""
-    import jinja2
-    from plotly.io import to_json
-
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -106,4 +84,13 @@ def _template() -> jinja2.Template:
     # With these, the filter `tojson` writes figures, and escapes what would end their <script>.
     environment.policies["json.dumps_function"] = to_json
     environment.policies["json.dumps_kwargs"] = {"validate": False}
-    return environment.get_template("page.html")
+    return environment.get_template("page.html").render(
+        plotly=get_plotlyjs(),
+        facts=facts,
+        text=text,
+        hints=hints(facts),
+        labels={row.number: figures.label(row) for row in facts.rows},
+        parts=parts,
+        slices=list(slices),
+        now=datetime.now().strftime("%Y-%m-%d %H:%M"),
+    )

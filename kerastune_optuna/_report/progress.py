@@ -94,12 +94,11 @@ class Lines(Progress):
         """Write how much of an existing study is done, before the block runs."""
         if any(TrialRecord(one).has_begun for one in self._study.get_trials(deepcopy=False)):
             name, done = self._study.study_name, len(StudyRecord(self._study).finished)
-            line, size = f"Continuing study {name!r}: {count(done, 'trial')} done", self._plan.size
-            if size is not None:
-                of = f"{done} of {count(size, 'trial')} done"
-                line = f"Continuing study {name!r}: {of}"
-                if done >= size:
-                    line = f"Study {name!r} has {of}: pass a larger n_trials to continue"
+            size = self._plan.size
+            of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
+            line = f"Continuing study {name!r}: {of} done"
+            if size is not None and done >= size:
+                line = f"Study {name!r} has {of} done: pass a larger n_trials to continue"
             self.tell(line)
         yield
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -18,13 +17,9 @@ from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
-from kerastune_optuna._signals import readable
-from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Home, StudyRecord
+from kerastune_optuna._study import StudyRecord
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
-_LEGEND = "epoch: the best one / how many were run"
-_SPREAD = "value: mean ± standard deviation of a trial's trainings; "
 
 
 def summary(study: optuna.Study, n: int) -> str:
@@ -52,15 +47,13 @@ def _parts(facts: Facts, n: int) -> Iterator[RenderableType]:
         yield text
     for sentence in hints(facts):
         yield Padding(Text(sentence), (0, 0, 0, 1))
-    yield Text(f" ({_SPREAD if facts.has_spread else ''}{_LEGEND})", style="dim")
+    spread = "value: mean ± standard deviation of a trial's trainings; " * facts.has_spread
+    yield Text(f" ({spread}epoch: the best one / how many were run)", style="dim")
 
 
 def _table(facts: Facts, n: int) -> Table:
-    # Without lines between columns, so that parameters have room in 80 characters.
-    table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("rank", "trial", *facts.headings, "epoch", "seconds"):
-        table.add_column(heading.replace("_", "_\n"), justify="right", no_wrap=True)
-    table.add_column("parameters", overflow="fold")
+    values = [heading.replace("_", "_\n") for heading in facts.headings]
+    table = _text.table_of_trials("rank", "trial", *values, "epoch", "seconds")
     table.add_column("state", no_wrap=True)
     for row in facts.rows[:n]:
         spread = "" if row.std is None else f" ± {row.std:.2g}"
@@ -71,8 +64,7 @@ def _table(facts: Facts, n: int) -> Table:
             *(Text(_text.number(value), "bold") for value in row.others),
             row.epochs,
             Text("" if row.seconds is None else f"{row.seconds:.1f}", "dim"),
-            # Text, not str: rich would read brackets as markup.
-            Text(" ".join(_text.params(row.trial.params))),
+            " ".join(_text.params(row.trial.params)),
             Text(row.state, _COLORS.get(row.state, "")),
         )
     return table
@@ -88,27 +80,6 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
-
-
-def glance(home: Home, n_trials: int | None) -> str:
-    """Return one line with the aim of a study, how many trials are done, and the best value.
-
-    Args:
-        home: Where the study is, which may not be open yet, or whose database may be away.
-        n_trials: The size that the study should reach; None for no limit.
-    """
-    begins = readable(f"study {home.name!r}: {home.objectives.aim}")
-    with unless_away():  # does not wait for the database
-        if not home.may_be_read:
-            return f"{begins}, not open yet"
-        facts = Facts(home.existing)
-        trials = count(facts.done if n_trials is None else n_trials, "trial")
-        of = "" if n_trials is None else f"{facts.done} of "
-        found = f"best {_text.number(facts.best.value)}" if facts.best else "no value yet"
-        if facts.objectives.are_several:
-            found = f"{count(len(facts.front), 'trial')} on the front"
-        return readable(f"study {facts.name!r}: {facts.objectives.aim}, {of}{trials}, {found}")
-    return f"{begins}, does not answer"
 
 
 def status(study: optuna.Study) -> Iterator[str]:
@@ -155,8 +126,3 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
         }
         for trial in trials
     ]
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """Return how much each parameter of a study mattered for its first metric."""
-    return Facts(study).importances

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._signals import readable
@@ -71,6 +73,16 @@ class Shown:
             yield Segment(text, segment.style, segment.control)
 
 
+def console_on(file: TextIO | None, **options: Any) -> Console:
+    """Return a console of rich that takes texts as they are, whatever brackets they contain."""
+    outlet: Any = Outlet(file)  # rich needs no more of a file than it has
+    # In a notebook, rich would draw at once, but we want the text. Without markup, since what users
+    # print below the live display passes through it, too, perhaps flushed without a line end.
+    return Console(
+        file=outlet, force_jupyter=False, markup=False, emoji=False, highlight=False, **options
+    )
+
+
 def drawn(*parts: RenderableType, **options: Any) -> str:
     """Return parts as a text that is ready to print, each of them below the one before.
 
@@ -78,24 +90,26 @@ def drawn(*parts: RenderableType, **options: Any) -> str:
         *parts: What rich draws. The lines of a Text are not wrapped.
         **options: More options for rich's Console.
     """
-    # In a notebook, rich would draw at once, but we want the text.
-    console = Console(
-        file=Outlet(sys.stdout),  # type: ignore[arg-type] # rich needs no more than it has
-        highlight=False,
-        force_jupyter=False,
-        **options,
-    )
+    console = console_on(sys.stdout, **options)
     with console.capture() as captured:
         for part in parts:
             console.print(Shown(part), soft_wrap=isinstance(part, Text))
     return captured.get()
 
 
+def table_of_trials(*headings: str) -> Table:
+    """Return an empty table, whose last column is that of the parameters."""
+    # Without lines between columns, so that parameters have room in 80 characters.
+    table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    return table
+
+
 def for_notebook(picture: RenderableType) -> dict[str, str]:
     """Return a picture of rich as HTML, in colors for light and dark pages, and as text."""
-    console = Console(
-        file=io.StringIO(), record=True, width=100, height=60, highlight=False, force_jupyter=False
-    )
+    console = console_on(None, record=True, width=100, height=60)
     console.print(Shown(picture))
     html = console.export_html(inline_styles=True, code_format=_HTML, clear=False)
     return {"text/html": html, "text/plain": console.export_text().rstrip()}

@@ -141,8 +141,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
     left = [key for key, one in there.items() if key in wanted and not one.state.is_finished()]
     size = len(left) + sum(one.state.is_finished() for one in there.values())
     # All executions keep their weights until the winner is known.
-    keep_best = size if keep_best else 0
-    recipe = replace(recipe, keep_best=keep_best)
+    recipe = replace(recipe, keep_best=size if keep_best else 0)
     if left:
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich import box
-from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
 from kerastune_optuna import _check
-from kerastune_optuna._report import drawn, params_line, printable, short
+from kerastune_optuna._report import drawn, params_line, printable, short, table_of_trials
 from kerastune_optuna._rerun.executions import Key, executions
 from kerastune_optuna._signals import readable
 from kerastune_optuna._study import Objective
@@ -166,46 +164,36 @@ class Confirmation:
 
     def __str__(self) -> str:
         """Return the table and the conclusions from it, ready to print."""
-        title = f" Study {self.study_name!r}: {self.objective.aim}"
-        parts: list[Text | Table] = [Text(title), self._table(), *map(Text, self._lines())]
-        return printable(drawn(*parts, force_terminal=False).rstrip())
+        headings = "rank", "trial", "mean", "95 % interval", "of", "p", "in search"
+        table = table_of_trials(*headings)
+        for rank, row in enumerate(self.ranking, start=1):
+            low, high = row.interval
+            table.add_row(
+                str(rank),
+                str(row.number),
+                short(row.mean),
+                f"{short(low)} to {short(high)}",
+                f"{len(row.values)}" + (f", {row.failed} failed" if row.failed else ""),
+                "" if row is self.winner else f"{self.p_value(row):.2f}",
+                short(row.searched),
+                params_line(row.search_trial.params),
+            )
+        title = Text(f" Study {self.study_name!r}: {self.objective.aim}")
+        return printable(drawn(title, table, *self._lines(), force_terminal=False).rstrip())
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
 
-    def _table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-        for heading in ("rank", "trial", "mean", "95 % interval", "of", "p", "in search"):
-            table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
-        table.add_column("parameters", overflow="fold")
-        for rank, row in enumerate(self.ranking, start=1):
-            # Text, not str, since rich would interpret brackets in a parameter as markup.
-            table.add_row(*map(Text, (str(rank), *self._cells(row))))
-        return table
-
-    def _cells(self, row: Confirmed) -> list[str]:
-        low, high = row.interval
-        return [
-            str(row.number),
-            short(row.mean),
-            f"{short(low)} to {short(high)}",
-            f"{len(row.values)}" + (f", {row.failed} failed" if row.failed else ""),
-            "" if row is self.winner else f"{self.p_value(row):.2f}",
-            short(row.searched),
-            params_line(row.search_trial.params),
-        ]
-
-    def _lines(self) -> list[str]:
+    def _lines(self) -> Iterator[Text]:
+        yield Text(f" {self._verdict()}")
         lucky = self._lucky
-        if not lucky.values:
-            return [f" {self._verdict()}"]
-        by = f"{short(abs(self.luck))} {'better' if self.luck > 0 else 'worse'}"
-        so = "that much of it was luck" if self.luck > 0 else "it was not luck"
-        return [
-            f" {self._verdict()}",
-            f" The search's best value, {short(lucky.searched)} of trial {lucky.number}, was {by} "
-            f"than the mean of its executions: {so}.",
-        ]
+        if lucky.values:
+            by = f"{short(abs(self.luck))} {'better' if self.luck > 0 else 'worse'}"
+            so = "that much of it was luck" if self.luck > 0 else "it was not luck"
+            yield Text(
+                f" The search's best value, {short(lucky.searched)} of trial {lucky.number}, was "
+                f"{by} than the mean of its executions: {so}."
+            )
 
     def _verdict(self) -> str:
         """Return a sentence that names the winner and says how certain that is."""

@@ -8,13 +8,11 @@ from html import escape
 
 import keras
 from optuna.trial import FrozenTrial
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, BuilderError, WeightsError
-from kerastune_optuna._report import drawn, params_line, printable, short
+from kerastune_optuna._report import drawn, params_line, printable, short, table_of_trials
 from kerastune_optuna._rerun.averaging import Pool
 from kerastune_optuna._rerun.greedy import Judge, Rows, select
 from kerastune_optuna._rerun.models import Models
@@ -62,27 +60,20 @@ class Ensemble:
         """Return the table, ready to print."""
         title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
         note = f" Chosen by these rows from {self.tried} kept models, so the value is optimistic."
-        parts = Text(title), self._table(), Text(note)
-        return printable(drawn(*parts, force_terminal=False).rstrip())
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
-
-    def _table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-        for heading in ("trial", "weight", self.objective.name):
-            table.add_column(heading, justify="right", overflow="fold")
-        table.add_column("parameters", overflow="fold")
+        table = table_of_trials("trial", "weight", self.objective.name)
         table.add_row("ensemble", "1.00", short(self.value), "")
         for member in self.members:
-            cells = (
+            table.add_row(
                 str(member.trial.number),
                 f"{member.weight:.2f}",
                 short(member.value),
                 params_line(member.trial.params),
             )
-            table.add_row(*map(Text, cells))  # rich would interpret brackets in a str as markup
-        return table
+        parts = Text(title), table, Text(note)
+        return printable(drawn(*parts, force_terminal=False).rstrip())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
 
 def _check_request(home: Home, rows: Rows, top: object) -> None:

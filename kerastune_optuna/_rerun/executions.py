@@ -19,6 +19,7 @@ from kerastune_optuna._study import Constraints, Objective, TrialRecord, derive,
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 
+# What identifies an execution: the number of the trial that it confirms, and its seed.
 Key: TypeAlias = tuple[int | None, int | None]
 
 
@@ -59,15 +60,11 @@ def executions(study: optuna.Study) -> dict[Key, FrozenTrial]:
     """
     found: dict[Key, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
-        before = found.get(key_of(trial))
+        key = TrialRecord(trial).confirms, TrialRecord(trial).seed
+        before = found.get(key)
         if before is None or before.state is TrialState.FAIL:
-            found[key_of(trial)] = trial
+            found[key] = trial
     return found
-
-
-def key_of(trial: FrozenTrial) -> Key:
-    """Return what identifies an execution: the trial that it confirms, and its seed."""
-    return TrialRecord(trial).confirms, TrialRecord(trial).seed
 
 
 def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:

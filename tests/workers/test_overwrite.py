@@ -109,7 +109,7 @@ def test_trials_that_are_to_be_deleted_are_not_shown(tmp_path):
     for read in (anew.results, anew.summary, anew.best_model, lambda: anew.best_value):
         with pytest.raises(NoTrialsError, match=r"^overwrite=True: search\(\) will delete study"):
             read()
-    assert "not open yet" in repr(anew)
+    assert "is not open yet" in anew._repr_html_()
     assert len(tuner(tmp_path).results()) == 2
 
 
