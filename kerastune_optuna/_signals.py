@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -100,7 +99,7 @@ class _Listener:
 
 _listeners: list[_Listener] = []  # several, since a builder may run another search
 _underway: list[threading.Event] = []  # one for each `finishing` block that runs, set at its end
-_marks: list[Path] = []  # files that exist while a `finishing` block runs, for other processes
+_watchers: list[Callable[[bool], None]] = []  # told when `finishing` blocks begin and end
 _held_back = threading.local()  # which signals a thread had blocked before it forked
 
 
@@ -191,22 +190,20 @@ def finishing() -> Iterator[None]:
     ended = threading.Event()
     try:
         _underway.append(ended)
-        with suppress(OSError):  # the disk may be full
-            for mark in _marks:
-                mark.touch()
+        for tell_whether in _watchers:
+            tell_whether(True)
         yield
     finally:
         with suppress(ValueError):  # a second signal may come before `ended` is in the list
             _underway.remove(ended)
         ended.set()
-        with suppress(OSError):
-            for mark in _marks:
-                mark.unlink(missing_ok=True)
+        for tell_whether in _watchers:
+            tell_whether(bool(_underway))
 
 
-def show_by(mark: Path) -> None:
-    """Create this file while a `finishing` block runs, so that other processes can see it."""
-    _marks.append(mark)
+def show_by(tell_whether: Callable[[bool], None]) -> None:
+    """Call this when a `finishing` block begins or ends, with whether one runs."""
+    _watchers.append(tell_whether)
 
 
 @contextmanager
@@ -233,7 +230,7 @@ def _leave_to_parent() -> None:
     """
     for listener in reversed(_listeners):
         listener.restore((signal.SIGTERM,))
-    for kept in (_listeners, _underway, _marks):
+    for kept in (_listeners, _underway, _watchers):
         kept.clear()
 
 

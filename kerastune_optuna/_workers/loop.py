@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from uuid import uuid4
 
 import cloudpickle
 import optuna
@@ -36,6 +35,10 @@ from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
+# The study's system attribute by which calls of search() talk to their tasks in an executor. Two
+# calls that write it at once may lose a word; each call writes its own again at its next look.
+_CALLS = "kerastune_optuna:calls"
+_ON, _LATE = "on", "late"
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
 
@@ -51,18 +54,22 @@ class Job:
     recipe: Recipe
     budget: Budget
     settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
-    # System attrs of the study: whether this search should stop, and whether its time is over.
-    stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
-    late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
+    call: str | None = None  # names this call of search() to tasks of an executor, if it has one
 
-    def tell(self, study: optuna.Study, *, stop: bool) -> None:
-        """Tell the workers that this is their study, and whether they should stop."""
-        _optuna.set_attr(study, self.stop_key, stop)
+    def tell(self, study: optuna.Study) -> None:
+        """Tell tasks of an executor that this call goes on, and whether its time is over.
 
-    def tell_if_late(self, study: optuna.Study) -> None:
-        """Tell tasks of an executor if the time is over, since some may have begun much later."""
-        if self.budget.ending.is_late() and self.late_key not in _optuna.attrs_of(study):
-            _optuna.set_attr(study, self.late_key, True)
+        Some may have begun much later, so that their own clocks do not say it.
+        """
+        calls = _calls(study)
+        state = _LATE if self.budget.ending.is_late() else _ON
+        if calls.get(self.call) != state:
+            _optuna.set_attr(study, _CALLS, {**calls, self.call: state})
+
+    def leave(self, study: optuna.Study) -> None:
+        """Tell tasks of an executor that this call has ended."""
+        others = {call: state for call, state in _calls(study).items() if call != self.call}
+        _optuna.set_attr(study, _CALLS, others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +103,21 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe.card.write(study)
 
         def look() -> None:
-            told = _optuna.attrs_of(study)
-            if told.get(job.stop_key):
-                ask()
-            if job.late_key in told and (deadline := job.budget.ending.deadline) is not None:
-                deadline.let_pass()
+            if job.call is not None:
+                state = _calls(study).get(job.call)
+                if state is None:
+                    ask()
+                deadline = job.budget.ending.deadline
+                if state == _LATE and deadline is not None:
+                    deadline.let_pass()
 
-        look()  # a task may have waited until the search was over
+        look()  # a task may have waited until its time was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
+
+
+def _calls(study: optuna.Study) -> dict[str | None, str]:
+    """Return the state of each call of search() that has tasks in an executor, by its name."""
+    return dict(_optuna.attrs_of(study).get(_CALLS, {}))
 
 
 def _joined(job: Job) -> optuna.Study:
@@ -129,7 +143,7 @@ def _joined(job: Job) -> optuna.Study:
         raise _elsewhere(str(error.filename)) from None
     except KeyError:
         raise _elsewhere(shown) from None
-    if job.stop_key not in _optuna.attrs_of(study):  # a study of an earlier search, or a copy
+    if job.call is not None and job.call not in _calls(study):  # an earlier study, or a copy
         raise _elsewhere(shown)
     return study
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,8 +13,11 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import reduction
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import cloudpickle
 import optuna
@@ -23,57 +25,28 @@ import optuna
 from kerastune_optuna import _signals
 from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
-from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import Budget
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers import compiled
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import shown_once
 
-_POLL = 0.5  # seconds between two looks at the study
-_LOOK = 0.02  # seconds between two checks of whether a worker has ended
+if sys.platform == "win32":
+    import msvcrt
+
+_BOOT = Path(__file__).with_name("boot.py")  # the script that a worker process runs
+_POLL = 0.5  # seconds between two looks at the study, or at the parent's process id
 _PATIENCE = 5  # seconds that a worker has to end after it was asked to, or after saving its trial
-_WORD = 3  # seconds that a worker, after a signal, waits for the file that says its parent sent it
+_WORD = 3  # seconds that a worker, after a signal, waits for the parent's word that it was meant
 _LONGEST = 600  # seconds after which a worker is killed even if it is still saving its trial
 _LINGER = 30  # seconds that the user's threads and exit functions have once a worker is done
 # The exit code of a worker that is done. It is not 0, since any sys.exit() in a builder gives 0.
 _DONE = 214
-# The code of a worker process. Before the imports, which take seconds, it does three things. It
-# notes its parent, which may be gone after them. It ignores the signals that a terminal sends to
-# all processes, on Ctrl-C and when it is closed: the parent sends SIGTERM instead. And it takes
-# over the parent's sys.path, since only that may have this package. With -P, and with the current
-# folder last until the imports are done, a file such as random.py there does not hide Python's own
-# module. (A notebook imports those modules before the current folder is on its path.) During the
-# imports, standard error is discarded: TensorFlow's C++ code prints there whatever
-# TF_CPP_MIN_LOG_LEVEL says, and the parent has printed the same. Keras imports TensorFlow with any
-# backend, to set its seed. Garbage collection during the imports would take a fifth of their time,
-# and the imported objects stay: freeze() excludes them from later collections.
-_BOOT = """
-import contextlib, gc, os, signal, sys
-parent = os.getppid()
-for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
-    signal.signal(getattr(signal, name), signal.SIG_IGN)
-sys.path[:] = sorted({path!r}, key=lambda folder: folder == "")
-gc.disable()
-stderr = os.dup(2)
-os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-try:
-    from kerastune_optuna._workers.processes import main
-    with contextlib.suppress(ImportError):
-        import tensorflow
-finally:
-    os.dup2(stderr, 2)
-sys.path[:] = {path!r}
-gc.freeze()
-gc.enable()
-main({report!r}, parent)
-"""
-# Suffixes of files next to a worker's report. The first exists while the worker saves what it
-# trained; the parent creates the second before it asks the worker to stop.
-_SAVING, _STOP = ".saving", ".stop"
 # TensorFlow's C++ code prints only warnings and errors. Python does not buffer its output, which
 # would be lost if the worker was killed.
 _QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
+# The first words of what a worker sends; the parent sends the job, and perhaps a word to stop.
+_READY, _SAVING, _ERROR = "ready", "saving", "error"
 
 
 @dataclass
@@ -104,19 +77,18 @@ class LocalWorkers:
             Exception: What a worker raised, with its traceback as a note.
         """
         self.budget.reap(self.study, self._watch)
-        with scratch() as folder:
-            crew: dict[int, _Worker] = {}
-            try:
-                for number in range(self.n_workers):
-                    crew[number] = _Worker(self.payload, number, self.n_workers, folder)
-                while crew and not _signals.requested():
-                    _wait(list(crew.values()))
-                    tick()
-                    self._look_after(crew, folder)
-            finally:
-                _stop(list(crew.values()))
+        crew: dict[int, _Worker] = {}
+        try:
+            for number in range(self.n_workers):
+                crew[number] = _Worker(self.payload, number, self.n_workers)
+            while crew and not _signals.requested():
+                _hear(list(crew.values()))
+                tick()
+                self._look_after(crew)
+        finally:
+            _stop(list(crew.values()))
 
-    def _look_after(self, crew: dict[int, _Worker], folder: Path) -> None:
+    def _look_after(self, crew: dict[int, _Worker]) -> None:
         """Remove the workers that are done, and replace those that died."""
         for number, worker in list(crew.items()):
             if worker.is_running():
@@ -124,7 +96,7 @@ class LocalWorkers:
             del crew[number]
             if worker.died():
                 self._mourn(worker)
-                crew[number] = _Worker(self.payload, number, self.n_workers, folder)
+                crew[number] = _Worker(self.payload, number, self.n_workers)
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise if too many died in a row."""
@@ -144,25 +116,40 @@ class LocalWorkers:
 class _Worker:
     """Run one worker process, from its start to its end."""
 
-    def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
-        self._report = folder / f"{number}-{time.monotonic_ns()}"
-        code = _BOOT.format(path=sys.path, report=str(self._report))
+    def __init__(self, payload: bytes, number: int, n_workers: int) -> None:
+        self._payload = payload
+        self._connection, its = Pipe()
         own = environment(number, n_workers, os.environ) | compiled.environment()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-X", "faulthandler", "-c", code],
-            stdin=subprocess.PIPE,
-            env=_QUIET | os.environ | _UNBUFFERED | own,
-        )
+        # With -P, a file such as random.py in its folder does not hide Python's own module.
+        with its, _as_file(its) as stdin:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-X", "faulthandler", str(_BOOT)],
+                stdin=stdin,
+                env=_QUIET | os.environ | _UNBUFFERED | own,
+            )
         self.pid = self._process.pid
-        self._pipe: Any = self._process.stdin
-        # In a thread: a large payload fills the pipe long before the new process reads it.
-        threading.Thread(target=self._send, args=(payload,), daemon=True).start()
+        self._is_ready = self._is_saving = False
+        self._error: bytes | None = None
+        self._send(sys.path)
 
-    def _send(self, payload: bytes) -> None:
-        """Write the payload, after its length, to the process."""
-        with suppress(BrokenPipeError):  # the process died, which its exit code tells us
-            self._pipe.write(len(payload).to_bytes(8, "big") + payload)
-            self._pipe.flush()
+    def _send(self, message: object) -> None:
+        with suppress(OSError):  # the process died, which its exit code tells us
+            self._connection.send(message)
+
+    def hear(self) -> None:
+        """Take in what the process has said; its end of the connection is open while it lives."""
+        try:
+            while not self._connection.closed and self._connection.poll():
+                word, value = self._connection.recv()
+                if word == _READY:  # a large job would fill the connection before that
+                    self._is_ready = True
+                    self._connection.send_bytes(self._payload)
+                elif word == _SAVING:
+                    self._is_saving = value
+                else:
+                    self._error = value
+        except (EOFError, OSError):
+            self.kill()
 
     def has_ended(self) -> bool:
         """Whether the process is gone."""
@@ -172,9 +159,10 @@ class _Worker:
         """Whether the process still runs; if not, raise the error that it raised, if any."""
         if not self.has_ended():
             return True
+        self.hear()  # its last word
         self.kill()
-        if self._report.exists():
-            raise _raised(self._report, self.pid)
+        if self._error is not None:
+            raise _raised(self._error, self.pid)
         return False
 
     def died(self) -> bool:
@@ -189,29 +177,37 @@ class _Worker:
         return f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
 
     def ask_to_stop(self) -> None:
-        """Create the file that says that its parent sends the signal, and send it SIGTERM."""
-        if self._process.poll() is None:
-            with suppress(OSError):  # if the disk is full, the worker counts as killed by others
-                self._report.with_suffix(_STOP).touch()
-            if sys.platform != "win32":  # there it would end at once, so it polls for the file
-                self._process.terminate()
+        """Ask the process to stop; one that has no job yet is killed."""
+        if self._is_ready:
+            self._send("stop")
+        else:
+            self._process.kill()
 
     def is_saving(self) -> bool:
         """Whether the process is alive and saving what it trained."""
-        return self._report.with_suffix(_SAVING).exists() and not self.has_ended()
+        return self._is_saving and not self.has_ended()
 
     def kill(self) -> None:
-        """Kill the process if it still runs; leave neither a zombie nor our end of its pipe."""
-        # The pipe may contain data that a dead process never read.
-        with suppress(BrokenPipeError), self._process:
+        """Kill the process if it still runs; leave neither a zombie nor our end of the pipe."""
+        with self._connection, self._process:
             self._process.kill()  # does nothing if the process is gone
 
 
-def _wait(workers: list[_Worker]) -> None:
-    """Wait until it is time to read the study, or a worker has ended."""
+def _as_file(its: Any) -> Any:
+    """Return a worker's end of a connection as what subprocess takes for its standard input."""
+    if sys.platform == "win32":  # there, a file has a number besides the handle, and owns it
+        number = msvcrt.open_osfhandle(reduction.duplicate(its.fileno()), 0)
+        its = open(number, "rb", buffering=0)  # noqa: SIM115  # for the caller's block
+    return its
+
+
+def _hear(workers: list[_Worker]) -> None:
+    """Take in what living workers say, until it is time to read the study or one has ended."""
     until = time.monotonic() + _POLL
-    while time.monotonic() < until and not any(worker.has_ended() for worker in workers):
-        time.sleep(_LOOK)
+    while (left := until - time.monotonic()) > 0 and not any(one.has_ended() for one in workers):
+        wait([worker._connection for worker in workers], left)
+        for worker in workers:
+            worker.hear()
 
 
 def _stop(workers: list[_Worker]) -> None:
@@ -219,6 +215,10 @@ def _stop(workers: list[_Worker]) -> None:
 
     Those that are saving what they trained have longer.
     """
+
+    def are_left() -> list[_Worker]:
+        return [worker for worker in workers if not worker.has_ended()]
+
     with ExitStack() as each:  # a Ctrl-C while one is killed spares none of the others
         for worker in workers:
             each.callback(worker.kill)
@@ -226,23 +226,23 @@ def _stop(workers: list[_Worker]) -> None:
             worker.ask_to_stop()
         began = time.monotonic()
         deadline, last = began + _PATIENCE, began + _LONGEST
-        while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
-            time.sleep(_LOOK)
-            if any(worker.is_saving() for worker in workers):
+        while time.monotonic() < deadline and (left := are_left()):
+            _hear(left)
+            if any(worker.is_saving() for worker in left):
                 with _signals.finishing():
-                    while time.monotonic() < last and any(one.is_saving() for one in workers):
-                        time.sleep(_LOOK)
+                    while time.monotonic() < last and any(one.is_saving() for one in left):
+                        _hear(are_left())
                 deadline = min(time.monotonic() + _PATIENCE, last)
 
 
-def _raised(report: Path, pid: int) -> BaseException:
+def _raised(report: bytes, pid: int) -> BaseException:
     """Return the error of a worker, with its traceback in the worker as a note."""
     try:
-        error, text = cloudpickle.loads(report.read_bytes())
-    except Exception as error:  # the file may be cut short, or an error's class missing here
+        error, text = cloudpickle.loads(report)
+    except Exception as error:  # for instance, if the error's class is missing here
         return WorkerError(
             f"A worker (process {pid}) ended with an error that did not reach this process "
-            f"({type(error).__name__}: {error}), perhaps because the disk is full. See its output."
+            f"({type(error).__name__}: {error}). See its output."
         )
     if error is None:
         return WorkerError(f"A worker (process {pid}) raised what cannot be sent:\n{text}")
@@ -251,15 +251,15 @@ def _raised(report: Path, pid: int) -> BaseException:
     return raised
 
 
-def main(report_at: str, parent_id: int) -> NoReturn:
-    """Run a worker process: read a Job from standard input, work on it, and exit.
+def main(connection: Connection[Any, Any], parent_id: int) -> NoReturn:
+    """Run a worker process: receive a Job, work on it, and exit.
 
     Args:
-        report_at: The file in which the parent looks for this worker's error.
+        connection: The connection with the parent.
         parent_id: The parent's process id.
     """
     try:
-        code = _work(Path(report_at), parent_id)
+        code = _work(connection, parent_id)
     except SystemExit as end:  # from a signal or a builder
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
@@ -267,79 +267,59 @@ def main(report_at: str, parent_id: int) -> NoReturn:
     _leave(code)
 
 
-def _work(report: Path, parent_id: int) -> int:
+def _work(connection: Connection[Any, Any], parent_id: int) -> int:
     """Work on a Job, and return the exit code."""
-    parent = _Parent(report, parent_id)
+    parent = _Parent(connection, parent_id)
     # SIGTERM may come twice, from the parent and from a cluster that ends the whole job. Neither
     # should interrupt at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
-        _signals.show_by(report.with_suffix(_SAVING))
-        pipe = _own_pipe()
-        payload = Payload(pipe.read(int.from_bytes(pipe.read(8), "big")))
-        threading.Thread(target=parent.die_with, args=(pipe,), daemon=True).start()
-        if sys.platform == "win32":
-            threading.Thread(target=parent.obey, daemon=True).start()
+        _signals.show_by(partial(parent.tell, _SAVING))
         try:
+            parent.tell(_READY)
+            payload = Payload(connection.recv_bytes())
+            threading.Thread(target=parent.obey, daemon=True).start()
             with shown_once():
                 work_on(payload)
         except Exception as error:  # the parent raises it, whatever it is
             # An error while the search is stopping does not matter.
             if not _signals.requested():
-                with open_private(report) as file:
-                    file.write(_picklable(error))
+                parent.tell(_ERROR, _picklable(error))
                 return 1
     return _DONE
 
 
-def _own_pipe() -> IO[bytes]:
-    """Return the pipe from the parent, and make standard input empty.
-
-    Processes that the user starts would inherit the pipe. On Windows, they would then wait for the
-    thread that reads it.
-    """
-    pipe = open(os.dup(0), "rb")  # noqa: SIM115
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
-    return pipe
-
-
 class _Parent:
-    """Watch the parent process: whether it asks this one to stop, and whether it still runs."""
+    """Talk with the parent process, and notice when it is gone."""
 
-    def __init__(self, report: Path, pid: int) -> None:
+    def __init__(self, connection: Connection[Any, Any], pid: int) -> None:
+        self._connection = connection
         self._pid = pid
-        self._word = report.with_suffix(_STOP)
-        self._is_gone = threading.Event()
+        self._asked = threading.Event()
+
+    def tell(self, word: str, value: object = None) -> None:
+        """Send the parent a word, if it is still there."""
+        with suppress(OSError):
+            self._connection.send((word, value))
 
     def asks(self) -> bool:
         """Whether the parent asked us to stop or is gone; else a signal was only meant for us."""
-        until = time.monotonic() + _WORD
-        while not (self._is_gone.is_set() or self._word.exists()):
-            if time.monotonic() > until:
-                return False
-            time.sleep(_LOOK)
-        return True
+        return self._asked.wait(_WORD)
 
     def obey(self) -> None:
-        """Stop when the parent asks on Windows, where it cannot send a signal."""
-        while not self._word.exists():
-            time.sleep(_LOOK)
-        _signals.send(signal.SIGTERM)
-
-    def die_with(self, pipe: IO[bytes]) -> None:
-        """End this process when the parent is gone, which closes the parent's end of the pipe."""
-        # The raw descriptor: if a thread waits in a buffered read, Python aborts at exit.
-        if sys.platform == "win32":
-            os.read(pipe.fileno(), 1)
-        else:  # a process that the user's script has forked keeps the pipe open
-            while (
-                os.getppid() == self._pid and not select.select([pipe.fileno()], [], [], _POLL)[0]
-            ):
-                pass
-        self._is_gone.set()
-        _signals.send(signal.SIGTERM)
+        """Stop this process when the parent says so, and end it when the parent is gone."""
+        with suppress(EOFError, OSError):
+            # A process that the user's script has forked keeps the connection open.
+            while os.getppid() == self._pid:
+                if self._connection.poll(_POLL):
+                    self._connection.recv()
+                    self._interrupt()
+        self._interrupt()
         time.sleep(_PATIENCE)
         os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
+
+    def _interrupt(self) -> None:
+        self._asked.set()
+        _signals.send(signal.SIGTERM)
 
 
 def _leave(code: int) -> NoReturn:

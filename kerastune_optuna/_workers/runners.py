@@ -11,6 +11,7 @@ from concurrent import futures
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cloudpickle
 import keras
@@ -91,25 +92,25 @@ class Crew:
         self, study: optuna.Study, job: Job, progress: Progress, folder: Path
     ) -> None:
         """Run workers in other processes, which claim trials until none is left for them."""
-        job.tell(study, stop=False)
         if self._executor is None:
             folder.mkdir(parents=True, exist_ok=True)
             with scratch(folder) as arrays:
                 payload = _pickled(job, arrays)
                 LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
+            job = dataclasses.replace(job, call=uuid4().hex)
+            job.tell(study)
             submit, pickled = self._executor.submit, _pickled(job, None)
             tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
                 progress.catch_up()
-                job.tell_if_late(study)
+                job.tell(study)
 
             try:
                 _wait_for(tasks, tick)
             finally:
-                if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
-                    job.tell(study, stop=True)
+                job.leave(study)  # an executor does not pass Ctrl-C on
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
 

@@ -131,12 +131,10 @@ def test_an_error_that_cannot_travel_is_told(tmp_path, error, kind, told):
         run(tuner_in(tmp_path, build), n_workers=2)
 
 
-@pytest.mark.parametrize("written", [b"", b"\x80\x05"], ids=["nothing", "a-part"])
-def test_an_error_that_was_not_written_whole_is_told(tmp_path, written):
-    """A worker on a full disk cannot write its error: the search ends with an error of ours."""
-    report = tmp_path / "report"
-    report.write_bytes(written)
-    raised = _raised(report, 4711)
+@pytest.mark.parametrize("sent", [b"", b"\x80\x05"], ids=["nothing", "a-part"])
+def test_an_error_that_cannot_be_read_is_told(sent):
+    """Where this process cannot make the error of a worker, the search ends with one of ours."""
+    raised = _raised(sent, 4711)
     assert isinstance(raised, WorkerError)
     assert "(process 4711) ended with an error that did not reach this process" in str(raised)
 
@@ -330,9 +328,9 @@ run(tuner, n_workers=2, on_trial_end=fork)
 """
 
 
-def test_a_ctrl_c_while_workers_are_killed_spares_none(monkeypatch, tmp_path):
-    """Each of them is gone, and our end of its pipe is closed."""
-    workers = [processes._Worker(b"", number, 2, tmp_path) for number in range(2)]
+def test_a_ctrl_c_while_workers_are_killed_spares_none(monkeypatch):
+    """Each of them is gone, and our end of its connection is closed."""
+    workers = [processes._Worker(b"", number, 2) for number in range(2)]
     kill = processes._Worker.kill
 
     def interrupted(worker):
@@ -342,7 +340,7 @@ def test_a_ctrl_c_while_workers_are_killed_spares_none(monkeypatch, tmp_path):
     monkeypatch.setattr(processes._Worker, "kill", interrupted)
     with pytest.raises(KeyboardInterrupt):
         processes._stop(workers)
-    assert all(worker.has_ended() and worker._pipe.closed for worker in workers)
+    assert all(worker.has_ended() and worker._connection.closed for worker in workers)
 
 
 @pytest.mark.slow

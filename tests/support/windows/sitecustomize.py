@@ -20,6 +20,7 @@ import fcntl
 import importlib
 import math
 import multiprocessing.context
+import multiprocessing.reduction
 import os
 import re
 import shutil
@@ -125,7 +126,13 @@ _ours = {
     ),
     "msvcrt": types.ModuleType("msvcrt"),
 }
-vars(_ours["msvcrt"]).update(locking=_locking, LK_NBLCK=fcntl.LOCK_EX | fcntl.LOCK_NB)
+vars(_ours["msvcrt"]).update(
+    locking=_locking,
+    LK_NBLCK=fcntl.LOCK_EX | fcntl.LOCK_NB,
+    get_osfhandle=lambda number: number,  # files and handles are one here
+    open_osfhandle=lambda handle, flags: handle,
+)
+multiprocessing.reduction.duplicate = os.dup
 
 _STOOD_IN = {*_NO_MODULES, *_ours}
 
