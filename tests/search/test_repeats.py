@@ -11,7 +11,7 @@ from kerastune_optuna._search import Budget, StopConditions, repeats
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import Card, Objective, TrialRecord, Watch
-from kerastune_optuna._study.liveness import leave
+from kerastune_optuna._study.liveness import own_runs
 from tests.support.models import PruneAt, Spy, kept
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -110,7 +110,7 @@ def test_what_failed_with_other_code_is_tried_again_once(pruner):
             trial.suggest_categorical("name", ["a", "b"])
             trial.set_user_attr(TrialRecord.card, card.key)
             trial.set_user_attr(TrialRecord.epochs, 1)
-            leave(study, trial._trial_id)
+            own_runs.leave(study._storage, trial._trial_id)
             study.tell(trial, *([0.5] if most is None else [None, optuna.trial.TrialState.FAIL]))
             if trial.number + 1 == most:
                 break
