@@ -112,7 +112,7 @@ SEVERAL = [
         pytest.param(kind, 6, marks=pytest.mark.slow)
         for kind in ("postgresql", "sqlite", "journal")
     ),
-    *(pytest.param("sqlite", 40, marks=pytest.mark.nightly) for _ in range(10)),
+    *(pytest.param(kind, 48, marks=pytest.mark.nightly) for kind in (*KINDS, *["sqlite"] * 4)),
 ]
 
 
