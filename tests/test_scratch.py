@@ -56,7 +56,7 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     modes = [stat.S_IMODE(one.stat().st_mode) for one in (array.parent, array)]
     assert modes == [0o700, 0o600], "nobody else reads it, whatever the umask"
     folders = [one for one in temporary.iterdir() if one.is_dir()]
-    assert len(folders) == 3, "that of the workers, and one of each trial"
+    assert len(folders) == 2, "one of each trial"
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with pytest.warns(UserWarning, match="The code of build_model has changed"):
         run(tuner_in(study, n_trials=2), x=DATA)

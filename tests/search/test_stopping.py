@@ -16,7 +16,7 @@ from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._study import Card, Watch
 from kerastune_optuna._study.liveness import own_runs
 from kerastune_optuna._study.record import TrialRecord
-from tests.support.faults import finished, states
+from tests.support.faults import finished, states, trials_of
 from tests.support.untrained import Untrained, run, tuner_in
 
 
@@ -71,7 +71,7 @@ def test_a_search_ends_where_nothing_is_left(quick, capsys):
 def test_no_slot_waits_for_what_is_not_there(tmp_path, build, workers, most):
     """Where all was tried before the study has its size, each of its trials has ended."""
     tuner = tuner_in(tmp_path, build, "val_mae", sampler="tpe", n_trials=20, keep_best=0)
-    trials = run(tuner, n_workers=workers).study.trials
+    trials = trials_of(run(tuner, n_workers=workers))
     assert set(states(tuner)) == {"COMPLETE"}
     assert len({tuple(trial.params.values()) for trial in trials}) == (4 if build is of_four else 1)
     assert len(trials) <= most
