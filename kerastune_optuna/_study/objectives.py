@@ -196,7 +196,10 @@ class Objectives:
         given = list(names) if are_several else [names]
         if not given:
             raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
-        pairs = _pairs(given, directions, are_several=are_several)
+        if isinstance(names, str):
+            pairs: list[tuple[Any, object]] = [(names, directions)]
+        else:
+            pairs = _pairs(given, directions, are_several=are_several)
         plain = [name for name, _ in pairs]
         if twice := sorted({str(name) for name in plain if plain.count(name) > 1}):
             raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
