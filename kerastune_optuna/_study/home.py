@@ -72,6 +72,7 @@ class Home:
     ) -> None:
         self.name, self.objectives = name, objectives
         self.directory = Path(directory).absolute()  # the current folder may change later
+        self.folder = self.directory / name  # of the study's files
         self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
         self._storage = None if storage is None else Location(storage).anchored()
@@ -221,11 +222,6 @@ class Home:
     def storage(self) -> BaseStorage:
         """The storage, connected."""
         return connect(self._storage or in_directory(self.directory, make=True))
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the study's files."""
-        return self.directory / self.name
 
     @property
     def store(self) -> PatientStore:
