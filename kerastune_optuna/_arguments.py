@@ -89,7 +89,7 @@ def check_tuner(tuner: Arguments) -> None:
                 f"direction={each.direction!r} searches for the worst {each.name!r}. Pass "
                 'direction="auto" to search for the best.'
             )
-    constraints_of(tuner).check_limits()
+    constraints_of(tuner)  # refuses limits that cannot work
     ending, several = budget_of(tuner).ending, objectives.are_several
     Chooser(tuner.sampler, tuner.pruner).check()
     ending.check(are_several=several)
@@ -128,7 +128,8 @@ def _check_each(tuner: Arguments) -> None:
         raise ArgumentTypeError(
             f"directory={tuner.directory!r} is not a path. Pass the name of a folder."
         )
-    Home.check_name(tuner.study_name)
+    if tuner.study_name is not None:
+        Home.check_name(tuner.study_name)
     check_storage(tuner.storage)
     check_store(tuner.artifact_store)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
@@ -183,6 +184,10 @@ def budget_of(
 
 
 def constraints_of(tuner: Arguments) -> Constraints:
-    """Return what a trial must keep to."""
+    """Return what a trial must keep to.
+
+    Raises:
+        ArgumentError: A limit cannot work.
+    """
     limits = tuner.max_params, tuner.max_flops, tuner.max_seconds_per_trial
     return Constraints(*limits, tuner.constraints)

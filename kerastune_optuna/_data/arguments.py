@@ -100,7 +100,7 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
             "epochs= greater than initial_epoch=."
         )
     for objective in objectives.metrics:
-        if objective.needs_validation and not (may_add or arguments.is_free):
+        if objective.name.startswith("val_") and not (may_add or arguments.is_free):
             _check_validation(arguments, objective)
 
 

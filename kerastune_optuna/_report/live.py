@@ -64,7 +64,7 @@ class Frame:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the head, and a line for each running trial."""
         width, plan = options.max_width, self.plan
-        aims = ", ".join(one.aim for one in (plan.objective, *plan.others))
+        aims = ", ".join(f"{one.direction} {one.name}" for one in (plan.objective, *plan.others))
         # Here and below Text, not str: rich would read brackets in a name as markup.
         yield Text(f"Study {plan.study_name!r}: {aims}", "bold", no_wrap=True, overflow="ellipsis")
         running = [trial for trial in self.trials if trial.state is TrialState.RUNNING]

@@ -178,7 +178,8 @@ class Confirmation:
                 short(row.searched),
                 params_line(row.search_trial.params),
             )
-        title = Text(f" Study {self.study_name!r}: {self.objective.aim}")
+        aim = f"{self.objective.direction} {self.objective.name}"
+        title = Text(f" Study {self.study_name!r}: {aim}")
         return printable(drawn(title, table, *self._lines(), force_terminal=False).rstrip())
 
     def _repr_html_(self) -> str:

@@ -66,7 +66,7 @@ def refit(
     fit = recipe.fit.completed(told)
     n, ends = (epochs, []) if epochs is not None else _up_to_the_best(chosen, fit, told)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
-    objectives, fit = Objectives((Objective("loss", "minimize"),)), replace(fit, epochs=n)
+    objectives, fit = Objectives([Objective("loss", "minimize")]), replace(fit, epochs=n)
     recipe = replace(recipe, fit=fit, objectives=objectives, callbacks=callbacks, executions=1)
     values = TrialRecord(chosen).values or [0.0]  # one for each training if there were several
     functions = recipe.build_model, *fit.functions.values()

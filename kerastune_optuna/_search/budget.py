@@ -100,7 +100,8 @@ class Budget:
                     return trial
             if waiting:  # others took them
                 continue
-            if not (has_room or self.reap(study, watch) or any(map(watch.is_in_doubt, counted))):
+            running = [one for one in counted if one.state is TrialState.RUNNING]
+            if not (has_room or self.reap(study, watch) or any(map(watch.is_in_doubt, running))):
                 return None
             time.sleep(_POLL * _chance.uniform(0.5, 1))
         return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -22,9 +21,8 @@ Constraint: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence
 _SIZE, _FLOPS, _TIME = "max_params", "max_flops", "max_seconds_per_trial"
 
 
-@dataclass(frozen=True)
 class Constraints:
-    """Hold the limits of a configuration.
+    """Check and hold the limits of a configuration.
 
     Args:
         max_params: The most parameters of a model; None for no limit.
@@ -32,42 +30,39 @@ class Constraints:
         max_seconds: The most seconds of a training; None for no limit.
         functions: Each takes the trial and its model, and returns one number or several. A number
             above 0 breaks the constraint, and says by how much.
+
+    Attributes:
+        described: The constraints that are set, in a form that JSON can store.
+        are_there: Whether there are any constraints that a model may break.
+
+    Raises:
+        ArgumentError: A limit or a function cannot work; the message says what to pass instead.
     """
 
-    max_params: int | None = None
-    max_flops: int | None = None
-    max_seconds: float | None = None
-    functions: Sequence[Constraint] = ()
-
-    @property
-    def are_there(self) -> bool:
-        """Whether there are any constraints that a model may break."""
-        return bool(self.described())
-
-    def described(self) -> dict[str, Any]:
-        """Return the constraints that are set, in a form that JSON can store."""
-        limits = {_SIZE: self.max_params, _FLOPS: self.max_flops, _TIME: self.max_seconds}
-        functions = [name for name, _ in _named(self.functions)]
-        return {name: one for name, one in {**limits, "constraints": functions}.items() if one}
-
-    def check_limits(self) -> None:
-        """Refuse limits and functions that cannot work.
-
-        Raises:
-            ArgumentError: Says what to pass instead.
-        """
-        if self.max_params is not None:
+    def __init__(
+        self,
+        max_params: int | None = None,
+        max_flops: int | None = None,
+        max_seconds: float | None = None,
+        functions: Sequence[Constraint] = (),
+    ) -> None:
+        if max_params is not None:
             instead = "Pass the most parameters that a model may have, or None for no limit."
-            _check.integer("max_params", self.max_params, least=1, instead=instead)
-        if self.max_flops is not None:
+            _check.integer(_SIZE, max_params, least=1, instead=instead)
+        if max_flops is not None:
             instead = "Pass the most operations that a row may take, or None for no limit."
-            _check.integer(_FLOPS, self.max_flops, least=1, instead=instead)
-        if self.max_seconds is not None:
+            _check.integer(_FLOPS, max_flops, least=1, instead=instead)
+        if max_seconds is not None:
             instead = "Pass how many seconds a training may take, or None for no limit."
-            _check.seconds("max_seconds_per_trial", self.max_seconds, instead=instead)
-            if self.max_seconds == 0:
-                raise ArgumentError(f"max_seconds_per_trial=0 leaves no time to train. {instead}")
-        _check_functions(self.functions)
+            _check.seconds(_TIME, max_seconds, instead=instead)
+            if max_seconds == 0:
+                raise ArgumentError(f"{_TIME}=0 leaves no time to train. {instead}")
+        self.max_params, self.max_flops, self.max_seconds = max_params, max_flops, max_seconds
+        self._functions = _named(functions)
+        limits = {_SIZE: max_params, _FLOPS: max_flops, _TIME: max_seconds}
+        told = {**limits, "constraints": list(self._functions)}
+        self.described = {name: one for name, one in told.items() if one}
+        self.are_there = bool(self.described)
 
     def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
         """Record in the study how far a configuration is from its limits.
@@ -87,7 +82,7 @@ class Constraints:
             _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
         if self.max_flops is not None:
             _tell(trial, _FLOPS, _excess(TrialRecord(trial).flops or 0, self.max_flops))
-        for name, function in _named(self.functions):
+        for name, function in self._functions.items():
             for key, value in _numbers(name, function(trial, model)).items():
                 _tell(trial, key, value)
         broken = [key for key, value in _optuna.as_known(trial).constraints.items() if value > 0]
@@ -111,7 +106,19 @@ class Constraints:
             _tell(trial, _TIME, 0.0 if seconds is None else _excess(seconds, self.max_seconds))
 
 
-def _check_functions(functions: object) -> None:
+def _excess(value: float, limit: float) -> float:
+    """Return the excess of a value as a share of its limit: samplers add up those of all limits."""
+    return value / limit - 1
+
+
+def _tell(trial: optuna.Trial, key: str, value: float) -> None:
+    # A trial may begin twice, and Optuna warns about a second value.
+    if key not in _optuna.as_known(trial).constraints:
+        trial.set_constraint(key, value)
+
+
+def _named(functions: object) -> dict[str, Constraint]:
+    """Return the functions by unique names; refuse what cannot be called."""
     instead = (
         "Pass a list of functions that take the trial and its model, and return a number: above 0 "
         "if the configuration is not allowed. Where its parameters alone show that, let "
@@ -127,24 +134,12 @@ def _check_functions(functions: object) -> None:
                 f"constraints holds {_name(function)}, which cannot be called with a trial and a "
                 f"model ({why}). {instead}"
             )
-
-
-def _excess(value: float, limit: float) -> float:
-    """Return the excess of a value as a share of its limit: samplers add up those of all limits."""
-    return value / limit - 1
-
-
-def _tell(trial: optuna.Trial, key: str, value: float) -> None:
-    # A trial may begin twice, and Optuna warns about a second value.
-    if key not in _optuna.as_known(trial).constraints:
-        trial.set_constraint(key, value)
-
-
-def _named(functions: Sequence[Constraint]) -> Iterator[tuple[str, Constraint]]:
-    """Yield each function with a unique name."""
     names = [_name(function) for function in functions]
-    for place, (name, function) in enumerate(zip(names, functions, strict=True), start=1):
-        yield (name if names.count(name) == 1 else f"{name} {place}"), function
+    unique = [
+        name if names.count(name) == 1 else f"{name} {place}"
+        for place, name in enumerate(names, start=1)
+    ]
+    return dict(zip(unique, functions, strict=True))
 
 
 def _name(function: object) -> str:

@@ -29,6 +29,11 @@ class Ending(Enum):
         lesson: What a sampler learns from it.
         works: Whether it shows that the code, the data and the arguments of its search work; False
             if they may be wrong, which ends the search if it comes too often; None for neither.
+
+    Attributes:
+        counts: Whether the trial counts towards `n_trials`, so that no other one takes its place.
+        is_final: Whether the configuration of the trial is done with.
+        may_be_best: Whether the trial may be the best, and its model be kept.
     """
 
     COMPLETE = "It was trained to its end.", (_COMPLETE,), Lesson.VALUE, True
@@ -93,26 +98,16 @@ class Ending(Enum):
         self, meaning: str, states: tuple[TrialState, ...], lesson: Lesson, works: bool | None
     ) -> None:
         self.meaning, self.states, self.lesson, self.works = meaning, states, lesson, works
-
-    @property
-    def counts(self) -> bool:
-        """Whether the trial counts towards `n_trials`, so that no other one takes its place."""
-        return self.states[0] in (_COMPLETE, _PRUNED)
-
-    @property
-    def may_be_best(self) -> bool:
-        """Whether the trial may be the best, and its model be kept."""
-        return self is Ending.COMPLETE
+        self.counts = states[0] in (_COMPLETE, _PRUNED)
+        # A configuration is done with once it has a result, or has failed by itself.
+        self.is_final = self.counts or works is False
+        # A repeat, which may be PRUNED too, has no model of its own.
+        self.may_be_best = states == (_COMPLETE,)
 
     @property
     def is_own_result(self) -> bool:
         """Whether the trial's own training came to values that compare with those of others."""
         return self in (Ending.COMPLETE, Ending.PRUNED, Ending.DIVERGED)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the configuration of the trial is done with."""
-        return self not in (Ending.CUT_OFF, Ending.WITHDRAWN, Ending.OPEN)
 
     @property
     def is_run_again(self) -> bool:

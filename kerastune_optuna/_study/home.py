@@ -72,6 +72,7 @@ class Home:
     ) -> None:
         self.name, self.objectives = name, objectives
         self.directory = Path(directory).absolute()  # the current folder may change later
+        self.folder = self.directory / name  # of the study's files
         self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
         self._storage = None if storage is None else Location(storage).anchored()
@@ -89,8 +90,6 @@ class Home:
     @staticmethod
     def check_name(name: object) -> None:
         """Refuse a study name that cannot also be the name of a folder."""
-        if name is None:
-            return
         if not isinstance(name, str):
             raise ArgumentTypeError(
                 f"study_name={name!r} is not a string. Pass a name like 'iris'."
@@ -221,11 +220,6 @@ class Home:
     def storage(self) -> BaseStorage:
         """The storage, connected."""
         return connect(self._storage or in_directory(self.directory, make=True))
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the study's files."""
-        return self.directory / self.name
 
     @property
     def store(self) -> PatientStore:

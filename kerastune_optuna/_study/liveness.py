@@ -347,8 +347,8 @@ class Watch:
         return signed is not None and not _is_alive(signed)
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
-        """Whether a trial is RUNNING, and we have to wait to find out if its process is alive."""
-        if trial.state is not TrialState.RUNNING or not _is_told_by_beats(trial):
+        """Whether we have to wait to find out if the process of a RUNNING trial is alive."""
+        if not _is_told_by_beats(trial):
             return False
         _, has_beaten = self._last_beat(trial)
         return not has_beaten and not self.has_lapsed(trial)

@@ -87,11 +87,6 @@ class Objective:
         return parse_objective(monitor, ways[0], "monitor")
 
     @property
-    def aim(self) -> str:
-        """What the search is to do, like `maximize val_accuracy`."""
-        return f"{self.direction} {self.name}"
-
-    @property
     def of_study(self) -> StudyDirection:
         """The direction as a storage has it."""
         return StudyDirection[self.direction.upper()]
@@ -100,11 +95,6 @@ class Objective:
     def looks_for_the_worst(self) -> bool:
         """Whether a metric of this name certainly improves in the other direction."""
         return _certain(self.name) not in (None, self.direction)
-
-    @property
-    def needs_validation(self) -> bool:
-        """Whether only validation data can give the metric."""
-        return self.name.startswith("val_")
 
     def is_better(self, value: float, than: float | None) -> bool:
         """Whether a value is better than the best so far; NaN and infinity never are."""
@@ -152,14 +142,38 @@ class Objective:
         )
 
 
-@dataclass(frozen=True)
 class Objectives:
-    """Hold the objectives of a search, in the order of their values in the study."""
+    """Hold the objectives of a search, and what follows from them.
+
+    Args:
+        each: The objectives, in the order of their values in the study.
+
+    Attributes:
+        are_several: Whether there are several, so that there is a front instead of one best trial.
+        metrics: The objectives that are metrics in the epoch logs.
+        watched: The first metric, which decides on the best epoch and on pruning.
+        others: All objectives but the watched one.
+        names: The names of the objectives.
+        directions: The directions of the objectives.
+        aim: The aim of the search, like `maximize val_accuracy`.
+        sizes: The objectives that are sizes of a model: n_params, flops, both or neither.
+    """
 
     # Measures of a trial as a whole, for which less is better.
     MEASURED: ClassVar[Sequence[str]] = (*_SIZES, TrialRecord.seconds, "inference_ms")
 
-    each: tuple[Objective, ...]
+    def __init__(self, each: Sequence[Objective]) -> None:
+        self.each = each
+        self.are_several = len(each) > 1
+        # A single objective is a metric, whatever its name.
+        measured = self.MEASURED if self.are_several else ()
+        self.metrics = [one for one in each if one.name not in measured]
+        self.watched = (self.metrics or each)[0]  # a study that no search made may have no metric
+        self.others = [one for one in each if one != self.watched]
+        self.names = [one.name for one in each]
+        self.directions = [one.direction for one in each]
+        self.aim = ", ".join(f"{one.direction} {one.name}" for one in each)
+        self.sizes = [name for name in _SIZES if self.are_several and name in self.names]
 
     @classmethod
     def of(cls, study: Study) -> Objectives:
@@ -169,7 +183,7 @@ class Objectives:
         if len(set(names)) < len(names):
             names = [f"{name} {place}" for place, name in enumerate(names)]
         pairs = zip(names, ways, strict=True)
-        return cls(tuple(Objective(*pair, place) for place, pair in enumerate(pairs)))
+        return cls([Objective(*pair, place) for place, pair in enumerate(pairs)])
 
     @classmethod
     def parse(cls, names: Any, directions: object) -> Objectives:
@@ -182,7 +196,10 @@ class Objectives:
         given = list(names) if are_several else [names]
         if not given:
             raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
-        pairs = _pairs(given, directions, are_several=are_several)
+        if isinstance(names, str):
+            pairs: list[tuple[Any, object]] = [(names, directions)]
+        else:
+            pairs = _pairs(given, directions, are_several=are_several)
         plain = [name for name, _ in pairs]
         if twice := sorted({str(name) for name in plain if plain.count(name) > 1}):
             raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
@@ -194,49 +211,7 @@ class Objectives:
             )
         parse = _parse_of_several if are_several else parse_objective
         each = [parse(name, direction) for name, direction in pairs]
-        return cls(tuple(replace(one, place=place) for place, one in enumerate(each)))
-
-    @property
-    def are_several(self) -> bool:
-        """Whether there are several, so that there is a front instead of one best trial."""
-        return len(self.each) > 1
-
-    @property
-    def metrics(self) -> list[Objective]:
-        """The objectives that are metrics in the epoch logs."""
-        if not self.are_several:  # a single objective is a metric, whatever its name
-            return list(self.each)
-        return [one for one in self.each if one.name not in self.MEASURED]
-
-    @property
-    def watched(self) -> Objective:
-        """The first metric, which decides on the best epoch and on pruning."""
-        return (self.metrics or self.each)[0]  # a study that no search made may have no metric
-
-    @property
-    def others(self) -> list[Objective]:
-        """All objectives but the watched one."""
-        return [one for one in self.each if one != self.watched]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the objectives."""
-        return [one.name for one in self.each]
-
-    @property
-    def directions(self) -> list[Direction]:
-        """The directions of the objectives."""
-        return [one.direction for one in self.each]
-
-    @property
-    def aim(self) -> str:
-        """The aim of the search, like `maximize val_accuracy`."""
-        return ", ".join(one.aim for one in self.each)
-
-    @property
-    def sizes(self) -> list[str]:
-        """The objectives that are sizes of a model: n_params, flops, both or neither."""
-        return [name for name in _SIZES if self.are_several and name in self.names]
+        return cls([replace(one, place=place) for place, one in enumerate(each)])
 
 
 def parse_objective(name: object, direction: object, called: str = "objective") -> Objective:

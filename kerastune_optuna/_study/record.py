@@ -6,9 +6,9 @@ So is how the seed of a trial follows from that of the search.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 import numpy as np
 import optuna
@@ -28,6 +28,8 @@ class _Attr(Generic[T]):
     A value of another type, which other code may have written, counts as None.
     """
 
+    _is_of_system: ClassVar[bool] = False
+
     def __init__(self, kind: type[T], name: str = "") -> None:
         self._kinds = (int, float) if kind is float else (kind,)
         self._name = name
@@ -44,25 +46,22 @@ class _Attr(Generic[T]):
     def __get__(self, record: Any, owner: type) -> T | str | None:
         if record is None:
             return self._name
-        value: Any = self._attrs(record.of).get(self._name)
+        attrs = _optuna.attrs_of(record.of) if self._is_of_system else record.of.user_attrs
+        value = attrs.get(self._name)
         fits = isinstance(value, self._kinds) and not isinstance(value, bool)
         return value if fits else None
 
     def __set__(self, record: Any, value: T | None) -> None:
-        record.of.set_user_attr(self._name, value)
-
-    def _attrs(self, of: Any) -> Mapping[str, Any]:
-        return of.user_attrs  # type: ignore[no-any-return] # Optuna's are mappings
+        if self._is_of_system:
+            _optuna.set_attr(record.of, self._name, value)
+        else:
+            record.of.set_user_attr(self._name, value)
 
 
 class _SystemAttr(_Attr[T]):
     """A system attribute, which optuna-dashboard does not show."""
 
-    def __set__(self, record: Any, value: T | None) -> None:
-        _optuna.set_attr(record.of, self._name, value)
-
-    def _attrs(self, of: Any) -> Mapping[str, Any]:
-        return _optuna.attrs_of(of)
+    _is_of_system = True
 
 
 class TrialRecord:

@@ -184,9 +184,10 @@ class Ledger:
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
             self.diverge(f"the loss is {loss}")
         if (name := self.objective.find(logs)) is None:
+            needs_validation = self.objective.name.startswith("val_")
             validated = any(one.startswith("val_") for one in logs)
             # A fit of the builder's own may log the objective later, or return it.
-            if not self.is_open_ended and (validated or not self.objective.needs_validation):
+            if not self.is_open_ended and (validated or not needs_validation):
                 self.fail(self.objective.missing(logs))
         elif shape := np.shape(logs[name]):
             self.fail(self.objective.without_number(shape))

@@ -159,7 +159,9 @@ def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     """Raise an error before training if the model will not log one of the objectives."""
     own_step = has_own(model, "train_step")
     metrics = [
-        one for one in inputs.recipe.objectives.metrics if one.needs_validation or not own_step
+        one
+        for one in inputs.recipe.objectives.metrics
+        if one.name.startswith("val_") or not own_step
     ]
     # Reading one batch of a generator starts a thread of TensorFlow that keeps drawing from it.
     is_generated = isinstance(inputs.fit.x, GeneratorFunction)

@@ -66,7 +66,7 @@ def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains
     searched = {
         "name": study.study_name,
         **recipe.card.study,
-        **recipe.constraints.described(),
+        **recipe.constraints.described,
         "sampler": type(study.sampler).__name__,
         "pruner": type(study.pruner).__name__,
         "trials_known": len(recipe.known),

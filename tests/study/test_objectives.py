@@ -45,8 +45,9 @@ def tuner(tmp_path_factory):
 def test_one_name_in_a_list_is_that_name():
     """A list of one is an objective, whose direction may be a text or a list."""
     alone = Objectives.parse("val_loss", "auto")
-    assert Objectives.parse(["val_loss"], "auto") == Objectives.parse(("val_loss",), ["auto"])
-    assert Objectives.parse(["val_loss"], "minimize") == alone
+    assert Objectives.parse(["val_loss"], "auto").each == alone.each
+    assert Objectives.parse(("val_loss",), ["auto"]).each == alone.each
+    assert Objectives.parse(["val_loss"], "minimize").each == alone.each
     assert not alone.are_several
 
 
