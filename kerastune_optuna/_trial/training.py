@@ -105,7 +105,13 @@ class TrainingInputs:
             last Model.fit that ended.
         """
         bridge = Bridge(ledger, hooks, model, self.fit.epochs)
-        callbacks = bridge.around(self.callbacks)
+        # It acts where the user's callbacks would be too early or would change the weights.
+        first = keras.callbacks.LambdaCallback(
+            on_train_begin=bridge.refuse_if_over,
+            on_test_end=bridge.validated,
+            on_train_end=lambda logs=None: ledger.measure_seconds(),
+        )
+        callbacks = [first, *self.callbacks, bridge]
         keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
         beginning = self.fit.beginning
         with nullcontext() if beginning is None else beginning.of_training():
@@ -177,7 +183,8 @@ def train(
     for name, value in ledger.attributes().items():
         trial.set_user_attr(name, value)
     if ledger.is_open:
-        ledger.close(_scores(trial, model, inputs, ledger), best.state_of(ledger))
+        state = best.final() if ledger.now.counts_final_weights else best.state
+        ledger.close(_scores(trial, model, inputs, ledger), state)
     return is_trained
 
 
