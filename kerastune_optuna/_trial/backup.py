@@ -84,13 +84,10 @@ class Archive:
     _record: Mapping[str, Any] | None = None
     _has_told: bool = False  # whether the user was told that the store is away
 
-    def open(self, ledger: Ledger) -> None:
-        """Unpack the last intact backup, and resume the ledger from it."""
-        self._record = TrialRecord(self.trial).backup
-        if self._record is None:
-            return
-        why = "its backup is lost or damaged"
-        if any(unpack(self.store, one, self.folder) for one in chain(self._record)):
+    def open(self, ledger: Ledger, record: Mapping[str, Any]) -> None:
+        """Unpack the last intact backup that the trial has on record; resume the ledger from it."""
+        self._record, why = record, "its backup is lost or damaged"
+        if any(unpack(self.store, one, self.folder) for one in chain(record)):
             self.state = json.loads((self.folder / _STATE).read_text())
             before = Card.all_of(self.trial.study).get(self.state["card"], Card())
             if not (changes := before.changes_for_a_trial(self.card)):
@@ -122,7 +119,8 @@ class Archive:
                     write_arrays(self.folder / _OF_BEST, of_best)
                 state = {"card": self.card.key, "ledger": ledger.state(), "model": of_model}
                 (self.folder / _STATE).write_text(json.dumps(state))
-                self._put_folder(len(ledger.rows) + ledger.number)
+                n_epochs = sum(len(one.rows) for one in [*ledger.past, ledger.now])
+                self._put_folder(n_epochs + ledger.number)
         except ScratchError:
             raise
         except Exception as error:  # the user's layers and stores may raise anything
