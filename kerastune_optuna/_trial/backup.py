@@ -216,8 +216,7 @@ class Backup(Hook):
     """Back up a training at intervals, and restore the last backup of an earlier process.
 
     A backup holds the ledger, the current variables, including the optimizer's, and the weights of
-    the best epoch. Of a builder's own fits, only the first one is backed up: the weights of a later
-    one come from the fits before it, so it cannot be resumed.
+    the best epoch.
 
     Args:
         archive: The archive of the trial's backups, whose folder holds the last one, unpacked.
@@ -263,28 +262,20 @@ class Backup(Hook):
         self._fit.skip(len(training.rows))
         set_generators(state["chance"])
 
-    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
-        """Back up an epoch, except the last one of a builder's own fit, which `end` backs up."""
-        if not (ledger.is_open_ended and ledger.is_last):
-            self._back_up(ledger, model, ledger.now.rows[-1]["epoch"] + 1)
-
-    def end(self, ledger: Ledger, model: keras.Model) -> None:
-        """Back up the end of a builder's own first fit, in which a callback may restore weights."""
-        if ledger.is_open_ended and ledger.is_open and ledger.now.rows:
-            self._back_up(ledger, model, int(ledger.until))
-
-    def _back_up(self, ledger: Ledger, model: keras.Model, next_epoch: int) -> None:
+    def epoch(self, ledger: Ledger, model: keras.Model, *, next_epoch: int | None = None) -> None:
         """Back up if a backup is due or a signal asked the search to end.
 
         Args:
             ledger: The ledger.
             model: The model that is trained.
-            next_epoch: The epoch with which a retry begins.
+            next_epoch: The epoch with which a retry begins. Default: the one after the latest.
         """
-        # Of several fits, only the first one is backed up.
+        begins = ledger.now.rows[-1]["epoch"] + 1 if next_epoch is None else next_epoch
+        # Of several fits, only the first one is backed up: the weights of a later one come from the
+        # fits before it, so it cannot be resumed.
         goes_on = ledger.ending in (Ending.OPEN, Ending.CUT_OFF) and len(ledger.now.starts) <= 1
         if goes_on and (requested() or time.monotonic() - self._saved >= self._every):
-            self._archive.back_up(ledger, lambda: self._written(model, next_epoch))
+            self._archive.back_up(ledger, lambda: self._written(model, begins))
             self._saved = time.monotonic()
 
     def _written(self, model: keras.Model, next_epoch: int) -> dict[str, Any]:
@@ -303,6 +294,20 @@ class Backup(Hook):
 
     def _path(self, name: str) -> Path:
         return self._archive.folder / name
+
+
+class BackupOfOwnFit(Backup):
+    """Back up a builder's own fit, and its end too, in which a callback may restore weights."""
+
+    def epoch(self, ledger: Ledger, model: keras.Model, *, next_epoch: int | None = None) -> None:
+        """Back up an epoch, except the last one of a fit, which `end` backs up."""
+        if next_epoch is not None or not ledger.is_last:
+            super().epoch(ledger, model, next_epoch=next_epoch)
+
+    def end(self, ledger: Ledger, model: keras.Model) -> None:
+        """Back up the end of the fit, after which a retry trains no more epochs of it."""
+        if ledger.is_open and ledger.now.rows:
+            self.epoch(ledger, model, next_epoch=int(ledger.until))
 
 
 def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:
