@@ -92,7 +92,7 @@ def for_trial(
     return made
 
 
-def may_add_metrics(callback: object) -> bool:
+def may_add_metrics(callback: Any) -> bool:
     """Whether a callback may add names to the epoch logs that the model does not log itself."""
     kind, base = type(callback), keras.callbacks.Callback
     if not issubclass(kind, base) or kind is keras.callbacks.LambdaCallback:
