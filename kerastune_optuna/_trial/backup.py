@@ -84,13 +84,10 @@ class Archive:
     _record: Mapping[str, Any] | None = None
     _has_told: bool = False  # whether the user was told that the store is away
 
-    def open(self, ledger: Ledger) -> None:
-        """Unpack the last intact backup, and resume the ledger from it."""
-        self._record = TrialRecord(self.trial).backup
-        if self._record is None:
-            return
-        why = "its backup is lost or damaged"
-        if any(unpack(self.store, one, self.folder) for one in chain(self._record)):
+    def open(self, ledger: Ledger, record: Mapping[str, Any]) -> None:
+        """Unpack the last intact backup that the trial has on record; resume the ledger from it."""
+        self._record, why = record, "its backup is lost or damaged"
+        if any(unpack(self.store, one, self.folder) for one in chain(record)):
             self.state = json.loads((self.folder / _STATE).read_text())
             before = Card.all_of(self.trial.study).get(self.state["card"], Card())
             if not (changes := before.changes_for_a_trial(self.card)):
@@ -122,7 +119,8 @@ class Archive:
                     write_arrays(self.folder / _OF_BEST, of_best)
                 state = {"card": self.card.key, "ledger": ledger.state(), "model": of_model}
                 (self.folder / _STATE).write_text(json.dumps(state))
-                self._put_folder(len(ledger.rows) + ledger.number)
+                n_epochs = sum(len(one.rows) for one in [*ledger.past, ledger.now])
+                self._put_folder(n_epochs + ledger.number)
         except ScratchError:
             raise
         except Exception as error:  # the user's layers and stores may raise anything
@@ -218,8 +216,7 @@ class Backup(Hook):
     """Back up a training at intervals, and restore the last backup of an earlier process.
 
     A backup holds the ledger, the current variables, including the optimizer's, and the weights of
-    the best epoch. Of a builder's own fits, only the first one is backed up: the weights of a later
-    one come from the fits before it, so it cannot be resumed.
+    the best epoch.
 
     Args:
         archive: The archive of the trial's backups, whose folder holds the last one, unpacked.
@@ -265,28 +262,20 @@ class Backup(Hook):
         self._fit.skip(len(training.rows))
         set_generators(state["chance"])
 
-    def epoch(self, ledger: Ledger, model: keras.Model) -> None:
-        """Back up an epoch, except the last one of a builder's own fit, which `end` backs up."""
-        if not (ledger.is_open_ended and ledger.is_last):
-            self._back_up(ledger, model, ledger.now.rows[-1]["epoch"] + 1)
-
-    def end(self, ledger: Ledger, model: keras.Model) -> None:
-        """Back up the end of a builder's own first fit, in which a callback may restore weights."""
-        if ledger.is_open_ended and ledger.is_open and ledger.now.rows:
-            self._back_up(ledger, model, int(ledger.until))
-
-    def _back_up(self, ledger: Ledger, model: keras.Model, next_epoch: int) -> None:
+    def epoch(self, ledger: Ledger, model: keras.Model, *, next_epoch: int | None = None) -> None:
         """Back up if a backup is due or a signal asked the search to end.
 
         Args:
             ledger: The ledger.
             model: The model that is trained.
-            next_epoch: The epoch with which a retry begins.
+            next_epoch: The epoch with which a retry begins. Default: the one after the latest.
         """
-        # Of several fits, only the first one is backed up.
+        begins = ledger.now.rows[-1]["epoch"] + 1 if next_epoch is None else next_epoch
+        # Of several fits, only the first one is backed up: the weights of a later one come from the
+        # fits before it, so it cannot be resumed.
         goes_on = ledger.ending in (Ending.OPEN, Ending.CUT_OFF) and len(ledger.now.starts) <= 1
         if goes_on and (requested() or time.monotonic() - self._saved >= self._every):
-            self._archive.back_up(ledger, lambda: self._written(model, next_epoch))
+            self._archive.back_up(ledger, lambda: self._written(model, begins))
             self._saved = time.monotonic()
 
     def _written(self, model: keras.Model, next_epoch: int) -> dict[str, Any]:
@@ -305,6 +294,20 @@ class Backup(Hook):
 
     def _path(self, name: str) -> Path:
         return self._archive.folder / name
+
+
+class BackupOfOwnFit(Backup):
+    """Back up a builder's own fit, and its end too, in which a callback may restore weights."""
+
+    def epoch(self, ledger: Ledger, model: keras.Model, *, next_epoch: int | None = None) -> None:
+        """Back up an epoch, except the last one of a fit, which `end` backs up."""
+        if next_epoch is not None or not ledger.is_last:
+            super().epoch(ledger, model, next_epoch=next_epoch)
+
+    def end(self, ledger: Ledger, model: keras.Model) -> None:
+        """Back up the end of the fit, after which a retry trains no more epochs of it."""
+        if ledger.is_open and ledger.now.rows:
+            self.epoch(ledger, model, next_epoch=int(ledger.until))
 
 
 def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:

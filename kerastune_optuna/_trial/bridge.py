@@ -15,6 +15,9 @@ from kerastune_optuna._trial.ledger import Ledger
 
 Logs: TypeAlias = Mapping[str, Any] | None
 
+# The moments at which only some hooks act. All of them act after an epoch.
+_MOMENTS = ("begin", "end", "batch", "before_validation", "validated")
+
 
 class TrainingOver(BaseException):
     """Leave a fit that would begin after its training is over.
@@ -27,7 +30,8 @@ class TrainingOver(BaseException):
 class Hook:
     """Act on a training at the moments that the bridge tells; by default, do nothing.
 
-    A hook ends the training by `ledger.stop()`, `fail()` or `diverge()`, not by an exception.
+    A hook ends the training by `ledger.stop()`, `fail()` or `diverge()`, not by an exception. The
+    bridge calls it only at the moments for which it has a method of its own.
     """
 
     def begin(self, ledger: Ledger, model: keras.Model) -> None:
@@ -74,27 +78,22 @@ class Bridge(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._ledger, self._hooks, self._model_of_trial, self._epochs = ledger, hooks, model, epochs
+        # What the hooks do at each moment, found once, since a training has many batches.
+        self._acts = {
+            moment: [
+                getattr(hook, moment)
+                for hook in hooks
+                if getattr(type(hook), moment) is not getattr(Hook, moment)
+            ]
+            for moment in _MOMENTS
+        }
         self._n_fits = 0  # that began in this process
         self._offset = 0  # what is added to the number of an epoch in its fit
         self._is_new = False  # whether the fit has had no epoch yet
         self._is_resumed = False  # whether an earlier process trained some of the epochs
         self.history: keras.callbacks.History | None = None  # that of the last fit that ended
 
-    def around(
-        self, callbacks: Sequence[keras.callbacks.Callback]
-    ) -> list[keras.callbacks.Callback]:
-        """Return a fit's callbacks: the user's, with the bridge after them.
-
-        A callback before them acts where the user's would be too early or would change the weights.
-        """
-        first = keras.callbacks.LambdaCallback(
-            on_train_begin=self._refuse_if_over,
-            on_test_end=self._validated,
-            on_train_end=lambda logs=None: self._ledger.measure_seconds(),
-        )
-        return [first, *callbacks, self]
-
-    def _refuse_if_over(self, logs: Logs = None) -> None:
+    def refuse_if_over(self, logs: Logs = None) -> None:
         """Prevent a fit from beginning if the training is over or a signal asked for its end.
 
         Keras reads `stop_training` only after a batch, and resets it when a fit begins.
@@ -116,8 +115,8 @@ class Bridge(keras.callbacks.Callback):
         ledger = self._ledger
         if self._n_fits == 1:
             ledger.until = self._epochs_of_fit
-            for hook in self._hooks:
-                hook.begin(ledger, self.model)
+            for act in self._acts["begin"]:
+                act(ledger, self.model)
             self._is_resumed, ledger.now.starts = bool(ledger.now.rows), [0]
         else:
             ledger.now.starts.append(len(ledger.now.rows))
@@ -126,17 +125,18 @@ class Bridge(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Tell the hooks that an epoch is validated."""
-        for hook in self._hooks:
-            hook.before_validation()
+        for act in self._acts["before_validation"]:
+            act()
 
-    def _validated(self, logs: Logs = None) -> None:
-        for hook in self._hooks:
-            hook.validated(self._ledger, logs or {})
+    def validated(self, logs: Logs = None) -> None:
+        """Tell the hooks that an epoch was validated, before the user's callbacks act on that."""
+        for act in self._acts["validated"]:
+            act(self._ledger, logs or {})
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Call the hooks, which may leave the epoch."""
-        for hook in self._hooks:
-            hook.batch(self._ledger)
+        for act in self._acts["batch"]:
+            act(self._ledger)
         if not self._ledger.is_open:
             self.model.stop_training = True
 
@@ -159,7 +159,9 @@ class Bridge(keras.callbacks.Callback):
         # A model with a fit of its own may lack the attribute.
         ledger.is_stopped = bool(getattr(self.model, "stop_training", False))
         ledger.is_last = ledger.is_stopped or epoch + 1 >= self._epochs_of_fit
-        if (error := self._error_of_other_model(logs or {})) is not None:
+        own = self._model_of_trial
+        is_other = own is not None and own is not self.model
+        if is_other and (error := self._error_of_other_model(own, logs or {})) is not None:
             ledger.fail(error)
         else:
             ledger.take(int(epoch + self._offset), logs or {})
@@ -170,8 +172,8 @@ class Bridge(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         """End a fit."""
-        for hook in self._hooks:
-            hook.end(self._ledger, self.model)
+        for act in self._acts["end"]:
+            act(self._ledger, self.model)
         self.history = history = getattr(self.model, "history", None)
         if self._n_fits == 1 and self._is_resumed and history is not None:
             # The user's code is to find the epochs that an earlier process trained in it, too.
@@ -185,11 +187,12 @@ class Bridge(keras.callbacks.Callback):
         """The epoch before which the fit ends, in its own numbering; a user's fit may not tell."""
         return float((self.params or {}).get("epochs", self._epochs))
 
-    def _error_of_other_model(self, logs: Mapping[str, Any]) -> BuilderError | None:
+    def _error_of_other_model(
+        self, own: keras.Model, logs: Mapping[str, Any]
+    ) -> BuilderError | None:
         """Return an error if a model logs the objective that is not, nor contains, the trial's."""
-        ledger, own, trained = self._ledger, self._model_of_trial, self.model
-        objective = ledger.objective
-        if own is None or trained is own or not (ledger.compares and objective.find(logs)):
+        trained, objective = self.model, self._ledger.objective
+        if not (self._ledger.compares and objective.find(logs)):
             return None
         weights, others = ({id(weight) for weight in one.weights} for one in (own, trained))
         if weights and weights <= others:

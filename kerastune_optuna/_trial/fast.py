@@ -7,7 +7,7 @@ small arrays become batches once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
 from types import FunctionType
@@ -185,8 +185,11 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
     if shape is None or not model.built:  # building it here would mean guessing fit's inputs
         return None
     rows, *row = shape
-    of_one_row = 0
-    for layer in _leaves(model):
+    of_one_row, layers = 0, [*model.layers]
+    for layer in layers:
+        if isinstance(layer, keras.Model):
+            layers += layer.layers  # which this loop then reaches, too
+            continue
         # A layer uses each weight at several positions, as for each pixel of an image.
         try:
             ends = [end.shape[1:-1] for end in keras.tree.flatten([layer.input, layer.output])]
@@ -196,12 +199,6 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
         positions = max(math.prod(128 if size is None else size for size in end) for end in ends)
         of_one_row += positions * sum(math.prod(one.shape) for one in layer.weights)
     return _PASSES * rows * of_one_row
-
-
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the layers of a model and of its nested models."""
-    for layer in model.layers:
-        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,8 +215,17 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = dict(keywords)
     counted = [keras.config.max_steps_per_epoch(), *(given.get(name) for name in _COUNTED)]
-    may_stop = any(steps is not None for steps in counted)
-    if may_stop or not (_trains_plainly(model) and _order_stays()):
+    if any(steps is not None for steps in counted):
+        return given
+    # Only Keras's own fit may get the batches, and only if it trains on one device.
+    is_plain = is_usual(model, *_METHODS) and strategy_of(model) is None
+    for method in _METHODS:
+        # A tracker may have replaced the method to inspect the arrays. A wrapper has the name and
+        # the module of the function that it wraps, but not its globals.
+        function = getattr(keras.Model, method)
+        home = function.__globals__["__name__"] if type(function) is FunctionType else ""
+        is_plain = is_plain and method not in vars(model) and home.startswith("keras.")
+    if not (is_plain and _order_stays()):
         return given
     given = _with_validation(given)
     arrays = {name: given.get(name) for name in _OF_ARRAYS}
@@ -228,18 +234,6 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
         return given
     others = {name: value for name, value in given.items() if name not in _OF_ARRAYS}
     return {**others, "x": own, "shuffle": False}
-
-
-def _trains_plainly(model: keras.Model) -> bool:
-    """Whether only Keras's own fit gets the arrays, and trains on one device."""
-    for method in _METHODS:
-        # A tracker may have replaced the method to inspect the arrays. A wrapper has the name and
-        # the module of the function that it wraps, but not its globals.
-        function = getattr(keras.Model, method)
-        home = function.__globals__["__name__"] if type(function) is FunctionType else ""
-        if method in vars(model) or not home.startswith("keras."):
-            return False
-    return is_usual(model, *_METHODS) and strategy_of(model) is None
 
 
 def _with_validation(given: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,26 +16,34 @@ from kerastune_optuna._signals import tell
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import files
-from kerastune_optuna._trial.ledger import Row
+from kerastune_optuna._trial.ledger import Ledger
 
 if TYPE_CHECKING:
     import pandas
 
+# The column that holds the number of the training if there are several.
+_TRAINING = "training"
+
 
 def save(
-    store: PatientStore, trial: optuna.Trial, rows: Sequence[Row], folder: Path
+    store: PatientStore, trial: optuna.Trial, ledger: Ledger, folder: Path
 ) -> WeightsError | None:
-    """Keep the rows as an artifact of their trial.
+    """Keep the logs of a trial's epochs as an artifact of the trial.
 
     Args:
         store: The store in which weights are kept.
         trial: The running trial.
-        rows: The logs of its epochs.
+        ledger: The ledger, which has the logs of its epochs.
         folder: A folder for the temporary file.
 
     Returns:
         The error, if any. The caller raises it later, since the trial has its result anyway.
     """
+    each = enumerate([*ledger.past, ledger.now])
+    if ledger.length == 1:
+        rows = [row for _, one in each for row in one.rows]
+    else:
+        rows = [{_TRAINING: number, **row} for number, one in each for row in one.rows]
     if not rows:
         return None  # a builder's own fit may call no callback
     path = folder / files.HISTORY

@@ -88,11 +88,9 @@ class Best(Hook):
                 if any(np.isnan(np.min(value, initial=0)) for value in trained):
                     ledger.diverge("weights are nan")
 
-    def state_of(self, ledger: Ledger) -> State:
-        """Return the state that the value of the training belongs to, or the final one."""
-        if self.state is None or ledger.now.counts_final_weights:
-            return [*self._model.get_weights(), *self._generators]
-        return self.state
+    def final(self) -> State:
+        """Return the model's final state."""
+        return [*self._model.get_weights(), *self._generators]
 
 
 class Report(Hook):

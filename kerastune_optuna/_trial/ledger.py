@@ -17,9 +17,6 @@ from kerastune_optuna._trial.variables import State
 
 Row: TypeAlias = dict[str, Any]
 
-# The column of a history that holds the number of the training if there are several.
-_TRAINING = "training"
-
 
 @dataclass
 class Training:
@@ -87,6 +84,7 @@ class Ledger:
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
         self.past: list[Training] = []  # those that came to their end
         self.now = Training()
+        self.means: list[float] = []  # of each objective, once all trainings have ended
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
         # The most of any training: the reports of the nth begin after n times as many steps.
         self.epochs = 0
@@ -117,25 +115,6 @@ class Ledger:
     def seconds(self) -> float:
         """How long all trainings took."""
         return sum(one.seconds for one in [*self.past, self.now])
-
-    @property
-    def rows(self) -> list[Row]:
-        """The logs of all epochs, with the number of the training if there are several."""
-        each = enumerate([*self.past, self.now])
-        if self.length == 1:
-            return [row for _, one in each for row in one.rows]
-        return [{_TRAINING: number, **row} for number, one in each for row in one.rows]
-
-    @property
-    def values(self) -> list[float]:
-        """The values of the trainings that ended."""
-        return [one.best_value for one in self.past if one.best_value is not None]
-
-    @property
-    def means(self) -> list[float]:
-        """The mean of each objective over all trainings that ended."""
-        scores = (one.scores for one in self.past)
-        return [statistics.fmean(values) for values in zip(*scores, strict=True)]
 
     def begin(self, given: float, epochs: int, first_step: int) -> None:
         """Begin a training.
@@ -211,7 +190,8 @@ class Ledger:
 
     def report(self, value: float, step: int) -> None:
         """Note a value of the training that runs as a report: the mean with those that ended."""
-        self.now.reports.append((step, statistics.fmean([*self.values, value])))
+        before = [one.best_value for one in self.past if one.best_value is not None]
+        self.now.reports.append((step, statistics.fmean([*before, value])))
 
     def take_final_value(self, value: float) -> None:
         """Make a value, and the final weights, count for the training."""
@@ -287,20 +267,22 @@ class Ledger:
         latest = self.latest_in_words
         return f"stopped at {latest} by a callback" if self.is_stopped else f"ended at {latest}"
 
-    def close(self, scores: Sequence[float], state: State) -> None:
+    def close(self, scores: Sequence[float], state: State | None) -> None:
         """Move the training that has ended to `past`; after the last one, the trial is COMPLETE.
 
         Args:
             scores: The values of all objectives.
             state: The weights of its best epoch.
         """
-        assert self.now.best_value is not None
-        best = min(self.values, key=self.objective.cost, default=None)
-        if self.objective.is_better(self.now.best_value, than=best):
+        value = self.now.best_value
+        assert value is not None
+        if all(self.objective.is_better(value, than=one.best_value) for one in self.past):
             self.state_of_best = state
         self.now.scores = list(scores)
         self.past, self.now = [*self.past, self.now], Training()
         if self.number == self.length:
+            of_each = zip(*(one.scores for one in self.past), strict=True)
+            self.means = [statistics.fmean(values) for values in of_each]
             self.ending = Ending.COMPLETE
 
     def attributes(self) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class PruningCallback(Bridge):
 
     def _begin_anew(self) -> None:
         """Begin a training, whose reports follow those that the trial has."""
-        self._report = Report(self.trial, self.interval)
+        self._report = Report(self.trial, self.interval)  # which acts after epochs alone
         self._hooks, self._ledger = [self._report], Ledger(self.objective)
         self._ledger.begin(math.inf, 0, self._report.first_step)
         self._n_fits = self._offset = 0

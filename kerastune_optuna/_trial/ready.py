@@ -165,7 +165,7 @@ def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     ]
     # Reading one batch of a generator starts a thread of TensorFlow that keeps drawing from it.
     is_generated = isinstance(inputs.fit.x, GeneratorFunction)
-    if may_add_metrics(inputs.callbacks) or not metrics or is_generated:
+    if any(map(may_add_metrics, inputs.callbacks)) or not metrics or is_generated:
         return  # only the first epoch shows which names are logged
     names = names_of_metrics(model, inputs.fit)
     if inputs.fit.has_validation:

@@ -72,8 +72,8 @@ class TrialRun:
             with scratch() as folder:
                 with needed():
                     self._archive = Archive(trial, recipe.store, folder, recipe.card)
-                    if recipe.backup_every is not None:
-                        self._archive.open(self._ledger)
+                    if recipe.backup_every is not None and record.backup is not None:
+                        self._archive.open(self._ledger, record.backup)
                 outcome = None
                 while outcome is None:
                     with released():
@@ -151,10 +151,11 @@ class TrialRun:
         model.built = True
         with finishing():
             record.n_params = model.count_params()
-            recipe.constraints.take_time(trial, ledger.seconds)
+            if recipe.constraints.max_seconds is not None:
+                recipe.constraints.take_time(trial, ledger.seconds)
             error = None
             if recipe.keep_best != 0:
-                error = history.save(recipe.store, trial, ledger.rows, self._archive.folder)
+                error = history.save(recipe.store, trial, ledger, self._archive.folder)
             if ledger.ending is not Ending.COMPLETE:
                 return Outcome(ledger.ending, error=error)
             kept = save_if_best(recipe, trial, model, ledger, builds, is_trained=is_trained)

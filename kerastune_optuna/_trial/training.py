@@ -21,7 +21,7 @@ from kerastune_optuna._keras_tuner import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import Ending, Objective, Objectives, TrialRecord, own_runs
 from kerastune_optuna._trial import failure
-from kerastune_optuna._trial.backup import Archive, Backup
+from kerastune_optuna._trial.backup import Archive, Backup, BackupOfOwnFit
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.fast import batched
 from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit
@@ -78,9 +78,13 @@ class TrainingInputs:
         """
         check_builders_arguments(arguments)
         others = dict(arguments)
-        callbacks = for_trial(recipe.callbacks, others.pop("callbacks", None), trial, folder)
+        of_builder = others.pop("callbacks", None)
+        callbacks: list[keras.callbacks.Callback] = []
+        if recipe.callbacks or of_builder is not None:
+            callbacks = for_trial(recipe.callbacks, of_builder, trial, folder)
         of_training = fit.of_training(others, number, seed)
-        check_training(of_training, recipe.objectives, may_add=may_add_metrics(callbacks))
+        may_add = any(map(may_add_metrics, callbacks))
+        check_training(of_training, recipe.objectives, may_add=may_add)
         return cls(recipe, of_training, callbacks)
 
     def run_fit(
@@ -105,7 +109,13 @@ class TrainingInputs:
             last Model.fit that ended.
         """
         bridge = Bridge(ledger, hooks, model, self.fit.epochs)
-        callbacks = bridge.around(self.callbacks)
+        # It acts where the user's callbacks would be too early or would change the weights.
+        first = keras.callbacks.LambdaCallback(
+            on_train_begin=bridge.refuse_if_over,
+            on_test_end=bridge.validated,
+            on_train_end=lambda logs=None: ledger.measure_seconds(),
+        )
+        callbacks = [first, *self.callbacks, bridge]
         keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
         beginning = self.fit.beginning
         with nullcontext() if beginning is None else beginning.of_training():
@@ -155,7 +165,8 @@ def train(
     limits: list[Hook] = [] if most_seconds is None else [TimeLimit(most_seconds)]
     hooks = [*limits, best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
-        hooks.append(Backup(archive, best, every, inputs.fit))
+        kind = BackupOfOwnFit if recipe.fit.is_free else Backup
+        hooks.append(kind(archive, best, every, inputs.fit))
     given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
     ledger.begin(given, max(given, of_search), report.first_step)
     before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
@@ -177,7 +188,8 @@ def train(
     for name, value in ledger.attributes().items():
         trial.set_user_attr(name, value)
     if ledger.is_open:
-        ledger.close(_scores(trial, model, inputs, ledger), best.state_of(ledger))
+        state = best.final() if ledger.now.counts_final_weights else best.state
+        ledger.close(_scores(trial, model, inputs, ledger), state)
     return is_trained
 
 

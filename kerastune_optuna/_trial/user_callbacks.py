@@ -26,17 +26,16 @@ def as_list(callbacks: Any) -> list[Any]:
     return list(callbacks) if is_list else [callbacks]
 
 
-def check_callbacks(callbacks: Sequence[Any]) -> None:
-    """Reject entries that are not callbacks, and callbacks that cannot be copied.
+def check_callback(callback: object) -> None:
+    """Reject an object that is not a callback, and a callback that cannot be copied.
 
     Raises:
-        ArgumentTypeError: An entry is neither a Callback nor a factory.
-        ArgumentError: A callback cannot be copied, or can serve only one training.
+        ArgumentTypeError: The object is neither a Callback nor a factory.
+        ArgumentError: The callback cannot be copied, or can serve only one training.
     """
-    for callback in callbacks:
-        check_kind(callback)
-        if isinstance(callback, keras.callbacks.Callback):
-            _copy(callback)
+    check_kind(callback)
+    if isinstance(callback, keras.callbacks.Callback):
+        _copy(callback)
 
 
 def check_kind(callback: object) -> None:
@@ -93,17 +92,13 @@ def for_trial(
     return made
 
 
-def may_add_metrics(callbacks: Sequence[Any]) -> bool:
-    """Whether callbacks may add names to the epoch logs that the model does not log itself."""
-    base = keras.callbacks.Callback
-    for callback in callbacks:
-        kind = type(callback)
-        if not issubclass(kind, base) or kind is keras.callbacks.LambdaCallback:
-            return True
-        acts = kind.on_epoch_end is not base.on_epoch_end
-        if acts and not kind.__module__.startswith("keras."):
-            return True
-    return False
+def may_add_metrics(callback: Any) -> bool:
+    """Whether a callback may add names to the epoch logs that the model does not log itself."""
+    kind, base = type(callback), keras.callbacks.Callback
+    if not issubclass(kind, base) or kind is keras.callbacks.LambdaCallback:
+        return True
+    acts = kind.on_epoch_end is not base.on_epoch_end
+    return bool(acts and not kind.__module__.startswith("keras."))
 
 
 def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:

@@ -71,8 +71,9 @@ class Run:
                 "storage= is in the memory of this process, where other workers cannot see it. "
                 "Leave storage= out for SQLite in directory=, or pass the URL of a database."
             )
-        user_callbacks.check_callbacks(recipe.callbacks)
-        may_add = user_callbacks.may_add_metrics(recipe.callbacks)
+        for callback in recipe.callbacks:
+            user_callbacks.check_callback(callback)
+        may_add = any(map(user_callbacks.may_add_metrics, recipe.callbacks))
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             ready = recipe.opened_fit() if is_here else fit.checked()
