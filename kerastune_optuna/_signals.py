@@ -53,8 +53,9 @@ class _Listener:
         self.is_meant = is_meant
         self.received: int | None = None
         self._before: Mapping[int, Any] = {}  # the handlers that the signals had before
-        # Python may run handle() in the middle of a put() in the same thread, as in end(). A
-        # SimpleQueue allows that; Event.set() would wait forever for a lock that its thread holds.
+        # Python may run handle() in the middle of a put() in the same thread, as where `heard`
+        # ends. A SimpleQueue allows that; Event.set() would wait forever for a lock that its thread
+        # holds.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._over = threading.Event()
 
@@ -79,9 +80,31 @@ class _Listener:
             for one in underway:
                 one.wait()
 
-    def install(self, signals: Sequence[int]) -> None:
-        """Handle these signals from now on."""
+    @contextmanager
+    def heard(self, signals: Sequence[int] | None) -> Iterator[None]:
+        """Handle these signals within the block, or else all that a user may send to end a search.
+
+        Afterwards stop interrupting, let the watching thread end, and restore the former handlers.
+        """
+        if signals is None:
+            signals = [signal.SIGINT, signal.SIGTERM]
+            # Unless nohup ignores it.
+            if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                signals.append(signal.SIGHUP)
         self._before = {number: signal.signal(number, self.handle) for number in signals}
+        _listeners.append(self)
+        threading.Thread(target=self.watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            try:
+                self._escalates = False
+                self._over.set()
+                self._wakes.put(None)
+            finally:  # a second signal may raise before it is put there
+                self.restore()
+                with suppress(ValueError):  # in a forked child, the list is empty
+                    _listeners.remove(self)
 
     def restore(self, numbers: Container[int] = range(signal.NSIG)) -> None:
         """Restore the handlers that the signals had before."""
@@ -89,12 +112,6 @@ class _Listener:
             if number in numbers:
                 # None stands for a handler that Python did not install and cannot restore.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def end(self) -> None:
-        """Stop interrupting, and let the watching thread end."""
-        self._escalates = False
-        self._over.set()
-        self._wakes.put(None)
 
 
 _listeners: list[_Listener] = []  # several, since a builder may run another search
@@ -143,13 +160,13 @@ def listening(
         return
     listener = _Listener(escalates=escalates, is_meant=is_meant)
     try:
-        with _installed(listener, _of_users() if signals is None else signals):
+        with listener.heard(signals):
             yield
     except BaseException as error:
         if listener.received is None and not isinstance(error, KeyboardInterrupt):
             raise
     else:
-        if listener.received is None:  # not even while _installed() restored the handlers
+        if listener.received is None:  # not even while heard() restored the handlers
             return
     if how_to_go_on:
         tell(how_to_go_on)
@@ -157,31 +174,6 @@ def listening(
     if listener.received is not None and listener.received != signal.SIGINT:
         raise SystemExit(128 + listener.received) from None
     raise KeyboardInterrupt from None
-
-
-def _of_users() -> list[int]:
-    """Return the signals that end a search; SIGHUP is one of them unless nohup ignores it."""
-    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
-
-
-@contextmanager
-def _installed(listener: _Listener, signals: Sequence[int]) -> Iterator[None]:
-    """Let a listener handle the signals within the block, and then restore the former handlers."""
-    listener.install(signals)
-    _listeners.append(listener)
-    threading.Thread(target=listener.watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        try:
-            listener.end()
-        finally:  # a second signal may raise inside end()
-            listener.restore()
-            with suppress(ValueError):  # in a forked child, the list is empty
-                _listeners.remove(listener)
 
 
 @contextmanager
