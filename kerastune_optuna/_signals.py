@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,6 +40,7 @@ def send(number: int) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
+@dataclass(eq=False, kw_only=True)
 class _Listener:
     """Remember the first signal; interrupt at the second, or if the first had no effect.
 
@@ -48,29 +50,28 @@ class _Listener:
             this process.
     """
 
-    def __init__(self, *, escalates: bool, is_meant: Callable[[], bool] = lambda: True) -> None:
-        self._escalates = escalates
-        self.is_meant = is_meant
-        self.received: int | None = None
-        self._before: Mapping[int, Any] = {}  # the handlers that the signals had before
-        # Python may run handle() in the middle of a put() in the same thread, as where `heard`
-        # ends. A SimpleQueue allows that; Event.set() would wait forever for a lock that its thread
-        # holds.
-        self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._over = threading.Event()
+    escalates: bool
+    is_meant: Callable[[], bool] = lambda: True
+    received: int | None = field(init=False, default=None)
+    # The handlers that the signals had before.
+    _before: Mapping[int, Any] = field(init=False, default_factory=dict)
+    # Python may run handle() in the middle of a put() in the same thread, as where heard() ends. A
+    # SimpleQueue allows that; Event.set() would wait forever for a lock that its thread holds.
+    _wakes: SimpleQueue[None] = field(init=False, default_factory=SimpleQueue)
+    _over: threading.Event = field(init=False, default_factory=threading.Event)
 
     def handle(self, number: int, _frame: object) -> None:
         """Handle a signal; Python calls this in the main thread."""
         if self.received is None:
             self.received = number
             self._wakes.put(None)
-        elif self._escalates:
+        elif self.escalates:
             raise KeyboardInterrupt
 
     def watch(self) -> None:
         """Send the signal a second time if the first one did not end the search."""
         self._wakes.get()
-        if not self._escalates:
+        if not self.escalates:
             return
         while not self._over.wait(_GRACE):
             if not (underway := list(_underway)):
@@ -87,10 +88,10 @@ class _Listener:
         Afterwards stop interrupting, let the watching thread end, and restore the former handlers.
         """
         if signals is None:
-            signals = [signal.SIGINT, signal.SIGTERM]
+            signals = (signal.SIGINT, signal.SIGTERM)
             # Unless nohup ignores it.
             if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-                signals.append(signal.SIGHUP)
+                signals = (*signals, signal.SIGHUP)
         self._before = {number: signal.signal(number, self.handle) for number in signals}
         _listeners.append(self)
         threading.Thread(target=self.watch, daemon=True).start()
@@ -98,10 +99,10 @@ class _Listener:
             yield
         finally:
             try:
-                self._escalates = False
+                self.escalates = False
                 self._over.set()
                 self._wakes.put(None)
-            finally:  # a second signal may raise before it is put there
+            finally:  # a second signal may raise above
                 self.restore()
                 with suppress(ValueError):  # in a forked child, the list is empty
                     _listeners.remove(self)

@@ -42,6 +42,7 @@ class _OfTrial:
     reports: dict[int, float] = field(default_factory=dict)
 
 
+@dataclass(eq=False, repr=False)
 class Held(Delegating):
     """Hold, in a search, user attributes and reports of trials, and write them together.
 
@@ -52,18 +53,15 @@ class Held(Delegating):
     """
 
     _backend: Excluding
-
-    def __init__(
-        self,
-        backend: Excluding,
-        database: RDBStorage,
-        insist: Callable[[Callable[[], None]], None],
-    ) -> None:
-        super().__init__(backend)
-        self._database, self._insist, self._lock = database, insist, threading.Lock()
-        self._is_holding = False
-        self._trials: defaultdict[int, _OfTrial] = defaultdict(_OfTrial)
-        self._due = 0.0  # when what is held should be written, though nothing else is asked
+    _database: RDBStorage
+    _insist: Callable[[Callable[[], None]], None]
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _is_holding: bool = field(init=False, default=False)
+    _trials: defaultdict[int, _OfTrial] = field(
+        init=False, default_factory=partial(defaultdict, _OfTrial)
+    )
+    # When what is held should be written, though nothing else is asked.
+    _due: float = field(init=False, default=0.0)
 
     @contextmanager
     def holding(self) -> Iterator[None]:
