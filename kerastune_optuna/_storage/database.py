@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -232,23 +232,14 @@ def _guard(engine: sqlalchemy.Engine) -> None:
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
 
 
-def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
-    """Let a database write what trials note and report in few transactions within a block.
-
-    Args:
-        storage: What connect() returned. A storage that is no database writes at once.
-    """
-    return storage.holding() if isinstance(storage, Held) else nullcontext()
-
-
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL, an Optuna storage or None; warn of what a search does not use."""
+    """Refuse anything but a URL or an Optuna storage; warn of what a search does not use."""
     if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
         _check.warn(
             "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
             "heartbeats of their own, and trials of dead ones are run again. Leave it out."
         )
-    if storage is None or isinstance(storage, BaseStorage):
+    if isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
         raise ArgumentTypeError(

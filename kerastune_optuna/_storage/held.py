@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError
 
 from kerastune_optuna import _optuna
@@ -62,21 +62,6 @@ class Held(Delegating):
     )
     # When what is held should be written, though nothing else is asked.
     _due: float = field(init=False, default=0.0)
-
-    @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Write what trials note and report in a block a moment later, and together."""
-        if self._is_holding:  # another thread searches with this storage
-            yield
-            return
-        self._is_holding, self._due = True, 0.0
-        try:
-            yield
-            self._write()
-        finally:
-            self._is_holding = False
-            with self._lock:
-                self._trials.clear()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attr, soon or at once."""
@@ -170,6 +155,27 @@ class Held(Delegating):
             self._database.set_trial_user_attr(trial_id, key, json.loads(text))
         for step, value in noted.reports.items():
             self._database.set_trial_intermediate_value(trial_id, step, value)
+
+
+@contextmanager
+def few_transactions(storage: BaseStorage) -> Iterator[None]:
+    """Write what trials note and report in a block a moment later, and together.
+
+    Args:
+        storage: What connect() returned. A storage that is no database writes at once.
+    """
+    # If it holds already, another thread searches with this storage.
+    if not isinstance(storage, Held) or storage._is_holding:
+        yield
+        return
+    storage._is_holding, storage._due = True, 0.0
+    try:
+        yield
+        storage._write()
+    finally:
+        storage._is_holding = False
+        with storage._lock:
+            storage._trials.clear()
 
 
 def _upsert(
