@@ -25,6 +25,8 @@ for _model in (models.StudyModel, models.TrialModel):
 TRIALS: Any = models.TrialModel.__table__
 USER_ATTRS: Any = models.TrialUserAttributeModel.__table__
 REPORTS: Any = models.TrialIntermediateValueModel.__table__
+# Returns the two columns in which a database has a reported value, which may be NaN.
+stored_report = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
 # The system attr in which Optuna keeps the parameters of a trial that no sampler chooses. We write
 # it ourselves, since Study.enqueue_trial() cannot set other system attrs at the same time.
 FIXED_PARAMS = "fixed_params"
@@ -78,11 +80,6 @@ def as_stored(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
 def as_known(trial: Trial) -> FrozenTrial:
     """Return a running trial as this process read and has since written it, without a query."""
     return trial._cached_frozen_trial
-
-
-def reports_of(trial: optuna.trial.BaseTrial) -> dict[int, float]:
-    """Return the reports of a trial by step, without a query; a FixedTrial keeps none."""
-    return dict(as_known(trial).intermediate_values) if isinstance(trial, Trial) else {}
 
 
 def known_trials(
@@ -185,12 +182,6 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
     attrs = trial.system_attrs.items()
     shown.system_attrs = {key: value for key, value in attrs if not key.startswith(prefix)}
     return shown
-
-
-def stored_report(value: float) -> dict[str, Any]:
-    """Return the columns in which a database has a reported value, which may be NaN."""
-    number, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    return {"intermediate_value": number, "intermediate_value_type": kind}
 
 
 def behind(storage: BaseStorage) -> BaseStorage:

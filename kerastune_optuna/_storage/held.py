@@ -32,6 +32,7 @@ _MOMENT = 0.1  # seconds for which a search does not read a study's attrs again,
 # A database may refuse longer texts, other characters and larger numbers. These are written at
 # once, so that the error is raised where they come from.
 _LONGEST, _LARGEST = 500, 2**31
+_REPORT = ("intermediate_value", "intermediate_value_type")  # the columns of a reported value
 
 
 @dataclass
@@ -141,7 +142,10 @@ class Held(Delegating):
         trials, attrs, reports = _optuna.TRIALS, _optuna.USER_ATTRS, _optuna.REPORTS
         asked = sqlalchemy.select(trials.c.state).where(trials.c.trial_id == trial_id)
         texts = {key: {"value_json": text} for key, text in noted.attrs.items()}
-        values = {step: _optuna.stored_report(value) for step, value in noted.reports.items()}
+        values = {
+            step: dict(zip(_REPORT, _optuna.stored_report(value), strict=True))
+            for step, value in noted.reports.items()
+        }
         # Another process wrote the same at once, or MySQL takes two keys for the same.
         with suppress(IntegrityError, KeyError), self._database.engine.begin() as connection:
             state = connection.execute(asked).scalar_one_or_none()
