@@ -130,7 +130,8 @@ def _check_each(tuner: Arguments) -> None:
         )
     if tuner.study_name is not None:
         Home.check_name(tuner.study_name)
-    check_storage(tuner.storage)
+    if tuner.storage is not None:
+        check_storage(tuner.storage)
     check_store(tuner.artifact_store)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
 

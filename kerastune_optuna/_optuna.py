@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -25,6 +26,8 @@ for _model in (models.StudyModel, models.TrialModel):
 TRIALS: Any = models.TrialModel.__table__
 USER_ATTRS: Any = models.TrialUserAttributeModel.__table__
 REPORTS: Any = models.TrialIntermediateValueModel.__table__
+# Returns the two columns in which a database has a reported value, which may be NaN.
+stored_report = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
 # The system attr in which Optuna keeps the parameters of a trial that no sampler chooses. We write
 # it ourselves, since Study.enqueue_trial() cannot set other system attrs at the same time.
 FIXED_PARAMS = "fixed_params"
@@ -80,11 +83,6 @@ def as_known(trial: Trial) -> FrozenTrial:
     return trial._cached_frozen_trial
 
 
-def reports_of(trial: optuna.trial.BaseTrial) -> dict[int, float]:
-    """Return the reports of a trial by step, without a query; a FixedTrial keeps none."""
-    return dict(as_known(trial).intermediate_values) if isinstance(trial, Trial) else {}
-
-
 def known_trials(
     study: Study, states: Container[TrialState] | None = None, *, anew: bool = False
 ) -> list[FrozenTrial]:
@@ -104,11 +102,11 @@ def known_trials(
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
+@dataclass(eq=False, repr=False)
 class ShownStudy:
     """Stand in for a study, and show a sampler other trials than the study has."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    _study: Study
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
@@ -185,12 +183,6 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
     attrs = trial.system_attrs.items()
     shown.system_attrs = {key: value for key, value in attrs if not key.startswith(prefix)}
     return shown
-
-
-def stored_report(value: float) -> dict[str, Any]:
-    """Return the columns in which a database has a reported value, which may be NaN."""
-    number, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    return {"intermediate_value": number, "intermediate_value_type": kind}
 
 
 def behind(storage: BaseStorage) -> BaseStorage:

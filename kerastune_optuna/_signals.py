@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,6 +40,7 @@ def send(number: int) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
+@dataclass(eq=False, kw_only=True)
 class _Listener:
     """Remember the first signal; interrupt at the second, or if the first had no effect.
 
@@ -48,28 +50,28 @@ class _Listener:
             this process.
     """
 
-    def __init__(self, *, escalates: bool, is_meant: Callable[[], bool] = lambda: True) -> None:
-        self._escalates = escalates
-        self.is_meant = is_meant
-        self.received: int | None = None
-        self._before: Mapping[int, Any] = {}  # the handlers that the signals had before
-        # Python may run handle() in the middle of a put() in the same thread, as in end(). A
-        # SimpleQueue allows that; Event.set() would wait forever for a lock that its thread holds.
-        self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._over = threading.Event()
+    escalates: bool
+    is_meant: Callable[[], bool] = lambda: True
+    received: int | None = field(init=False, default=None)
+    # The handlers that the signals had before.
+    _before: Mapping[int, Any] = field(init=False, default_factory=dict)
+    # Python may run handle() in the middle of a put() in the same thread, as where heard() ends. A
+    # SimpleQueue allows that; Event.set() would wait forever for a lock that its thread holds.
+    _wakes: SimpleQueue[None] = field(init=False, default_factory=SimpleQueue)
+    _over: threading.Event = field(init=False, default_factory=threading.Event)
 
     def handle(self, number: int, _frame: object) -> None:
         """Handle a signal; Python calls this in the main thread."""
         if self.received is None:
             self.received = number
             self._wakes.put(None)
-        elif self._escalates:
+        elif self.escalates:
             raise KeyboardInterrupt
 
     def watch(self) -> None:
         """Send the signal a second time if the first one did not end the search."""
         self._wakes.get()
-        if not self._escalates:
+        if not self.escalates:
             return
         while not self._over.wait(_GRACE):
             if not (underway := list(_underway)):
@@ -79,9 +81,31 @@ class _Listener:
             for one in underway:
                 one.wait()
 
-    def install(self, signals: Sequence[int]) -> None:
-        """Handle these signals from now on."""
+    @contextmanager
+    def heard(self, signals: Sequence[int] | None) -> Iterator[None]:
+        """Handle these signals within the block, or else all that a user may send to end a search.
+
+        Afterwards stop interrupting, let the watching thread end, and restore the former handlers.
+        """
+        if signals is None:
+            signals = (signal.SIGINT, signal.SIGTERM)
+            # Unless nohup ignores it.
+            if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                signals = (*signals, signal.SIGHUP)
         self._before = {number: signal.signal(number, self.handle) for number in signals}
+        _listeners.append(self)
+        threading.Thread(target=self.watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            try:
+                self.escalates = False
+                self._over.set()
+                self._wakes.put(None)
+            finally:  # a second signal may raise above
+                self.restore()
+                with suppress(ValueError):  # in a forked child, the list is empty
+                    _listeners.remove(self)
 
     def restore(self, numbers: Container[int] = range(signal.NSIG)) -> None:
         """Restore the handlers that the signals had before."""
@@ -89,12 +113,6 @@ class _Listener:
             if number in numbers:
                 # None stands for a handler that Python did not install and cannot restore.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def end(self) -> None:
-        """Stop interrupting, and let the watching thread end."""
-        self._escalates = False
-        self._over.set()
-        self._wakes.put(None)
 
 
 _listeners: list[_Listener] = []  # several, since a builder may run another search
@@ -143,13 +161,13 @@ def listening(
         return
     listener = _Listener(escalates=escalates, is_meant=is_meant)
     try:
-        with _installed(listener, _of_users() if signals is None else signals):
+        with listener.heard(signals):
             yield
     except BaseException as error:
         if listener.received is None and not isinstance(error, KeyboardInterrupt):
             raise
     else:
-        if listener.received is None:  # not even while _installed() restored the handlers
+        if listener.received is None:  # not even while heard() restored the handlers
             return
     if how_to_go_on:
         tell(how_to_go_on)
@@ -157,31 +175,6 @@ def listening(
     if listener.received is not None and listener.received != signal.SIGINT:
         raise SystemExit(128 + listener.received) from None
     raise KeyboardInterrupt from None
-
-
-def _of_users() -> list[int]:
-    """Return the signals that end a search; SIGHUP is one of them unless nohup ignores it."""
-    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
-
-
-@contextmanager
-def _installed(listener: _Listener, signals: Sequence[int]) -> Iterator[None]:
-    """Let a listener handle the signals within the block, and then restore the former handlers."""
-    listener.install(signals)
-    _listeners.append(listener)
-    threading.Thread(target=listener.watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        try:
-            listener.end()
-        finally:  # a second signal may raise inside end()
-            listener.restore()
-            with suppress(ValueError):  # in a forked child, the list is empty
-                _listeners.remove(listener)
 
 
 @contextmanager

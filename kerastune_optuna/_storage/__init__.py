@@ -12,9 +12,9 @@ from kerastune_optuna._storage.database import INSTEAD as INSTEAD
 from kerastune_optuna._storage.database import Location as Location
 from kerastune_optuna._storage.database import check_storage as check_storage
 from kerastune_optuna._storage.database import connect as connect
-from kerastune_optuna._storage.database import few_transactions as few_transactions
 from kerastune_optuna._storage.database import in_directory as in_directory
 from kerastune_optuna._storage.excluded import EXCLUDED as EXCLUDED
+from kerastune_optuna._storage.held import few_transactions as few_transactions
 from kerastune_optuna._storage.patience import MARK as MARK
 from kerastune_optuna._storage.patience import one_try as one_try
 from kerastune_optuna._storage.patience import reason as reason

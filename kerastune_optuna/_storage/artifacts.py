@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,7 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._folder / name, self._folder / f"{name}.part"
 
 
+@dataclass(eq=False, repr=False)
 class PatientStore:
     """Open a store when it is first needed, and retry what fails.
 
@@ -121,11 +123,11 @@ class PatientStore:
         source: The store, or the function that opens it.
     """
 
-    def __init__(self, source: StoreSource) -> None:
-        self._source = source
-        self._opened: ArtifactStore | None = None
-        self._is_stale = False
-        self._lost: str | None = None  # the error text after waiting in vain, until an answer
+    _source: StoreSource
+    _opened: ArtifactStore | None = field(init=False, default=None)
+    _is_stale: bool = field(init=False, default=False)
+    # The error text after waiting in vain, until an answer.
+    _lost: str | None = field(init=False, default=None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what was passed alone: each process opens the store itself."""

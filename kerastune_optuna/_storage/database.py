@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna import _check, _optuna
@@ -75,6 +76,26 @@ def in_directory(directory: Path, *, make: bool = False) -> str:
     return text
 
 
+def parse(text: str) -> sqlalchemy.URL:
+    """Return a URL in its parts.
+
+    Raises:
+        ArgumentError: The text is not a URL.
+    """
+    try:
+        url = sqlalchemy.make_url(text)
+        if "@" in (url.host or ""):  # SQLAlchemy cut a password at the @ in it
+            raise MalformedURL
+    except (MalformedURL, ValueError):  # an invalid port raises a ValueError
+        # The text itself is not shown: it may hold a password.
+        raise ArgumentError(
+            "storage= is not a database URL. Pass one like "
+            '"sqlite:///study.db" or "postgresql://user:password@host/database", with %40 for '
+            "an @ in the password."
+        ) from None
+    return url
+
+
 class Location:
     """Tell where a storage has its studies, as far as its URL or its object says.
 
@@ -88,7 +109,7 @@ class Location:
         # The database behind a storage object; None if there is none.
         self.database = behind if isinstance(behind, RDBStorage) else None
         named = storage if self.database is None else self.database.url
-        self.url = _url.parse(named) if isinstance(named, str) else None
+        self.url = parse(named) if isinstance(named, str) else None
         # The file of a SQLite database; None if there is none, or only a URI names it.
         self.file: Path | None = None
         # Whether each thread would see another database, as with SQLite in memory.
@@ -103,7 +124,9 @@ class Location:
     @property
     def shown(self) -> str:
         """What messages call the storage, without its passwords."""
-        return _url.masked(self._storage) if isinstance(self._storage, str) else "storage="
+        if not isinstance(self._storage, str):
+            return "storage="
+        return _url.masked(parse(self._storage))
 
     @property
     def is_there(self) -> bool:
@@ -232,35 +255,26 @@ def _guard(engine: sqlalchemy.Engine) -> None:
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
 
 
-def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
-    """Let a database write what trials note and report in few transactions within a block.
-
-    Args:
-        storage: What connect() returned. A storage that is no database writes at once.
-    """
-    return storage.holding() if isinstance(storage, Held) else nullcontext()
-
-
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL, an Optuna storage or None; warn of what a search does not use."""
+    """Refuse anything but a URL or an Optuna storage; warn of what a search does not use."""
     if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
         _check.warn(
             "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
             "heartbeats of their own, and trials of dead ones are run again. Leave it out."
         )
-    if storage is None or isinstance(storage, BaseStorage):
+    if isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
         raise ArgumentTypeError(
             f"storage={storage!r} is not an Optuna storage. Pass a database URL like "
             '"sqlite:///study.db", an object from optuna.storages, or None.'
         )
-    _url.parse(storage)
+    parse(storage)
 
 
 def _connect_url(storage: str, gives_up: float, make: bool) -> BaseStorage:
     """Open the database of a URL; until a time, try again if it does not answer."""
-    url = _url.parse(storage)
+    url = parse(storage)
     if (driver := _url.DRIVERS.get(url.drivername)) is not None:  # unless the URL names one
         url = url.set(drivername=f"{url.drivername}+{driver}")
     tries = 0

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Container
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.storages import BaseStorage
@@ -21,13 +22,12 @@ EXCLUDED = "kerastune_optuna:excluded"
 _MOMENT = 1.0
 
 
+@dataclass(eq=False, repr=False)
 class Excluding(Delegating):
     """Show the excluded trials of a study as PRUNED ones without any result."""
 
-    def __init__(self, backend: BaseStorage) -> None:
-        super().__init__(backend)
-        # The system attrs of studies by id, and when they were read.
-        self._attrs: dict[int, tuple[float, dict[str, Any]]] = {}
+    # The system attrs of studies by id, and when they were read.
+    _attrs: dict[int, tuple[float, dict[str, Any]]] = field(init=False, default_factory=dict)
 
     def get_all_trials(
         self,
@@ -49,9 +49,8 @@ class Excluding(Delegating):
         ]
         return [one for one in trials if states is None or one.state in states]
 
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """Return the best of the trials that are not excluded."""
-        return BaseStorage.get_best_trial(self, study_id)  # calls get_all_trials()
+    # This one calls get_all_trials(), so that no excluded trial is the best.
+    get_best_trial = BaseStorage.get_best_trial
 
     def get_study_system_attrs(self, study_id: int, moment: float = 0.0) -> dict[str, Any]:
         """Return the attrs, or those that this process read at most so many seconds ago."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError
 
 from kerastune_optuna import _optuna
@@ -32,6 +32,7 @@ _MOMENT = 0.1  # seconds for which a search does not read a study's attrs again,
 # A database may refuse longer texts, other characters and larger numbers. These are written at
 # once, so that the error is raised where they come from.
 _LONGEST, _LARGEST = 500, 2**31
+_REPORT = ("intermediate_value", "intermediate_value_type")  # the columns of a reported value
 
 
 @dataclass
@@ -42,6 +43,7 @@ class _OfTrial:
     reports: dict[int, float] = field(default_factory=dict)
 
 
+@dataclass(eq=False, repr=False)
 class Held(Delegating):
     """Hold, in a search, user attributes and reports of trials, and write them together.
 
@@ -52,33 +54,15 @@ class Held(Delegating):
     """
 
     _backend: Excluding
-
-    def __init__(
-        self,
-        backend: Excluding,
-        database: RDBStorage,
-        insist: Callable[[Callable[[], None]], None],
-    ) -> None:
-        super().__init__(backend)
-        self._database, self._insist, self._lock = database, insist, threading.Lock()
-        self._is_holding = False
-        self._trials: defaultdict[int, _OfTrial] = defaultdict(_OfTrial)
-        self._due = 0.0  # when what is held should be written, though nothing else is asked
-
-    @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Write what trials note and report in a block a moment later, and together."""
-        if self._is_holding:  # another thread searches with this storage
-            yield
-            return
-        self._is_holding, self._due = True, 0.0
-        try:
-            yield
-            self._write()
-        finally:
-            self._is_holding = False
-            with self._lock:
-                self._trials.clear()
+    _database: RDBStorage
+    _insist: Callable[[Callable[[], None]], None]
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _is_holding: bool = field(init=False, default=False)
+    _trials: defaultdict[int, _OfTrial] = field(
+        init=False, default_factory=partial(defaultdict, _OfTrial)
+    )
+    # When what is held should be written, though nothing else is asked.
+    _due: float = field(init=False, default=0.0)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attr, soon or at once."""
@@ -158,7 +142,10 @@ class Held(Delegating):
         trials, attrs, reports = _optuna.TRIALS, _optuna.USER_ATTRS, _optuna.REPORTS
         asked = sqlalchemy.select(trials.c.state).where(trials.c.trial_id == trial_id)
         texts = {key: {"value_json": text} for key, text in noted.attrs.items()}
-        values = {step: _optuna.stored_report(value) for step, value in noted.reports.items()}
+        values = {
+            step: dict(zip(_REPORT, _optuna.stored_report(value), strict=True))
+            for step, value in noted.reports.items()
+        }
         # Another process wrote the same at once, or MySQL takes two keys for the same.
         with suppress(IntegrityError, KeyError), self._database.engine.begin() as connection:
             state = connection.execute(asked).scalar_one_or_none()
@@ -172,6 +159,27 @@ class Held(Delegating):
             self._database.set_trial_user_attr(trial_id, key, json.loads(text))
         for step, value in noted.reports.items():
             self._database.set_trial_intermediate_value(trial_id, step, value)
+
+
+@contextmanager
+def few_transactions(storage: BaseStorage) -> Iterator[None]:
+    """Write what trials note and report in a block a moment later, and together.
+
+    Args:
+        storage: What connect() returned. A storage that is no database writes at once.
+    """
+    # If it holds already, another thread searches with this storage.
+    if not isinstance(storage, Held) or storage._is_holding:
+        yield
+        return
+    storage._is_holding, storage._due = True, 0.0
+    try:
+        yield
+        storage._write()
+    finally:
+        storage._is_holding = False
+        with storage._lock:
+            storage._trials.clear()
 
 
 def _upsert(

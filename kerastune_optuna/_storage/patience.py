@@ -164,6 +164,7 @@ class Patience:
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
 
+@dataclass(eq=False, repr=False)
 class Delegating(BaseStorage):
     """Stand in front of a storage, and pass each call to it; the base of all storages of ours.
 
@@ -171,9 +172,7 @@ class Delegating(BaseStorage):
         backend: Any Optuna storage.
     """
 
-    def __init__(self, backend: BaseStorage) -> None:
-        # Named as in Optuna's _CachedStorage, so that _optuna.behind() unwraps all.
-        self._backend = backend
+    _backend: BaseStorage  # named as in Optuna's _CachedStorage: _optuna.behind() unwraps all
 
     def __reduce__(self) -> Any:
         """Pickle as the backend does, whose copy gets the same storages in front of it."""

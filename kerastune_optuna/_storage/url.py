@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterator
 
 import sqlalchemy
-from sqlalchemy.exc import ArgumentError as MalformedURL
-
-from kerastune_optuna._exceptions import ArgumentError
 
 _NAMES = "pass|pwd|secret|token|key|auth|cred|odbc_connect"
 _SECRET = re.compile(_NAMES, re.I)  # in the name of an option
@@ -29,29 +26,9 @@ LIMITS = {
 }
 
 
-def parse(text: str | sqlalchemy.URL) -> sqlalchemy.URL:
-    """Return a URL in its parts.
-
-    Raises:
-        ArgumentError: The text is not a URL.
-    """
-    try:
-        url = sqlalchemy.make_url(text)
-        if "@" in (url.host or ""):  # SQLAlchemy cut a password at the @ in it
-            raise MalformedURL
-    except (MalformedURL, ValueError):  # an invalid port raises a ValueError
-        # The text itself is not shown: it may hold a password.
-        raise ArgumentError(
-            "storage= is not a database URL. Pass one like "
-            '"sqlite:///study.db" or "postgresql://user:password@host/database", with %40 for '
-            "an @ in the password."
-        ) from None
-    return url
-
-
-def masked(url: str | sqlalchemy.URL) -> str:
+def masked(url: sqlalchemy.URL) -> str:
     """Return the text of a URL without its passwords."""
-    return without_passwords(parse(url).render_as_string(hide_password=True))
+    return without_passwords(url.render_as_string(hide_password=True))
 
 
 def without_passwords(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._signals import requested
@@ -105,7 +106,9 @@ class Report(Hook):
 
     def __init__(self, trial: Any, interval: int = 1) -> None:
         self._trial, self._interval = trial, interval
-        self._known = set(_optuna.reports_of(trial))  # the steps that the storage has received
+        # The steps that the storage has received; a FixedTrial keeps no reports.
+        known = _optuna.as_known(trial).intermediate_values if isinstance(trial, Trial) else ()
+        self._known = set(known)
         # A training that begins now reports its first epoch after all that the trial has reports
         # of: Optuna ignores a second one of a step.
         self.first_step = max(self._known, default=-1) + 1

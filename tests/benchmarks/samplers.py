@@ -25,7 +25,7 @@ import optuna
 from optuna import pruners, samplers
 from optuna.trial import TrialState
 
-from kerastune_optuna._optuna import reports_of
+from kerastune_optuna._optuna import as_known
 from kerastune_optuna._search import Chooser
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.pruner import WilcoxonPruner
@@ -183,7 +183,7 @@ def by_keras_tuner(task, seed, budgets):
 
 def has_ended(study, trial, curve):
     """Train a trial's next epoch, and say whether it was the last one."""
-    epoch = len(reports_of(trial))
+    epoch = len(as_known(trial).intermediate_values)
     trial.report(curve[epoch], epoch)
     if epoch + 1 == len(curve):
         study.tell(trial, max(curve))

@@ -31,7 +31,7 @@ def study(url, monkeypatch):
 
 def in_few(study):
     """Begin the block of a search."""
-    return database.few_transactions(study._storage)
+    return held.few_transactions(study._storage)
 
 
 def seen(study, url):

@@ -10,7 +10,7 @@ import sqlalchemy
 
 from kerastune_optuna import StorageError
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._storage.database import connect
+from kerastune_optuna._storage.database import connect, parse
 from kerastune_optuna._storage.patience import reason
 from tests.support import searching
 from tests.support.faults import ROOT, processes_in, wait_for_epochs
@@ -33,7 +33,7 @@ HIDING = [
 @pytest.mark.parametrize(("text", "shown"), HIDING)
 def test_a_url_is_shown_without_its_secrets(text, shown):
     """A password, a token or the connection string of ODBC is replaced, and the rest is shown."""
-    masked = _url.masked(_url.parse(text))
+    masked = _url.masked(parse(text))
     assert masked.endswith(shown)
     assert "cret" not in masked
 
@@ -58,7 +58,7 @@ def test_a_text_is_shown_without_its_secrets(text):
 
 def test_what_a_driver_says_hides_the_secrets_of_the_url():
     """A driver may repeat a password by itself, and that within a connection string too."""
-    url = _url.parse("mssql+pyodbc://me:word1@h/?odbc_connect=UID%3Dx%3BPWD%3Dword2&token=word3")
+    url = parse("mssql+pyodbc://me:word1@h/?odbc_connect=UID%3Dx%3BPWD%3Dword2&token=word3")
     told = _url.why_not(url, OSError(), "word1, word2 or word3 is wrong.")
     assert "cannot be opened: ***, *** or *** is wrong. Check that the server runs" in told
 
