@@ -77,9 +77,10 @@ class Run:
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             ready = recipe.opened_fit() if is_here else fit.checked()
             ready.check_kinds()
-            # If this process trains, run_trials() soon collects all garbage, which takes a while.
-            with Memory().released(collects=not is_here):
-                learn_ranges(recipe.build_model)
+            if hasattr(recipe.build_model, "learn_ranges"):  # it was written for KerasTuner
+                # If this process trains, run_trials() soon collects all garbage, which takes long.
+                with Memory().released(collects=not is_here):
+                    learn_ranges(recipe.build_model)
         return replace(self, recipe=replace(recipe, fit=ready))
 
     @contextmanager
