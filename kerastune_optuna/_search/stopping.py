@@ -109,22 +109,14 @@ class StopConditions:
             _check_terminator(self.terminator, are_several=are_several)
 
     @property
-    def gives_up(self) -> bool:
-        """Whether a search may end before its last trial though no trial is good enough."""
-        return self.deadline is not None or self.terminator is not None
-
-    @property
     def most_failures(self) -> int:
         """How many trials may fail in a row, and workers die."""
         return self.max_failed_trials or MOST
 
     def is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
-        return self.is_late() or _signals.requested()
-
-    def is_late(self) -> bool:
-        """Whether the time for the search is over."""
-        return self.deadline is not None and self.deadline.has_passed()
+        is_late = self.deadline is not None and self.deadline.has_passed()
+        return is_late or _signals.requested()
 
     def may_go_on(
         self, study: optuna.Study, before: float | None = None, *, waits: bool = False
@@ -139,7 +131,8 @@ class StopConditions:
         asked = attrs.get(StudyRecord.asked_to_stop)
         if told is None and isinstance(asked, int) and asked > self.asked:
             return "Stopped from outside: call search() again to go on"
-        if told is None and asks:
+        may_be_enough = self.stop_at is not None or self.terminator is not None
+        if told is None and asks and may_be_enough:
             told = self._by_results(study)
             if told is not None:
                 # Tell all workers: in another worker, the terminator could later expect a gain.

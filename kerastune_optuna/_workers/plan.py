@@ -114,17 +114,18 @@ class Run:
         budget = replace(budget, ending=ending)
         progress = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
-            progress = Progress(progress, Announced(study, self.on_trial_end, budget.ending))
+            progress = Progress(progress, Announced(study, self.on_trial_end, ending))
         chosen = study.study_name, study.sampler, study.pruner
         job = Job(self.home.storage_source, *chosen, recipe, budget)
         with progress.running():
             for line in news:
                 progress.tell(line)
             crew.run(study, job, progress, self.home.folder)
-            if (stop := budget.ending.stop(study)) is not None:
+            if (stop := ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
-            progress.tell(budget.ending.reason(study))
-        if budget.ending.is_late() and not StudyRecord(study).finished:
+            progress.tell(ending.reason(study))
+        is_late = ending.deadline is not None and ending.deadline.has_passed()
+        if is_late and not StudyRecord(study).finished:
             _check.warn(
                 "The search ended before any trial had a result: its time was over (timeout=)."
             )
@@ -164,7 +165,8 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
             recipe.store.check()
         claim(study, recipe)
         keep_best = claim_keeping(study, recipe.keep_best)
-        epochs, gives_up = recipe.epochs_in_all, budget.ending.gives_up
+        epochs, ending = recipe.epochs_in_all, budget.ending
+        gives_up = ending.deadline is not None or ending.terminator is not None
         drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)
         if start.first:
             start.lay_out(study)
