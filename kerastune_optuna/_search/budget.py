@@ -89,7 +89,9 @@ class Budget:
             if not is_wanted or self.ending.stop(study, asks=True):
                 return None
             has_room = not waiting and self._has_room(len(counted))
-            asked = self._begin(study, until) if has_room else _take_one(study, waiting)
+            asked = _take_one(study, waiting) if waiting else None
+            if has_room:
+                asked = self._begin(study, until)
             if asked is not None:
                 # Trial() calls the sampler, which may raise, or take so long that others take this
                 # process for dead, and fail the trial.
