@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
 from kerastune_optuna._search.repeats import Tree
-from kerastune_optuna._study import Ranking, StudyRecord, machine, sign_of
+from kerastune_optuna._study import Card, Ranking, StudyRecord, TrialRecord, machine, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -167,7 +167,11 @@ class StopConditions:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         if (told := self.stop(study)) is not None or self.train_repeats:
             return told
-        tree = Tree.of_ended(study, self.card)
+        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
+        # workers never calls. Such a process comes here once, when its workers have ended.
+        trials = study.get_trials(deepcopy=False)
+        ended = [one for one in trials if TrialRecord(one).ending.is_final]
+        tree = Tree(Card.like(study, self.card, ended))
         if tree.is_left():
             return None
         count = tree.root.leaves()
