@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -104,11 +105,11 @@ def known_trials(
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
+@dataclass(eq=False)
 class ShownStudy:
     """Stand in for a study, and show a sampler other trials than the study has."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    _study: Study
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
