@@ -63,7 +63,8 @@ class Budget:
         if self.laid_out is not None:
             return self.laid_out(study)
         trials = _optuna.known_trials(study, anew=True)
-        idle = idle_retries(trials)
+        is_any_free = any(one.state is TrialState.WAITING for one in trials)
+        idle = idle_retries(trials) if is_any_free else set()
         return [
             one
             for one in trials
