@@ -102,7 +102,7 @@ def known_trials(
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False)
 class ShownStudy:
     """Stand in for a study, and show a sampler other trials than the study has."""
 

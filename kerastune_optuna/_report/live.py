@@ -197,7 +197,8 @@ def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> Progres
         shown = Lines(study, plan)
     if not LOG.isEnabledFor(logging.INFO):
         return shown
-    return Progress(shown, Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name)))
+    logged = Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name))
+    return Progress(others=[shown, logged])
 
 
 def _place() -> Place | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -39,37 +39,37 @@ class Plan:
     others: Sequence[Objective] = ()
 
 
+@dataclass(eq=False)
 class Progress:
     """Pass the progress of a search to others, each of which shows or logs it; or to nobody.
 
     Args:
-        *others: Who gets it.
+        others: Who gets it. Default: nobody.
     """
 
-    def __init__(self, *others: Progress) -> None:
-        self._others = others
+    others: Sequence[Progress] = field(default=(), kw_only=True)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Show the search while the block runs it."""
         with ExitStack() as stack:
-            for other in self._others:
+            for other in self.others:
                 stack.enter_context(other.running())
             yield
 
     def trial(self, trial: FrozenTrial) -> None:
         """Receive a trial of this process that ended."""
-        for other in self._others:
+        for other in self.others:
             other.trial(trial)
 
     def catch_up(self) -> None:
         """Look for trials that ended in other processes."""
-        for other in self._others:
+        for other in self.others:
             other.catch_up()
 
-    def tell(self, line: str | None) -> None:
-        """Receive a line of information, or None."""
-        for other in self._others:
+    def tell(self, line: str) -> None:
+        """Receive a line of information."""
+        for other in self.others:
             other.tell(line)
 
 
@@ -85,7 +85,6 @@ class Lines(Progress):
     def __init__(
         self, study: optuna.Study, plan: Plan, write: Callable[[str], object] = say
     ) -> None:
-        super().__init__()
         self._study, self._plan, self._write = study, plan, write
         self._told = {trial.number for trial in self._ended()}
 
@@ -120,10 +119,9 @@ class Lines(Progress):
         trials = self._study.get_trials(deepcopy=False)
         return [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
 
-    def tell(self, line: str | None) -> None:
-        """Write a line of information, if any."""
-        if line is not None:
-            self._write(readable(line))
+    def tell(self, line: str) -> None:
+        """Write a line of information."""
+        self._write(readable(line))
 
 
 def line_of(trial: FrozenTrial, objective: Objective) -> str:

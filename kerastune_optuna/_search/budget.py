@@ -63,7 +63,8 @@ class Budget:
         if self.laid_out is not None:
             return self.laid_out(study)
         trials = _optuna.known_trials(study, anew=True)
-        idle = idle_retries(trials)
+        is_any_free = any(one.state is TrialState.WAITING for one in trials)
+        idle = idle_retries(trials) if is_any_free else set()
         return [
             one
             for one in trials
@@ -89,7 +90,9 @@ class Budget:
             if not is_wanted or self.ending.stop(study, asks=True):
                 return None
             has_room = not waiting and self._has_room(len(counted))
-            asked = self._begin(study, until) if has_room else _take_one(study, waiting)
+            asked = _take_one(study, waiting) if waiting else None
+            if has_room:
+                asked = self._begin(study, until)
             if asked is not None:
                 # Trial() calls the sampler, which may raise, or take so long that others take this
                 # process for dead, and fail the trial.

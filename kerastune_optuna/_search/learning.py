@@ -7,7 +7,7 @@ import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -87,12 +87,13 @@ class LearningSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self.sampler.infer_relative_search_space(self._view(study), trial)
+        shown: Any = _Shown(study, self)
+        return self.sampler.infer_relative_search_space(shown, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        shown = self._view(study, search_space)
+        shown: Any = _Shown(study, self, search_space)
         for _ in range(_OF_GP if isinstance(self.sampler, _GP) else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
@@ -109,7 +110,7 @@ class LearningSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        told = self._view(study, {param_name: param_distribution}, is_alone=True)
+        told: Any = _Shown(study, self, {param_name: param_distribution}, is_alone=True)
         places = {**self._places, **_space.places(trial.distributions, trial.params)}
 
         def is_left(value: Any) -> bool:
@@ -126,18 +127,6 @@ class LearningSampler(BaseSampler):
         left = list(filter(is_left, values))
         among = CategoricalDistribution(left) if left else param_distribution
         return self._chance.sample_independent(told, trial, param_name, among)
-
-    def _view(
-        self,
-        study: optuna.Study,
-        space: dict[str, BaseDistribution] | None = None,
-        *,
-        is_alone: bool = False,
-    ) -> optuna.Study:
-        """Return the study as the sampler sees it, for all parameters at once or for one alone."""
-        # Our process reads trials of all kinds, but leaves single parameters to another sampler.
-        is_plain = isinstance(self.sampler, GaussianProcessSampler) and not is_alone
-        return cast("optuna.Study", _Shown(study, self, space, is_plain=is_plain))
 
     def as_complete(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None:
         """Return a PRUNED trial as a COMPLETE one; None where the sampler sees it as it is."""
@@ -162,6 +151,7 @@ class LearningSampler(BaseSampler):
         self.sampler.after_trial(study, trial, state, values)
 
 
+@dataclass(eq=False)
 class _Shown(_optuna.ShownStudy):
     """Show a sampler trials of other studies too, and each trial as one of a kind it learns from.
 
@@ -170,33 +160,28 @@ class _Shown(_optuna.ShownStudy):
     which TPE takes for the worst.
 
     Args:
-        study: The study.
+        _study: The study.
         by: The sampler that shows it.
-        space: The parameters that are about to be drawn; None where it is asked which these are.
-        is_plain: Whether to show the trials of the study as they are.
+        space: The parameters that are about to be drawn; None (default) where it is asked which
+            these are.
+        is_alone: Whether a single parameter is drawn, apart from the others. Default False.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        by: LearningSampler,
-        space: dict[str, BaseDistribution] | None,
-        *,
-        is_plain: bool,
-    ) -> None:
-        super().__init__(study)
-        self._by, self._space, self._is_plain = by, space, is_plain
+    by: LearningSampler
+    space: dict[str, BaseDistribution] | None = None
+    is_alone: bool = False
 
     @property
     def direction(self) -> StudyDirection:
         """The direction of the reports, by which TPE ranks PRUNED trials of any study."""
-        return self._by.objective.of_study
+        return self.by.objective.of_study
 
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        known = self._by.known if states is None or TrialState.COMPLETE in states else ()
-        if self._is_plain:
+        known = self.by.known if states is None or TrialState.COMPLETE in states else ()
+        # Our process reads trials of all kinds, but leaves single parameters to another sampler.
+        if isinstance(self.by.sampler, GaussianProcessSampler) and not self.is_alone:
             return sorted([*known, *trials], key=lambda one: one.number)
         told = {one.number: one for one in [*known, *trials]}
         # Where a sampler asks for trials of any state, it looks for parameters that all of them
@@ -211,22 +196,22 @@ class _Shown(_optuna.ShownStudy):
             if states is None or one.state in states
             if one.state is not TrialState.PRUNED or TrialRecord(one).excluded is None
         ]
-        return _alike(shown) if self._by.constrained else shown
+        return _alike(shown) if self.by.constrained else shown
 
     @cached_property
     def _as_complete(self) -> list[FrozenTrial]:
         """PRUNED trials as COMPLETE ones: those that are worth something, and bad ones."""
         pruned = _optuna.known_trials(self._study, (TrialState.PRUNED,))
-        learned = [self._by.as_complete(self._study, one) for one in pruned]
+        learned = [self.by.as_complete(self._study, one) for one in pruned]
         told = [one for one in learned if one is not None]
-        if not self._space:  # what is wanted is the parameters that all trials have
+        if not self.space:  # what is wanted is the parameters that all trials have
             return told
         rest = [one for one, shown in zip(pruned, learned, strict=True) if shown is None]
-        if isinstance(self._by.sampler, GPSampler):  # which does not look at PRUNED trials
+        if isinstance(self.by.sampler, GPSampler):  # which does not look at PRUNED trials
             rest += _optuna.known_trials(self._study, (TrialState.FAIL,))
         # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
         bad = [
-            one for one in filter(is_bad, rest) if self._space.items() <= one.distributions.items()
+            one for one in filter(is_bad, rest) if self.space.items() <= one.distributions.items()
         ]
         worst = self._worst(told) if bad else None
         if worst is None:

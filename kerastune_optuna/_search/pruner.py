@@ -50,11 +50,19 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
     def __init__(self, epochs: int = 1, p_threshold: float | None = None) -> None:
         usual = _P_OF_LONG if epochs >= _LONG else _P_THRESHOLD
         self._p_threshold = usual if p_threshold is None else p_threshold
+        # The trial that asked last, until when its answer holds, and the reports of the best trial.
         self._known: tuple[object, float, dict[int, float]] = (None, 0.0, {})
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        best = self._reports_of_best(study, trial)
+        asks = study.study_name, trial.number, trial.datetime_start
+        known, until, best = self._known
+        if known != asks or time.monotonic() > until:
+            try:
+                best = study.best_trial.intermediate_values
+            except ValueError:  # no trial is COMPLETE
+                best = {}
+            self._known = asks, time.monotonic() + _MOMENT, best
         own = trial.intermediate_values
         if not all(map(math.isfinite, [*own.values(), *best.values()])):
             return False
@@ -65,18 +73,6 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         # Exactly as in Optuna: if the best trial is worse in the mean, the curves of this study
         # cross, and an early comparison says little.
         return sign * sum(own.values()) / len(own) > sign * sum(best.values()) / len(best)
-
-    def _reports_of_best(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, float]:
-        """Return the reports of the best trial, read at most once in half a second."""
-        asks = study.study_name, trial.number, trial.datetime_start
-        known, until, reports = self._known
-        if known != asks or time.monotonic() > until:
-            try:
-                reports = study.best_trial.intermediate_values
-            except ValueError:  # no trial is COMPLETE
-                reports = {}
-            self._known = asks, time.monotonic() + _MOMENT, reports
-        return reports
 
 
 def _leads(own: Mapping[int, float], best: Mapping[int, float], sign: int) -> bool:
@@ -102,14 +98,12 @@ def _chance(worse: Sequence[float]) -> float:
 
 
 def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
-    """Return the trial as part of a study of only the watched objective, so that it can be pruned.
+    """Return a trial of several objectives as part of a study of only the watched objective.
 
-    With several objectives, Optuna refuses to report and to prune, although its storages keep the
-    reports of any trial. The returned trial and the given one share one stored trial: each sees
-    what is written to the other.
+    As it is, it cannot be pruned: with several objectives, Optuna refuses to report and to prune,
+    although its storages keep the reports of any trial. The returned trial and the given one share
+    one stored trial: each sees what is written to the other.
     """
-    if not objectives.are_several:
-        return trial
     study, shown = trial.study, copy.copy(trial)
     storage = cast(BaseStorage, _StorageOfOne(trial, objectives))
     shown.study = optuna.Study(study.study_name, storage, study.sampler, study.pruner)

@@ -122,15 +122,6 @@ class Tree:
             kept = _kept[study] = trials, card, tree
         return kept[2]
 
-    @classmethod
-    def of_ended(cls, study: optuna.Study, card: str | None) -> Tree:
-        """Return the tree of the trials that are done with, read anew; `card` is as for `of`."""
-        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
-        # workers never calls. Such a process comes here once, when its workers have ended.
-        trials = study.get_trials(deepcopy=False)
-        ended = [one for one in trials if TrialRecord(one).ending.is_final]
-        return cls(Card.like(study, card, ended))
-
     @cached_property
     def root(self) -> Node:
         """The root of the tree, in which a configuration is tried once a trial has asked for it.

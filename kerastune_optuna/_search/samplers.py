@@ -177,7 +177,13 @@ class Chooser(NamedTuple):
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.sampler = _SAMPLERS[self.sampler](own)
             return own, []
-        screens = self.pruner == _AUTO and not gives_up and may_screen(study, n_trials, epochs)
+        is_long = n_trials is not None and n_trials >= _LEAST_TRIALS and epochs >= _LEAST_EPOCHS
+        screens = self.pruner == _AUTO and is_long and not gives_up
+        # A trial that ends early has no values of further objectives.
+        if screens := screens and len(study.directions) == 1:
+            trials = study.get_trials(deepcopy=False)
+            is_any_complete = any(one.state is TrialState.COMPLETE for one in trials)
+            screens = len(trials) < COMPARED and not is_any_complete
         study.sampler = sampler = ProcessThenTPE(own, screens=screens)
         if not screens or n_trials is None:
             return own, []
@@ -189,23 +195,6 @@ class Chooser(NamedTuple):
         if isinstance(self.pruner, BasePruner):
             return self.pruner
         return _PRUNERS["wilcoxon" if self.pruner == _AUTO else self.pruner](epochs)
-
-
-def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
-    """Whether a search is long enough to begin with short trials, and has no COMPLETE trial yet.
-
-    This is False with several objectives: a trial that ends early has no values of the others.
-
-    Args:
-        study: The study.
-        n_trials: The size of the study; None for no limit.
-        epochs: How many epochs a trial has, over all its trainings.
-    """
-    is_short = n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS
-    if is_short or len(study.directions) > 1:
-        return False
-    trials = study.get_trials(deepcopy=False)
-    return len(trials) < COMPARED and not any(one.state is TrialState.COMPLETE for one in trials)
 
 
 def _check_kind(name: str, value: object, kind: type, names: Iterable[str], example: str) -> None:

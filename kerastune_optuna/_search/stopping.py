@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
 from kerastune_optuna._search.repeats import Tree
-from kerastune_optuna._study import Ranking, StudyRecord, machine, sign_of
+from kerastune_optuna._study import Card, Ranking, StudyRecord, TrialRecord, machine, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -109,22 +109,14 @@ class StopConditions:
             _check_terminator(self.terminator, are_several=are_several)
 
     @property
-    def gives_up(self) -> bool:
-        """Whether a search may end before its last trial though no trial is good enough."""
-        return self.deadline is not None or self.terminator is not None
-
-    @property
     def most_failures(self) -> int:
         """How many trials may fail in a row, and workers die."""
         return self.max_failed_trials or MOST
 
     def is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
-        return self.is_late() or _signals.requested()
-
-    def is_late(self) -> bool:
-        """Whether the time for the search is over."""
-        return self.deadline is not None and self.deadline.has_passed()
+        is_late = self.deadline is not None and self.deadline.has_passed()
+        return is_late or _signals.requested()
 
     def may_go_on(
         self, study: optuna.Study, before: float | None = None, *, waits: bool = False
@@ -139,7 +131,8 @@ class StopConditions:
         asked = attrs.get(StudyRecord.asked_to_stop)
         if told is None and isinstance(asked, int) and asked > self.asked:
             return "Stopped from outside: call search() again to go on"
-        if told is None and asks:
+        may_be_enough = self.stop_at is not None or self.terminator is not None
+        if told is None and asks and may_be_enough:
             told = self._by_results(study)
             if told is not None:
                 # Tell all workers: in another worker, the terminator could later expect a gain.
@@ -174,7 +167,11 @@ class StopConditions:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         if (told := self.stop(study)) is not None or self.train_repeats:
             return told
-        tree = Tree.of_ended(study, self.card)
+        # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
+        # workers never calls. Such a process comes here once, when its workers have ended.
+        trials = study.get_trials(deepcopy=False)
+        ended = [one for one in trials if TrialRecord(one).ending.is_final]
+        tree = Tree(Card.like(study, self.card, ended))
         if tree.is_left():
             return None
         count = tree.root.leaves()

@@ -266,7 +266,8 @@ def _pairs(
     Raises:
         ArgumentError: There is not one direction that is known for each.
     """
-    if pairs := pairs_of(names, directions):  # there is an Objective, which has both
+    are_names = all(isinstance(name, str) for name in names)
+    if not are_names and (pairs := pairs_of(names, directions)):  # an Objective, which has both
         return pairs
     if directions == "auto" or not are_several:
         return [(name, directions) for name in names]

@@ -95,7 +95,7 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
     free = [trial for trial in trials if trial.state is TrialState.WAITING]
     waiting = {one.number for one in free if TrialRecord(one).retry_of is not None}
     if not waiting:
-        return waiting  # the usual case, which needs no closer look at thousands of trials
+        return waiting  # and take no closer look at thousands of trials
     retries = [trial for trial in trials if TrialRecord(trial).retry_of is not None]
     firsts = {TrialRecord(one).retry_of: one.number for one in reversed(retries)}
     again = {trial.number for trial in trials if TrialRecord(trial).ending.is_run_again}

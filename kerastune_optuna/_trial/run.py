@@ -99,7 +99,8 @@ class TrialRun:
         if known is None or recipe.constraints.are_there:
             inputs = self._made_ready(model, arguments)
         if known is not None:
-            take_over(watched_alone(trial, recipe.objectives), known)
+            are_several = recipe.objectives.are_several
+            take_over(watched_alone(trial, recipe.objectives) if are_several else trial, known)
             recipe.constraints.take_time(trial, None)
             is_complete = known.state is TrialState.COMPLETE
             return Outcome(Ending.REPEAT, known.values if is_complete else None)

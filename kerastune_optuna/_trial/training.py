@@ -160,7 +160,8 @@ def train(
         TunerError: The training has no result, for example because no epoch had the objective.
     """
     recipe, best = inputs.recipe, Best(model)
-    report = Report(watched_alone(trial, recipe.objectives))
+    are_several = recipe.objectives.are_several
+    report = Report(watched_alone(trial, recipe.objectives) if are_several else trial)
     most_seconds = recipe.constraints.max_seconds
     limits: list[Hook] = [] if most_seconds is None else [TimeLimit(most_seconds)]
     hooks = [*limits, best, report, StopOnRequest()]

@@ -50,7 +50,7 @@ def listeners(given: Any) -> Sequence[Listener]:
     return tuple(each)
 
 
-@dataclass
+@dataclass(eq=False)
 class Announced(Progress):
     """Call functions with each trial that ends during a search.
 
@@ -65,7 +65,6 @@ class Announced(Progress):
     ending: StopConditions
 
     def __post_init__(self) -> None:
-        super().__init__()
         self._told = {trial.number for trial in self._ended()}
 
     @contextmanager

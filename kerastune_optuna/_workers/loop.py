@@ -62,7 +62,8 @@ class Job:
         Some may have begun much later, so that their own clocks do not say it.
         """
         calls = _calls(study)
-        state = _LATE if self.budget.ending.is_late() else _ON
+        deadline = self.budget.ending.deadline
+        state = _LATE if deadline is not None and deadline.has_passed() else _ON
         if calls.get(self.call) != state:
             _optuna.set_attr(study, _CALLS, {**calls, self.call: state})
 

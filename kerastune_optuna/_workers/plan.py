@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
-from kerastune_optuna._search import Budget, Chooser, check_ends, check_study
+from kerastune_optuna._search import Budget, Chooser, StopConditions, check_ends, check_study
+from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
@@ -78,9 +80,10 @@ class Run:
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             ready = recipe.opened_fit() if is_here else fit.checked()
             ready.check_kinds()
-            # If this process trains, run_trials() soon collects all garbage, which takes a while.
-            with Memory().released(collects=not is_here):
-                learn_ranges(recipe.build_model)
+            if hasattr(recipe.build_model, "learn_ranges"):  # it was written for KerasTuner
+                # If this process trains, run_trials() soon collects all garbage, which takes long.
+                with Memory().released(collects=not is_here):
+                    learn_ranges(recipe.build_model)
         return replace(self, recipe=replace(recipe, fit=ready))
 
     @contextmanager
@@ -103,44 +106,49 @@ class Run:
             news: Lines that are shown before the first trial.
         """
         budget, recipe, crew = self.budget, self.recipe, self.crew
-        plan = self._plan(study)
-        key = StudyRecord(study).card
-        if budget.n_trials is None or plan.done < budget.n_trials:  # or no trial would have a card
+        size, key = budget.n_trials, StudyRecord(study).card
+        if size is None or len(StudyRecord(study).finished) < size:  # or no trial would have a card
             trains = crew.is_this_process
             card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
             recipe, key = replace(recipe, card=card), card.key
         ending = budget.ending.from_now_on(study, key)
         budget = replace(budget, ending=ending)
-        progress = progress_for(self.verbose, study, plan)
-        if self.on_trial_end:
-            progress = Progress(progress, Announced(study, self.on_trial_end, budget.ending))
+        progress = self._progress(study, ending)
         chosen = study.study_name, study.sampler, study.pruner
         job = Job(self.home.storage_source, *chosen, recipe, budget)
         with progress.running():
-            for line in news:
+            for line in filter(None, news):
                 progress.tell(line)
             crew.run(study, job, progress, self.home.folder)
-            if (stop := budget.ending.stop(study)) is not None:
+            if (stop := ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
-            progress.tell(budget.ending.reason(study))
-        if budget.ending.is_late() and not StudyRecord(study).finished:
+            if progress.others and (why := ending.reason(study)) is not None:
+                progress.tell(why)
+        is_late = ending.deadline is not None and ending.deadline.has_passed()
+        if is_late and not StudyRecord(study).finished:
             _check.warn(
                 "The search ended before any trial had a result: its time was over (timeout=)."
             )
 
-    def _plan(self, study: optuna.Study) -> Plan:
-        """Return the plan of this run, for the progress display."""
-        deadline, recipe = self.budget.ending.deadline, self.recipe
-        return Plan(
-            study.study_name,
-            recipe.objectives.watched,
-            self.budget.n_trials,
-            recipe.epochs_in_all,
-            None if deadline is None else deadline.seconds_left(),
-            done=len(StudyRecord(study).finished),
-            others=recipe.objectives.others,
-        )
+    def _progress(self, study: optuna.Study, ending: StopConditions) -> Progress:
+        """Return what is told how this run goes: the user, a log, and functions of the user."""
+        told: list[Progress] = []
+        if self.verbose != 0 or LOG.isEnabledFor(logging.INFO):
+            deadline, recipe = ending.deadline, self.recipe
+            plan = Plan(
+                study.study_name,
+                recipe.objectives.watched,
+                self.budget.n_trials,
+                recipe.epochs_in_all,
+                None if deadline is None else deadline.seconds_left(),
+                done=len(StudyRecord(study).finished),
+                others=recipe.objectives.others,
+            )
+            told.append(progress_for(self.verbose, study, plan))
+        if self.on_trial_end:
+            told.append(Announced(study, self.on_trial_end, ending))
+        return Progress(others=told)
 
 
 def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None) -> None:
@@ -164,7 +172,8 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
             recipe.store.check()
         claim(study, recipe)
         keep_best = claim_keeping(study, recipe.keep_best)
-        epochs, gives_up = recipe.epochs_in_all, budget.ending.gives_up
+        epochs, ending = recipe.epochs_in_all, budget.ending
+        gives_up = ending.deadline is not None or ending.terminator is not None
         drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)
         if start.first:
             start.lay_out(study)

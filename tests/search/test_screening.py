@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._search.samplers import may_screen
+from kerastune_optuna._search.samplers import Chooser
 from kerastune_optuna._search.screening import AutoPruner
 from kerastune_optuna._study import TrialRecord
 from tests.support.faults import finished, states
@@ -18,6 +18,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 def new_study(direction="maximize", epochs=20, n_trials=15):
     pruner = AutoPruner(n_trials, epochs)
     return optuna.create_study(direction=direction, pruner=pruner)
+
+
+def told_at_the_start(study, n_trials):
+    """Start a search of trials with 20 epochs; return the lines that say that it begins so."""
+    _, lines = Chooser().start(study, n_trials, 20)
+    return lines
 
 
 def ran(study, value, epochs=20, *, interval=1, layers=None):
@@ -75,15 +81,15 @@ def test_a_beginning_is_a_tenth_of_the_epochs(epochs, short):
 def test_a_study_that_is_past_its_first_trials_is_not_said_to_begin():
     """After twelve trials none is screened, and after one that is COMPLETE none need be."""
     study = new_study()
-    assert may_screen(study, 15, 20)
+    assert told_at_the_start(study, 15)
     for _ in range(11):
         study.tell(study.ask(), state=TrialState.FAIL)
-    assert may_screen(study, 15, 20)
+    assert told_at_the_start(study, 15)
     study.tell(study.ask(), state=TrialState.FAIL)
-    assert not may_screen(study, 30, 20)
+    assert not told_at_the_start(study, 30)
     study = new_study()
     study.tell(study.ask(), 0.5)
-    assert not may_screen(study, 15, 20)
+    assert not told_at_the_start(study, 15)
 
 
 def test_what_is_enqueued_goes_on():
