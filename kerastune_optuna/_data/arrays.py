@@ -20,22 +20,20 @@ _PIECE = 1 << 20  # values of an array that are checked for NaN and infinity at 
 
 def pick(data: Any, rows: NDArray[Any] | slice) -> Any:
     """Return the given rows of arrays, which may be nested."""
-    return keras.tree.map_structure(lambda leaf: _rows_of(leaf, rows), data)
-
-
-def _rows_of(leaf: Any, rows: NDArray[Any] | slice) -> Any:
-    if leaf is None:
+    if keras.tree.is_nested(data):
+        return keras.tree.map_structure(lambda leaf: pick(leaf, rows), data)
+    if data is None:
         return None
-    if hasattr(leaf, "iloc"):  # pandas, where [] picks columns
-        return leaf.iloc[rows]
-    if hasattr(leaf, "tocsr"):  # SciPy, where some sparse arrays do not support []
-        return leaf.tocsr()[rows]
-    is_of_tensorflow = type(leaf).__module__.startswith("tensorflow.")
+    if hasattr(data, "iloc"):  # pandas, where [] picks columns
+        return data.iloc[rows]
+    if hasattr(data, "tocsr"):  # SciPy, where some sparse arrays do not support []
+        return data.tocsr()[rows]
+    is_of_tensorflow = type(data).__module__.startswith("tensorflow.")
     if is_of_tensorflow and not isinstance(rows, slice):  # [] does not take a list there
         import tensorflow as tf  # installed, since the data is TensorFlow's
 
-        return tf.gather(leaf, rows)
-    return leaf[rows]
+        return tf.gather(data, rows)
+    return data[rows]
 
 
 def fault_of_type(leaf: Any) -> str | None:
@@ -44,28 +42,20 @@ def fault_of_type(leaf: Any) -> str | None:
         return f"{type(leaf).__name__}, which is not an array. {_NO_ARRAY}"
     has_texts = keras.backend.backend() == "tensorflow"
     instead = _NUMBERS + _OR_TEXTS * has_texts
-    if hasattr(leaf, "columns"):  # a DataFrame of pandas, whose columns may differ in type
-        for column, dtype in leaf.dtypes.items():
-            if not _is_known(dtype):
-                return f"values of type {dtype} in column {column!r}. {instead}"
-        if leaf.iloc[:0].to_numpy().dtype.hasobject:
-            types = " and ".join(dict.fromkeys(map(str, leaf.dtypes)))
-            return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
-        return None
-    dtype = leaf.dtype
-    if has_texts and isinstance(leaf, np.ndarray) and dtype.hasobject:
-        is_known = all(isinstance(one, str) for one in leaf)
-    else:
-        is_known = _is_known(dtype)
-    return None if is_known else f"values of type {dtype}. {instead}"
-
-
-def _is_known(dtype: Any) -> bool:
-    try:
-        keras.backend.standardize_dtype(dtype)
-    except ValueError:
-        return False
-    return True
+    if has_texts and isinstance(leaf, np.ndarray) and leaf.dtype.hasobject:
+        are_texts = all(isinstance(one, str) for one in leaf)
+        return None if are_texts else f"values of type {leaf.dtype}. {instead}"
+    is_table = hasattr(leaf, "columns")  # a DataFrame of pandas, whose columns may differ in type
+    for column, dtype in leaf.dtypes.items() if is_table else [("", leaf.dtype)]:
+        try:
+            keras.backend.standardize_dtype(dtype)
+        except ValueError:
+            where = f" in column {column!r}" if is_table else ""
+            return f"values of type {dtype}{where}. {instead}"
+    if is_table and leaf.iloc[:0].to_numpy().dtype.hasobject:
+        types = " and ".join(dict.fromkeys(map(str, leaf.dtypes)))
+        return f"columns of types {types}, which have no common type. {_ONE_TYPE}"
+    return None
 
 
 def fault_of_values(leaf: Any) -> str | None:

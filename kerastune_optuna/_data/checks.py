@@ -35,28 +35,22 @@ _BARE = {
 }
 
 
-def check_training_data(x: Any, y: Any, others: Mapping[str, Any]) -> None:
-    """Reject training data on which no epoch could run.
+def check_parts(x: Any, y: Any, others: Mapping[str, Any]) -> None:
+    """Reject targets or weights that do not belong to the inputs, or inputs that are missing.
 
     Args:
-        x: The data.
-        y: Its targets, unless it contains them.
+        x: The inputs, or batches that contain the targets too.
+        y: The targets.
         others: The other arguments of Model.fit.
 
     Raises:
-        ArgumentError: The data is missing, empty, endless, uneven, or can be read only once.
+        ArgumentError: The message says which parts do not belong to each other.
     """
     if x is None:
         raise ArgumentTypeError(
             "x=None is no training data. Pass data that Model.fit takes, or a function "
             "that returns it, without arguments or of the trial."
         )
-    _check_one("x", x, others.get("steps_per_epoch"), "steps_per_epoch")
-    _check_parts(x, y, others)
-
-
-def _check_parts(x: Any, y: Any, others: Mapping[str, Any]) -> None:
-    """Reject targets or weights that do not belong to the inputs."""
     if not makes_batches(x):
         _check_even("x", x, "y", y)
         _check_even("x", x, "sample_weight", others.get("sample_weight"), "weights")
@@ -98,16 +92,15 @@ def check_evaluated_data(x: Any, y: Any, weights: Any) -> None:
     if (size := size_of(x)) in (0, INFINITE):
         kind = "endless" if size else "empty"
         raise ArgumentError(f"x is {kind}. Pass data with one row or more, and with an end.")
-    _check_parts(x, y, {"sample_weight": weights})
+    check_parts(x, y, {"sample_weight": weights})
 
 
-def check_validation_data(
-    validation_data: Any, validation_split: float, validation_steps: int | None, x: Any
-) -> None:
-    """Reject validation data that cannot be evaluated."""
-    _check_split(validation_split, x)
-    if validation_data is None:
-        return
+def check_validation_data(validation_data: Any, validation_steps: int | None) -> None:
+    """Reject validation data that cannot be evaluated.
+
+    Raises:
+        ArgumentError: The data is empty, endless, uneven, or can be read only once.
+    """
     parts = validation_data if isinstance(validation_data, list | tuple) else [validation_data]
     if len(parts) not in (1, 2, 3):
         raise ArgumentError(
@@ -120,12 +113,17 @@ def check_validation_data(
             "validation_data is a function that returns a generator, which would give each epoch "
             "other batches. Return arrays, or a dataset that starts over in each epoch."
         )
-    _check_one("validation_data", x, validation_steps, "validation_steps")
+    check_source("validation_data", x, validation_steps, "validation_steps")
     for place, other in enumerate(others, start=1):
         _check_even("validation_data[0]", x, f"[{place}]", other)
 
 
-def _check_split(split: object, x: Any) -> None:
+def check_split(split: object, x: Any) -> None:
+    """Reject a share of the rows that cannot be held out for validation.
+
+    Raises:
+        ArgumentError: It is no fraction, or rows of `x` cannot be held out.
+    """
     if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
         raise ArgumentError(
             f"validation_split={split!r} is not a fraction of the data. Pass a number from 0 up "
@@ -138,8 +136,18 @@ def _check_split(split: object, x: Any) -> None:
         )
 
 
-def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None:
-    """Reject one source of batches that has none, is endless, or can be read only once."""
+def check_source(name: str, data: Any, steps: int | None, steps_name: str) -> None:
+    """Reject one source of batches that has none, is endless, or can be read only once.
+
+    Args:
+        name: The argument of Model.fit that contains the source.
+        data: The source.
+        steps: The number of steps that an epoch takes from it; None for all.
+        steps_name: The argument of Model.fit with this number.
+
+    Raises:
+        ArgumentError: The message says what to pass instead.
+    """
     if isinstance(data, Iterator):
         raise ArgumentTypeError(
             f"{name} is a {type(data).__name__}, which can be read only once, but each trial reads "

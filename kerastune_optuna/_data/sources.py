@@ -43,12 +43,12 @@ def is_loader(source: Any) -> bool:
 
 
 def takes_trial(name: str, source: Any) -> bool:
-    """Whether a function makes the data from the parameters of a trial.
+    """Whether a function that loads the data makes it from the parameters of a trial.
 
     Raises:
         ArgumentTypeError: The function takes other arguments.
     """
-    if not is_loader(source) or why_not(source, 0) is None:
+    if why_not(source, 0) is None:
         return False
     if why_not(source, 1) is None:
         return True
@@ -59,16 +59,14 @@ def takes_trial(name: str, source: Any) -> bool:
     )
 
 
-def open_data(name: str, source: Any, trial: BaseTrial | None = None) -> Any:
-    """Return the data; if the source is a function or a parcel, call or open it.
+def load(name: str, source: Callable[..., Any], trial: BaseTrial | None = None) -> Any:
+    """Return the data that a function loads.
 
     Without a trial, a function of the trial is returned unchanged.
 
     Raises:
         ArgumentError: A function of the trial returned no data.
     """
-    if not is_loader(source):
-        return open_parcel(source)
     if not takes_trial(name, source):
         loaded = source()
     elif trial is None:
