@@ -10,15 +10,17 @@ import numpy as np
 
 from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._check import count
-from kerastune_optuna._data.sizes import INFINITE, count_rows, size_of
 from kerastune_optuna._data.sources import (
+    INFINITE,
     LOADERS,
     OF_GRAIN,
     GeneratorFunction,
     classes,
+    count_rows,
     is_loader,
     lacks_targets,
     makes_batches,
+    size_of,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 

@@ -23,25 +23,23 @@ from kerastune_optuna._data.checks import (
     weights_within,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, from_memory
-from kerastune_optuna._data.sizes import (
+from kerastune_optuna._data.sources import (
     UNKNOWN,
+    GeneratorFunction,
     a_batch,
     cardinality,
     count_rows,
-    symbolic,
-    symbolic_read,
-)
-from kerastune_optuna._data.sources import (
-    GeneratorFunction,
     is_loader,
     is_tf_dataset,
     load,
     makes_batches,
-    open_parcel,
     parts_of,
+    symbolic,
+    symbolic_read,
     takes_trial,
+    unpack_x,
 )
-from kerastune_optuna._data.transport import pack
+from kerastune_optuna._data.transport import open_parcel, pack
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _DATA = ("x", "y", "validation_data")
@@ -344,7 +342,7 @@ class Given(FitArguments):
         if "x" in loaders and isinstance(data["x"], tuple):
             is_of_trial = takes_trial("x", self.x)
             if is_of_trial or not self.is_free:
-                _unpack_x(data, others, is_of_trial=is_of_trial)
+                unpack_x(data, others, is_of_trial=is_of_trial)
         opened = replace(self, **data, others=others)
         if self.taken:
             opened = opened._without_unfit()
@@ -386,37 +384,6 @@ class Given(FitArguments):
             for name, data in pipelines.items()
         }
         return replace(fit, pipelines=begun)
-
-
-def _unpack_x(data: dict[str, Any], others: dict[str, Any], *, is_of_trial: bool) -> None:
-    """Give y and sample_weight their parts of the tuple that the function passed as x returned.
-
-    Args:
-        data: The data by its name.
-        others: The other arguments of Model.fit.
-        is_of_trial: Whether it is a function of the trial; of others, a tuple may be inputs alone.
-
-    Raises:
-        ArgumentError: The tuple has other parts, or y or sample_weight was passed too.
-    """
-    loaded = data["x"]
-    if data["y"] is not None or len(loaded) not in (2, 3):
-        if not is_of_trial:
-            return
-        beside = ", but y was passed too" if data["y"] is not None else ""
-        raise ArgumentError(
-            f"The function that was passed as x returned a tuple of {len(loaded)}{beside}. Return "
-            "(x, y) or (x, y, sample_weight), and pass no y; return several inputs as a list."
-        )
-    data["x"], data["y"], weights = keras.utils.unpack_x_y_sample_weight(loaded)
-    if weights is None:
-        return
-    if others.get("sample_weight") is not None:
-        raise ArgumentError(
-            "The function that was passed as x returned weights, but sample_weight was passed "
-            "too. Return (x, y), or leave sample_weight out."
-        )
-    others["sample_weight"] = weights
 
 
 def _of_fold(fit: FitArguments, train: NDArray[Any], valid: NDArray[Any]) -> FitArguments:
