@@ -10,8 +10,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.arrays import pick
-from kerastune_optuna._data.sources import bytes_of, is_loader, is_tf_dataset, makes_batches
+from kerastune_optuna._data.sources import bytes_of, is_loader, is_tf_dataset, makes_batches, pick
 from kerastune_optuna._digest import PLAIN, digest
 
 _LARGEST = 1 << 22  # the most bytes that are read from an array, which takes a few milliseconds

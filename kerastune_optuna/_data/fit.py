@@ -14,12 +14,13 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._data.anew import Beginning
-from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
 from kerastune_optuna._data.checks import (
     check_parts,
     check_source,
     check_split,
     check_validation_data,
+    fault_of_type,
+    fault_of_values,
     weights_within,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, from_memory
@@ -34,6 +35,7 @@ from kerastune_optuna._data.sources import (
     load,
     makes_batches,
     parts_of,
+    pick,
     symbolic,
     symbolic_read,
     takes_trial,

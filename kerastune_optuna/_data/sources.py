@@ -1,4 +1,4 @@
-"""The user's data: how functions load it, what it is, and its sizes as far as they are known."""
+"""The user's data: how functions load it, what it is, how large it is, and rows of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._check import why_not
-from kerastune_optuna._data.arrays import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 # Classes from which Model.fit reads batches, by package and name, so that neither is imported.
@@ -209,6 +209,24 @@ def bytes_of(dataset: Any, unknown: float) -> float:
         others = [unknown if size is None else size for size in sizes[1:]]
         taken += math.prod(first + others) * (spec.dtype.size or unknown)
     return batches * taken
+
+
+def pick(data: Any, rows: NDArray[Any] | slice) -> Any:
+    """Return the given rows of arrays, which may be nested."""
+    if keras.tree.is_nested(data):
+        return keras.tree.map_structure(lambda leaf: pick(leaf, rows), data)
+    if data is None:
+        return None
+    if hasattr(data, "iloc"):  # pandas, where [] picks columns
+        return data.iloc[rows]
+    if hasattr(data, "tocsr"):  # SciPy, where some sparse arrays do not support []
+        return data.tocsr()[rows]
+    is_of_tensorflow = type(data).__module__.startswith("tensorflow.")
+    if is_of_tensorflow and not isinstance(rows, slice):  # [] does not take a list there
+        import tensorflow as tf  # installed, since the data is TensorFlow's
+
+        return tf.gather(data, rows)
+    return data[rows]
 
 
 def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
