@@ -139,7 +139,7 @@ def parts_of(data: Any) -> tuple[Any, Any, Any]:
         data = data.element_spec
     elif makes_batches(data):  # reading a batch may change what comes next
         data = None
-    return keras.utils.unpack_x_y_sample_weight(data)  # type: ignore[no-any-return] # as above
+    return keras.utils.unpack_x_y_sample_weight(data)  # type: ignore[no-any-return] # Keras has no types
 
 
 def lacks_targets(x: Any, y: Any) -> bool:

@@ -76,7 +76,8 @@ class TrainingInputs:
         Raises:
             ArgumentError: The builder's arguments are invalid.
         """
-        check_builders_arguments(arguments)
+        if arguments:
+            check_builders_arguments(arguments)
         others = dict(arguments)
         callbacks = for_trial(recipe.callbacks, others.pop("callbacks", None), trial, folder)
         of_training = fit.of_training(others, number, seed)
