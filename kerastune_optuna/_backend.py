@@ -41,6 +41,9 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _SEEDS = ("global_random_seed", "global_seed_generator")  # as Keras names them
 
+are_arrays = array_data_adapter.can_convert_arrays  # whether Keras batches a tuple of data itself
+# Returns the arrays that Model.fit trains on, and those that `validation_split=` holds out.
+split_as_fit = array_slicing.train_validation_split
 
 _is_late_fork = False  # whether this process was forked after TensorFlow had begun to work
 
@@ -90,18 +93,19 @@ def seeds_kept() -> Iterator[None]:
     seed = None if context is None else context._seed
     # Without a seed, there is no _rng.
     drawn_eagerly = None if seed is None else context._rng.getstate()
-    with undisturbed():
-        try:
-            yield
-        finally:
-            for name, value in attributes.items():
-                global_state.set_global_attribute(name, value)
-            if own is not None:
-                own.state.assign(drawn)
-            if context is not None:
-                context._set_global_seed(seed)
-            if drawn_eagerly is not None:
-                context._rng.setstate(drawn_eagerly)
+    others = generators()
+    try:
+        yield
+    finally:
+        set_generators(others)
+        for name, value in attributes.items():
+            global_state.set_global_attribute(name, value)
+        if own is not None:
+            own.state.assign(drawn)
+        if context is not None:
+            context._set_global_seed(seed)
+        if drawn_eagerly is not None:
+            context._rng.setstate(drawn_eagerly)
 
 
 @contextmanager
@@ -407,11 +411,6 @@ def note_batch_size(dataset: Any, size: int) -> None:
     dataset._batch_size = size  # as TensorFlow's own batch() writes it down
 
 
-def are_arrays(*data: Any) -> bool:
-    """Whether Keras treats data as arrays, which it batches itself."""
-    return bool(array_data_adapter.can_convert_arrays(data))
-
-
 def pipeline_of(**arrays: Any) -> Any:
     """Return the tf.data pipeline that Model.fit makes from arrays, their weights and sizes."""
     return array_data_adapter.ArrayDataAdapter(**arrays).get_tf_dataset()
@@ -425,9 +424,3 @@ def epochs_of(**arrays: Any) -> Iterator[list[Any]]:
         adapter.on_epoch_begin()
         yield list(pipeline)
         adapter.on_epoch_end()
-
-
-def split_as_fit(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
-    """Return the arrays that Model.fit trains on, and those that `validation_split=` holds out."""
-    train, validation = array_slicing.train_validation_split(arrays, share)
-    return train, validation

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from kerastune_optuna import _source
+from kerastune_optuna import _digest
 
 First: TypeAlias = dict[int, tuple[Any, Any]]  # objects, held so that their ids stay, and states
 
@@ -28,7 +28,7 @@ def borrowed(*functions: Callable[..., Any], of_keras: bool = True) -> Iterator[
         of_keras: Whether Keras's generators are given back, which a model that the block returns
             may hold.
     """
-    read = _source.values(*functions)
+    read = _digest.read_by(*functions)
     held = keras.Layer if of_keras else keras.Layer | keras.random.SeedGenerator
     own = [one for one in read if not isinstance(one, held)]
     before: First = {}

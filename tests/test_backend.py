@@ -50,8 +50,8 @@ def test_a_model_that_is_built_keeps_several_optimizers():
 def test_keras_makes_a_pipeline_of_arrays():
     """ArrayDataAdapter gives the batches of fit, and train_validation_split() its split."""
     x, y = np.arange(10.0), np.arange(10)
-    assert _backend.are_arrays(x, y, None)
-    assert not _backend.are_arrays(iter(x), None, None)
+    assert _backend.are_arrays((x, y, None))
+    assert not _backend.are_arrays((iter(x), None, None))
     batches = list(_backend.pipeline_of(x=x, y=y, sample_weight=None, batch_size=4))
     assert [y.numpy().tolist() for _, y in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     train, validation = _backend.split_as_fit((x, y, None), 0.3)

@@ -6,17 +6,17 @@ import keras
 import numpy as np
 import pytest
 
+from kerastune_optuna._digest import read_by
 from kerastune_optuna._generators import restore_read
-from kerastune_optuna._source import values
 from tests.support.untrained import Untrained, X, run, tuner_in
 from tests.zoo.stateful import NOISE, drawn
 
 
 def test_a_generator_that_a_function_reads_begins_anew():
     """Keras's generators of a module give the same numbers again."""
-    restore_read(values(drawn))
+    restore_read(read_by(drawn))
     first = drawn((2,))
-    assert restore_read(values(drawn)) == {id(NOISE.state)}
+    assert restore_read(read_by(drawn)) == {id(NOISE.state)}
     assert np.array_equal(drawn((2,)), first)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna import _check, _generators, _source
+from kerastune_optuna import _check, _digest, _generators
 from kerastune_optuna._backend import undisturbed
 
 _LARGEST = 64e6  # bytes that are copied of a dataset; what takes more is shared
@@ -35,7 +35,7 @@ class Beginning:
         self._states: dict[str, dict[str, Any]] = {}
         self._ends: dict[str, list[tuple[np.ndarray, bytes]]] = {}  # of shared arrays
         # What draws, and copies share: what the classes read, and generators of Keras.
-        self._drawing = [part for one in datasets.values() for part in _source.values(type(one))]
+        self._drawing = [part for one in datasets.values() for part in _digest.read_by(type(one))]
         self._first: _generators.First = {}
         for name, one in datasets.items():
             try:

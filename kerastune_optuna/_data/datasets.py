@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerastune_optuna._backend import batch_size_of, held_by, note_batch_size
-from kerastune_optuna._data.sizes import bytes_of
+from kerastune_optuna._data.sources import bytes_of
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time

@@ -10,9 +10,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.arrays import pick
-from kerastune_optuna._data.sizes import bytes_of
-from kerastune_optuna._data.sources import is_loader, is_tf_dataset, makes_batches
+from kerastune_optuna._data.sources import bytes_of, is_loader, is_tf_dataset, makes_batches, pick
 from kerastune_optuna._digest import PLAIN, digest
 
 _LARGEST = 1 << 22  # the most bytes that are read from an array, which takes a few milliseconds
@@ -66,7 +64,10 @@ def measure(*data: Any, split: float | None = None) -> list[Any] | None:
 def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
     """Yield the arrays in data; of a small, deterministic pipeline, join the batches first."""
     for part in keras.tree.flatten(data):
-        if is_tf_dataset(part):
+        if not makes_batches(part):
+            if part is not None:
+                yield part
+        elif is_tf_dataset(part):
             is_small = bytes_of(part, unknown=8) <= _LARGEST
             definition = datasets.definition_of(part) if is_small else None
             if definition is None or any(map(datasets.may_differ, datasets.nodes_of(definition))):
@@ -74,10 +75,8 @@ def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
             batches = (keras.tree.flatten(batch) for batch in part)
             for leaves in zip(*batches, strict=True):
                 yield np.concatenate([keras.ops.convert_to_numpy(leaf).ravel() for leaf in leaves])
-        elif makes_batches(part):
+        else:
             raise TypeError(f"a {type(part).__name__} is not read")
-        elif part is not None:
-            yield part
 
 
 def _measured(array: Any) -> list[Any] | None:

@@ -14,28 +14,34 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._data.anew import Beginning
-from kerastune_optuna._data.arrays import fault_of_type, fault_of_values, pick
-from kerastune_optuna._data.checks import check_training_data, check_validation_data, weights_within
+from kerastune_optuna._data.checks import (
+    check_parts,
+    check_source,
+    check_split,
+    check_validation_data,
+    fault_of_type,
+    fault_of_values,
+    weights_within,
+)
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, from_memory
-from kerastune_optuna._data.sizes import (
+from kerastune_optuna._data.sources import (
     UNKNOWN,
+    GeneratorFunction,
     a_batch,
     cardinality,
     count_rows,
-    symbolic,
-    symbolic_read,
-)
-from kerastune_optuna._data.sources import (
-    GeneratorFunction,
     is_loader,
     is_tf_dataset,
+    load,
     makes_batches,
-    open_data,
-    open_parcel,
     parts_of,
+    pick,
+    symbolic,
+    symbolic_read,
     takes_trial,
+    unpack_x,
 )
-from kerastune_optuna._data.transport import pack
+from kerastune_optuna._data.transport import open_parcel, pack
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _DATA = ("x", "y", "validation_data")
@@ -58,7 +64,8 @@ class FitArguments:
 
     If `is_free`, the arguments go to the builder's own fit, which may take any data, or none. Keras
     reads the pipelines in place of the user's tf.data.Datasets, and `beginning` holds the states of
-    the user's PyDatasets if there are any.
+    the user's PyDatasets if there are any. With cross-validation, `folds` has the rows of each fold
+    until a training picks one.
     """
 
     x: Any
@@ -71,6 +78,7 @@ class FitArguments:
     is_free: bool = False
     pipelines: Mapping[str, Any] = field(default_factory=dict)
     beginning: Beginning | None = None
+    folds: Sequence[Fold] = ()
 
     @property
     def data(self) -> dict[str, Any]:
@@ -103,7 +111,8 @@ class FitArguments:
     @property
     def has_validation(self) -> bool:
         """Whether the epoch logs will contain validation metrics."""
-        return self.validation_data is not None or bool(self.validation_split)
+        held_out = self.validation_split or self.folds
+        return self.validation_data is not None or bool(held_out)
 
     @property
     def batch_size(self) -> int:
@@ -253,12 +262,10 @@ class Given(FitArguments):
     `of_training` adds what the builder returned, and picks a fold and the seed of the shuffles.
 
     Args:
-        folds: The rows of each fold; empty without cross-validation.
         taken: The names of arguments from an earlier search, which give way to data that does not
             fit them.
     """
 
-    folds: Sequence[Fold] = ()
     taken: frozenset[str] = frozenset()
 
     @property
@@ -268,12 +275,8 @@ class Given(FitArguments):
         Raises:
             ArgumentTypeError: A function takes something other than the trial.
         """
-        return {name: source for name, source in self.data.items() if takes_trial(name, source)}
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether the epoch logs will contain validation metrics."""
-        return bool(self.folds) or super().has_validation
+        loaders = {name: source for name, source in self.data.items() if is_loader(source)}
+        return {name: source for name, source in loaders.items() if takes_trial(name, source)}
 
     def completed(self, others: Mapping[str, Any]) -> Given:
         """Return a copy with others that were not passed, as far as the data fits them."""
@@ -296,19 +299,21 @@ class Given(FitArguments):
         Raises:
             ArgumentError: The data cannot be trained on.
         """
-        for name, source in self.data.items():
-            takes_trial(name, source)
         if self.is_free:
             return self
         x, y, validation = (None if is_loader(one) else one for one in self.data.values())
         if not is_loader(self.x):
-            check_training_data(x, y, self.others)
-        steps = self.others.get("validation_steps")
-        check_validation_data(validation, self.validation_split, steps, x)
+            check_source("x", x, self.others.get("steps_per_epoch"), "steps_per_epoch")
+            check_parts(x, y, self.others)
+        check_split(self.validation_split, x)
+        if validation is not None:
+            check_validation_data(validation, self.others.get("validation_steps"))
         return self
 
     def packed(self, folder: Path | None) -> Given:
-        """Return a copy for other processes; `pack` says what it does with the folder.
+        """Return a copy for other processes, which call `unpacked` of it.
+
+        `pack` says what it does with the folder.
 
         Raises:
             ArgumentError: A dataset cannot be sent to other processes.
@@ -317,8 +322,14 @@ class Given(FitArguments):
         others = {name: pack(name, value, folder) for name, value in self.others.items()}
         return replace(self, **data, others=others)
 
+    def unpacked(self) -> Given:
+        """Return a copy with the data as it was before it was packed."""
+        data = {name: open_parcel(value) for name, value in self.data.items()}
+        others = {name: open_parcel(value) for name, value in self.others.items()}
+        return replace(self, **data, others=others)
+
     def opened(self, trial: BaseTrial | None = None) -> Given:
-        """Return a copy whose data is loaded from functions and parcels, and checked.
+        """Return a copy whose data is loaded from functions, and checked.
 
         Args:
             trial: The trial whose parameters functions of the trial make data from; None (default)
@@ -327,12 +338,13 @@ class Given(FitArguments):
         Raises:
             ArgumentError: The data cannot be trained on.
         """
-        data = {name: open_data(name, source, trial) for name, source in self.data.items()}
-        others = {name: open_parcel(value) for name, value in self.others.items()}
-        if is_loader(self.x) and isinstance(data["x"], tuple):
+        data, others = self.data, dict(self.others)
+        loaders = {name: source for name, source in data.items() if is_loader(source)}
+        data |= {name: load(name, source, trial) for name, source in loaders.items()}
+        if "x" in loaders and isinstance(data["x"], tuple):
             is_of_trial = takes_trial("x", self.x)
             if is_of_trial or not self.is_free:
-                _unpack_x(data, others, is_of_trial=is_of_trial)
+                unpack_x(data, others, is_of_trial=is_of_trial)
         opened = replace(self, **data, others=others)
         if self.taken:
             opened = opened._without_unfit()
@@ -340,7 +352,10 @@ class Given(FitArguments):
         if trial is not None:
             opened.check_kinds()
         given = {**opened.data, **opened.others}
-        datasets = {k: one for k, one in given.items() if isinstance(one, keras.utils.PyDataset)}
+        batches = {name: one for name, one in given.items() if makes_batches(one)}
+        if not batches:
+            return opened
+        datasets = {k: one for k, one in batches.items() if isinstance(one, keras.utils.PyDataset)}
         beginning = Beginning(datasets) if datasets else None
         return replace(opened, pipelines=opened._pipelines(), beginning=beginning)
 
@@ -362,6 +377,8 @@ class Given(FitArguments):
         fit: FitArguments = replace(self, **ours, others=others, folds=())
         if self.folds:
             return _of_fold(fit, *self.folds[number % len(self.folds)])
+        if not self.pipelines:
+            return fit
         is_newly_counted = fit.counted_steps and not self.counted_steps
         pipelines = fit._pipelines() if is_newly_counted else self.pipelines
         begun = {
@@ -369,37 +386,6 @@ class Given(FitArguments):
             for name, data in pipelines.items()
         }
         return replace(fit, pipelines=begun)
-
-
-def _unpack_x(data: dict[str, Any], others: dict[str, Any], *, is_of_trial: bool) -> None:
-    """Give y and sample_weight their parts of the tuple that the function passed as x returned.
-
-    Args:
-        data: The data by its name.
-        others: The other arguments of Model.fit.
-        is_of_trial: Whether it is a function of the trial; of others, a tuple may be inputs alone.
-
-    Raises:
-        ArgumentError: The tuple has other parts, or y or sample_weight was passed too.
-    """
-    loaded = data["x"]
-    if data["y"] is not None or len(loaded) not in (2, 3):
-        if not is_of_trial:
-            return
-        beside = ", but y was passed too" if data["y"] is not None else ""
-        raise ArgumentError(
-            f"The function that was passed as x returned a tuple of {len(loaded)}{beside}. Return "
-            "(x, y) or (x, y, sample_weight), and pass no y; return several inputs as a list."
-        )
-    data["x"], data["y"], weights = keras.utils.unpack_x_y_sample_weight(loaded)
-    if weights is None:
-        return
-    if others.get("sample_weight") is not None:
-        raise ArgumentError(
-            "The function that was passed as x returned weights, but sample_weight was passed "
-            "too. Return (x, y), or leave sample_weight out."
-        )
-    others["sample_weight"] = weights
 
 
 def _of_fold(fit: FitArguments, train: NDArray[Any], valid: NDArray[Any]) -> FitArguments:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,21 @@ import numpy as np
 
 from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.sources import Parcel, is_tf_dataset, open_parcel
+from kerastune_optuna._data.sources import is_tf_dataset
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
 
 _SMALL = 1 << 16  # bytes below which writing an array to its own file does not pay off
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _LARGEST_GRAPH = 2**31 - 1  # the most bytes that a protocol buffer may have
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """Represent data in another process by a function that makes the data, and its arguments."""
+
+    function: Callable[..., Any]
+    contents: tuple[Any, ...]
 
 
 def pack(name: str, data: Any, folder: Path | None) -> Any:
@@ -39,6 +48,11 @@ def pack(name: str, data: Any, folder: Path | None) -> Any:
         packed = keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data)
         return Parcel(keras.tree.map_structure, (open_parcel, packed))
     return _pack_leaf(data, folder)
+
+
+def open_parcel(source: Any) -> Any:
+    """Return the data of a parcel; return anything else unchanged."""
+    return source.function(*source.contents) if isinstance(source, Parcel) else source
 
 
 def _pack_leaf(leaf: Any, folder: Path | None) -> Any:

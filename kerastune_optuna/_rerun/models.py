@@ -10,7 +10,7 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _source
+from kerastune_optuna import _check, _digest
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import say
@@ -107,8 +107,8 @@ class Models:
         """Return the model of a trial; warn if it may differ from the model that was trained."""
         with borrowed(self.build_model, of_keras=False):
             model = rebuild(self.build_model, self.home.store, self.home.storage, trial)
-        if has_own_code(model) and _source.changed(
-            Card.of(study, trial).code, _source.digests(self.build_model)
+        if has_own_code(model) and _digest.changed(
+            Card.of(study, trial).code, _digest.digests(self.build_model)
         ):
             _check.warn(
                 f"The code of build_model has changed since trial {trial.number} was trained, and "

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _source
+from kerastune_optuna import _check, _digest
 from kerastune_optuna._backend import check_threads, seeds_kept
 from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import ArgumentError
@@ -55,7 +55,7 @@ def refit(
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(trial))
     card = Card.of(home.existing, chosen)
-    if _source.changed(card.code, _source.digests(recipe.build_model)):
+    if _digest.changed(card.code, _digest.digests(recipe.build_model)):
         _check.warn(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."

@@ -239,8 +239,9 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
 def _with_validation(given: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of Model.fit, with the validation data as a dataset of batches."""
     validation, split = given.get("validation_data"), given.get("validation_split")
-    if split and validation is None and are_arrays(*(given.get(name) for name in _DATA)):
-        train, validation = split_as_fit(tuple(given.get(name) for name in _DATA), split)
+    data = tuple(given.get(name) for name in _DATA)
+    if split and validation is None and are_arrays(data):
+        train, validation = split_as_fit(data, split)
         given = {**given, **dict(zip(_DATA, train, strict=True))}
     if validation is None:
         return given
@@ -269,8 +270,8 @@ def _same_batches(arrays: Mapping[str, Any]) -> Any:
 
 def _batches(arrays: Mapping[str, Any]) -> Any:
     """Return the batches that Keras makes of arrays; None for other or large data."""
-    data = [arrays[name] for name in _DATA]
-    if not are_arrays(*data):
+    data = tuple(arrays[name] for name in _DATA)
+    if not are_arrays(data):
         return None
     shapes = [leaf.shape for leaf in keras.tree.flatten(data) if leaf is not None]
     if any(None in shape or 0 in shape for shape in shapes):

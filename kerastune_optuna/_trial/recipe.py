@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _generators, _optuna, _source
+from kerastune_optuna import _digest, _generators, _optuna
 from kerastune_optuna._backend import compiled_metrics, optimizer_of, set_all
 from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
@@ -125,7 +125,7 @@ def build(
     """
     if seed is not None:
         set_all(seed)
-    read = _source.values(build_model)
+    read = _digest.read_by(build_model)
     layers = [one for one in read if isinstance(one, keras.Layer)]
     before = {id(variable) for layer in layers for variable in layer.variables}
     own = _generators.restore_read(read)
@@ -173,7 +173,7 @@ def _data_of(fit: Given, trial: BaseTrial) -> Given:
     The functions start from a fixed seed, so that their random draws do not depend on the trial.
     """
     set_all(_SEED_OF_DATA)
-    _generators.restore_read(_source.values(*fit.functions.values()))
+    _generators.restore_read(_digest.read_by(*fit.functions.values()))
     try:
         return fit.opened(trial)
     except (TypeError, ValueError) as error:

@@ -76,7 +76,8 @@ class TrainingInputs:
         Raises:
             ArgumentError: The builder's arguments are invalid.
         """
-        check_builders_arguments(arguments)
+        if arguments:
+            check_builders_arguments(arguments)
         others = dict(arguments)
         of_builder = others.pop("callbacks", None)
         callbacks: list[keras.callbacks.Callback] = []

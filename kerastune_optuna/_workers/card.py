@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna import _check, _source
+from kerastune_optuna import _check, _digest
 from kerastune_optuna._backend import accelerators, cores, keras_settings
 from kerastune_optuna._data import describe, is_loader, measure
 from kerastune_optuna._digest import digest
@@ -49,7 +49,7 @@ def card_of(recipe: Recipe) -> Card:
             name: unknown if each is None else [unknown if one is None else one for one in each]
             for name, each in both.items()
         },
-        code=_source.digests(recipe.build_model, *fit.functions.values()),
+        code=_digest.digests(recipe.build_model, *fit.functions.values()),
         **_of_fit(recipe),
     )
 
@@ -120,7 +120,7 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn if the latest trials of a study came from other code than this builder's."""
-    if changed := _source.changed(Card.latest(study).code, recipe.card.code):
+    if changed := _digest.changed(Card.latest(study).code, recipe.card.code):
         also = " or of the data's functions" * bool(recipe.fit.functions)
         _check.warn(
             f"The code of build_model{also} has changed since the latest search of study "

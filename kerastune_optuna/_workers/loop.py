@@ -99,7 +99,8 @@ def work_on(payload: Payload, number: int = 0) -> None:
         study.sampler, study.pruner = job.sampler, job.pruner
         # The pickled sampler contains its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
-        recipe = dataclasses.replace(job.recipe, fit=job.recipe.opened_fit())
+        recipe = dataclasses.replace(job.recipe, fit=job.recipe.fit.unpacked())
+        recipe = dataclasses.replace(recipe, fit=recipe.opened_fit())
         recipe = dataclasses.replace(recipe, card=card_of_worker(recipe))
         recipe.card.write(study)
 

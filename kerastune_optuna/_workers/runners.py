@@ -17,7 +17,7 @@ import cloudpickle
 import keras
 import optuna
 
-from kerastune_optuna import _check, _generators, _signals, _source
+from kerastune_optuna import _check, _digest, _generators, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
@@ -123,7 +123,7 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
     """
     # What the builder drew here before would travel with it.
     functions = job.recipe.fit.functions.values()
-    _generators.restore_read(_source.values(job.recipe.build_model, *functions))
+    _generators.restore_read(_digest.read_by(job.recipe.build_model, *functions))
     recipe = dataclasses.replace(job.recipe, fit=job.recipe.fit.packed(arrays))
     job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
     try:

@@ -16,8 +16,7 @@ from kerastune_optuna._data.datasets import (
     parse,
     serialize,
 )
-from kerastune_optuna._data.sources import open_parcel
-from kerastune_optuna._data.transport import pack
+from kerastune_optuna._data.transport import open_parcel, pack
 
 ROWS = np.arange(400.0).reshape(100, 4)
 SLICES = tf.data.Dataset.from_tensor_slices(ROWS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import BuilderError
-from kerastune_optuna._source import values
+from kerastune_optuna._digest import read_by
 from tests.support import falling
 from tests.support.faults import states
 from tests.support.untrained import Untrained, run
@@ -188,6 +188,6 @@ def test_long_containers_are_not_looked_into():
     def build(trial):
         return base, words
 
-    read = values(build)
+    read = read_by(build)
     assert {id(one) for one in read if isinstance(one, keras.Layer)} == {id(base)}
     assert len(read) < len(words)
