@@ -28,11 +28,10 @@ from kerastune_optuna._trial import (
 )
 from kerastune_optuna._workers.card import card_in_study, card_of, claim
 from kerastune_optuna._workers.listeners import Announced, Listener
-from kerastune_optuna._workers.loop import Job
+from kerastune_optuna._workers.loop import Job, shown_once
 from kerastune_optuna._workers.overwrite import opened
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.start import Source, Start, start_of
-from kerastune_optuna._workers.warnings import shown_once
 
 
 @dataclass(frozen=True)
