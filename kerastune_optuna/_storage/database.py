@@ -242,13 +242,13 @@ def few_transactions(storage: BaseStorage) -> AbstractContextManager[None]:
 
 
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL, an Optuna storage or None; warn of what a search does not use."""
+    """Refuse anything but a URL or an Optuna storage; warn of what a search does not use."""
     if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
         _check.warn(
             "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
             "heartbeats of their own, and trials of dead ones are run again. Leave it out."
         )
-    if storage is None or isinstance(storage, BaseStorage):
+    if isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
         raise ArgumentTypeError(

@@ -89,8 +89,6 @@ class Home:
     @staticmethod
     def check_name(name: object) -> None:
         """Refuse a study name that cannot also be the name of a folder."""
-        if name is None:
-            return
         if not isinstance(name, str):
             raise ArgumentTypeError(
                 f"study_name={name!r} is not a string. Pass a name like 'iris'."

@@ -63,22 +63,25 @@ class Run:
         """
         recipe, fit, is_here = self.recipe, self.recipe.fit, self.crew.is_this_process
         check_threads()
-        check_steps(fit.steps_per_execution)
+        if fit.steps_per_execution != "auto":
+            check_steps(fit.steps_per_execution)
         _check.one_of("verbose", self.verbose, ("auto", 0, 1, 2))
         if not is_here and Location(self.home.storage_source).is_private:
             raise ArgumentError(
                 "storage= is in the memory of this process, where other workers cannot see it. "
                 "Leave storage= out for SQLite in directory=, or pass the URL of a database."
             )
-        user_callbacks.check_callbacks(recipe.callbacks)
+        if recipe.callbacks:
+            user_callbacks.check_callbacks(recipe.callbacks)
         may_add = user_callbacks.may_add_metrics(recipe.callbacks)
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             ready = recipe.opened_fit() if is_here else fit.checked()
             ready.check_kinds()
-            # If this process trains, run_trials() soon collects all garbage, which takes a while.
-            with Memory().released(collects=not is_here):
-                learn_ranges(recipe.build_model)
+            if hasattr(recipe.build_model, "learn_ranges"):  # it was written for KerasTuner
+                # If this process trains, run_trials() soon collects all garbage, which takes long.
+                with Memory().released(collects=not is_here):
+                    learn_ranges(recipe.build_model)
         return replace(self, recipe=replace(recipe, fit=ready))
 
     @contextmanager
