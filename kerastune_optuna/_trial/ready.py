@@ -34,9 +34,13 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = Fals
     if fit.is_free:  # a builder's own fit may change the data and the model
         set_steps(model, fit, callbacks)
         return
-    _check_targets(model, fit)
-    _check_inputs(model, fit)
-    _check_names(model, fit)
+    if not has_own(model, "train_step", "compute_loss"):
+        _check_targets(model, fit)
+        outputs = None if model.loss is None else getattr(model, "output", None)
+        if isinstance(outputs, Mapping | list | tuple):  # a model that is built by a call has none
+            _check_names(model, outputs, fit)
+    if isinstance(known := symbolic_inputs(model), Mapping | list | tuple):
+        _check_inputs(model, known, fit)
     rehearse(model, fit.specification())
     set_steps(model, fit, callbacks)
     if check:
@@ -91,7 +95,7 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
     """Raise an error if the loss gets no targets: Keras's own error does not say so."""
     loss = model.loss  # if there are several losses, some may need no targets
     compares = isinstance(loss, str) or callable(loss)
-    if not compares or has_own(model, "train_step", "compute_loss"):
+    if not compares:
         return
     validation = fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
@@ -107,13 +111,14 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
     )
 
 
-def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
+def _check_inputs(
+    model: keras.Model, known: Mapping[str, Any] | Sequence[Any], fit: FitArguments
+) -> None:
     """Raise an error if a dict of inputs lacks one that the model takes."""
-    known = symbolic_inputs(model)
-    if isinstance(known, list | tuple):  # Keras then finds the inputs by their names
+    if not isinstance(known, Mapping):  # Keras then finds the inputs by their names
         known = {getattr(one, "name", None): one for one in known}
     optional = any(getattr(layer, "optional", False) for layer in model.layers)
-    if not isinstance(known, Mapping) or optional or has_own(model, "train_step"):
+    if optional or has_own(model, "train_step"):
         return
     for name, inputs in fit.inputs.items():
         for key in known if isinstance(inputs, Mapping) else ():
@@ -124,13 +129,10 @@ def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
                 )
 
 
-def _check_names(model: keras.Model, fit: FitArguments) -> None:
+def _check_names(
+    model: keras.Model, outputs: Mapping[str, Any] | Sequence[Any], fit: FitArguments
+) -> None:
     """Raise an error if there are targets for unknown outputs, or none for one that has a loss."""
-    if model.loss is None or has_own(model, "train_step", "compute_loss"):
-        return
-    outputs = getattr(model, "output", None)  # a model that is built by a call has none
-    if not isinstance(outputs, Mapping | list | tuple):
-        return
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
     listed, needed = ", ".join(map(repr, names)), _with_a_loss(model.loss, names)
     for name, targets in fit.targets.items():

@@ -163,7 +163,8 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         study = opened(run.home)  # this may delete the study that the start was read from
         if keeps(study, recipe.keep_best):
             recipe.store.check()
-        claim(study, recipe)
+        if study.get_trials(deepcopy=False):
+            claim(study, recipe)
         keep_best = claim_keeping(study, recipe.keep_best)
         epochs, gives_up = recipe.epochs_in_all, budget.ending.gives_up
         drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)
