@@ -867,7 +867,8 @@ class OptunaTuner:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
         if isinstance(self.build_model, _trial.FromFiles):
             raise self.build_model.error()
-        fit = replace(Given(*given), is_free=_trial.trains_itself(self.build_model))
+        is_free = callable(getattr(self.build_model, "fit", None))  # it replaces Model.fit
+        fit = replace(Given(*given), is_free=is_free)
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         objectives = self._home.objectives
         if cv is not None or groups is not None:

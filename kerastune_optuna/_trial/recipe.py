@@ -37,11 +37,6 @@ _optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of earlier model
 _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
 
 
-def trains_itself(build_model: Callable[..., Any]) -> bool:
-    """Whether a builder has a `fit(trial, model, **fit_arguments)` that replaces Model.fit."""
-    return callable(getattr(build_model, "fit", None))
-
-
 @dataclass(frozen=True)
 class Recipe:
     """Hold the settings that all trials of a search share."""
@@ -134,7 +129,8 @@ def build(
     before = {id(variable) for layer in layers for variable in layer.variables}
     own = _generators.restore_read(read)
     model, arguments = _made_by(build_model, trial)
-    if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
+    # A builder's own fit may compile the model.
+    if not (model.compiled or callable(getattr(build_model, "fit", None))):
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before returning it."

@@ -26,7 +26,6 @@ from kerastune_optuna._trial.variables import (
     checksum,
     generators_of,
     optimizers,
-    size_of,
 )
 
 # What a weights file has beside Keras's weights.
@@ -53,7 +52,7 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     try:
         with scratch() as folder:
             path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
-            with telling_room(str(folder), size_of(model)):
+            with telling_room(str(folder), sum(one.nbytes for one in model.get_weights())):
                 _write(path, model)
             TrialRecord(trial).variables = checksum(model)
             TrialRecord(trial).weights = files.digest(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import optuna
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_training
-from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
@@ -26,10 +27,10 @@ from kerastune_optuna._trial import (
     tidy,
     user_callbacks,
 )
+from kerastune_optuna._workers import overwrite
 from kerastune_optuna._workers.card import card_in_study, card_of, claim
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job, shown_once
-from kerastune_optuna._workers.overwrite import opened
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.start import Source, Start, start_of
 
@@ -71,8 +72,7 @@ class Run:
                 "storage= is in the memory of this process, where other workers cannot see it. "
                 "Leave storage= out for SQLite in directory=, or pass the URL of a database."
             )
-        if recipe.callbacks:
-            user_callbacks.check_callbacks(recipe.callbacks)
+        user_callbacks.check_callbacks(recipe.callbacks)
         may_add = user_callbacks.may_add_metrics(recipe.callbacks)
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
@@ -175,3 +175,29 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         replace(run, recipe=recipe).go(study, news=[*chosen, start.line])
         tidy(study, recipe)
         check_study(study)
+
+
+def opened(home: Home) -> optuna.Study:
+    """Return the study that is about to be written to.
+
+    If `overwrite` is set, the first call in a process replaces the study by a new one. If the study
+    has trials, that call reseeds the sampler: otherwise, a pickled or seeded sampler would draw
+    their parameters again.
+    """
+    if not home.has_begun:
+        if home.overwrite:
+            home.forget()
+            overwrite.clear(home)
+        try:
+            _ = home.study
+        except StudyMismatchError:
+            if not overwrite.is_replaced(home):
+                raise
+        # A storage that may only be read refuses this before anything else happens. Optuna writes
+        # no value that is there already, so it is the time.
+        StudyRecord(home.study).written = time.time_ns()
+        home.name_metrics(home.study)
+        if home.study.get_trials(deepcopy=False):
+            home.study.sampler.reseed_rng()
+        home.has_begun = True
+    return home.study
