@@ -45,7 +45,7 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = Fals
     set_steps(model, fit, callbacks)
     if check:
         _check_objectives(model, inputs)
-        if inputs.recipe.keep_best != 0:
+        if inputs.recipe.keep_best != 0 and lacks_variables(model):
             _make_ready_to_keep(model, fit)
 
 
@@ -58,7 +58,11 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
     record, fit = TrialRecord(trial), inputs.fit
     constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
     if sizes or constraints.are_there:
-        _make_ready_to_keep(model, fit)
+        if lacks_variables(model):
+            _make_ready_to_keep(model, fit)
+        else:
+            # Keras leaves this False if the model's own steps call its layers and never the model.
+            model.built = True
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
         record.flops = flops.count(model, fit.specification_of_a_batch)
@@ -72,9 +76,6 @@ def _make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
     Raises:
         BuilderError: They cannot be created, so weights could not be loaded into the model later.
     """
-    if not lacks_variables(model):
-        model.built = True
-        return
     if keras.backend.backend() != "tensorflow":
         # With JAX and PyTorch, the first fit of a model reads, and shuffles, an extra batch to
         # build the model, its metrics and its optimizer. This fit of no epochs reads that batch, so
@@ -112,7 +113,7 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
 
 
 def _check_inputs(
-    model: keras.Model, known: Mapping[str, Any] | Sequence[Any], fit: FitArguments
+    model: keras.Model, known: Mapping[Any, Any] | Sequence[Any], fit: FitArguments
 ) -> None:
     """Raise an error if a dict of inputs lacks one that the model takes."""
     if not isinstance(known, Mapping):  # Keras then finds the inputs by their names
@@ -130,7 +131,7 @@ def _check_inputs(
 
 
 def _check_names(
-    model: keras.Model, outputs: Mapping[str, Any] | Sequence[Any], fit: FitArguments
+    model: keras.Model, outputs: Mapping[Any, Any] | Sequence[Any], fit: FitArguments
 ) -> None:
     """Raise an error if there are targets for unknown outputs, or none for one that has a loss."""
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
