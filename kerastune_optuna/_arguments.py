@@ -106,10 +106,12 @@ def check_tuner(tuner: Arguments) -> None:
     if tuner.warm_start is not None:
         check_warm_start(tuner.warm_start, are_several=several)
     _check_each(tuner)
+    if tuner.artifact_store is not None:
+        check_store(tuner.artifact_store)
 
 
 def _check_each(tuner: Arguments) -> None:
-    """Refuse single values that cannot work: numbers, and places for studies and weights."""
+    """Refuse single values that cannot work: numbers, and places for studies."""
     if tuner.seed is not None:
         instead = "Pass a whole number, 0 or more, or None for random seeds."
         _check.integer("seed", tuner.seed, least=0, instead=instead)
@@ -132,7 +134,6 @@ def _check_each(tuner: Arguments) -> None:
         Home.check_name(tuner.study_name)
     if tuner.storage is not None:
         check_storage(tuner.storage)
-    check_store(tuner.artifact_store)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
 
 
@@ -154,7 +155,7 @@ def _check_builder(build_model: object) -> None:
 
 def check_store(store: object) -> None:
     """Refuse what is no artifact store, and no function that may open one."""
-    if store is None or callable(store):
+    if callable(store):
         return
     lacking = [name for name in ("open_reader", "write", "remove") if not hasattr(store, name)]
     if lacking:

@@ -51,7 +51,8 @@ def open_study(
         >>> abs(loss - opened.best_value) < 1e-6
         True
     """
-    check_store(artifact_store)
+    if artifact_store is not None:
+        check_store(artifact_store)
     source = str(directory) if storage is None else storage
     study = load(source, study_name, "study_name= with one of", None)
     tuner = OptunaTuner.__new__(OptunaTuner)  # what __init__ takes and checks is for a search

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import budget_of, check_names, check_tuner, constraints_of
 from kerastune_optuna._data import Given, check_fit_arguments, cross_validated
-from kerastune_optuna._exceptions import ArgumentError, BuilderError
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import absent, check_hooks
 from kerastune_optuna._rerun import Confirmation, Ensemble
@@ -474,7 +474,8 @@ class OptunaTuner:
             >>> tuner.study.trials[-1].state.name
             'WAITING'
         """
-        self._check_has_builder()
+        if isinstance(self.build_model, _trial.FromFiles):
+            raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
             _search.enqueue(_workers.opened(self._home), wanted)
@@ -574,7 +575,7 @@ class OptunaTuner:
             WeightsError: The weights are not kept, are damaged, or no longer fit the model that
                 build_model returns.
         """
-        return self._models.best(trial)
+        return _rerun.Models(self._home, self.build_model, self.keep_best).best(trial)
 
     def best_models(self, n: int) -> list[keras.Model]:
         """Rebuild the models of the best `n` trials, the best first.
@@ -593,7 +594,7 @@ class OptunaTuner:
             WeightsError: The weights of the best trial are not kept, or weights no longer fit the
                 model that build_model returns.
         """
-        return self._models.top(n)
+        return _rerun.Models(self._home, self.build_model, self.keep_best).top(n)
 
     def ensemble(
         self,
@@ -648,7 +649,8 @@ class OptunaTuner:
             (16, 1)
         """
         rows = _rerun.Rows(x, y, sample_weight, batch_size)
-        return _rerun.ensemble(self._models, rows, top)
+        kept = _rerun.Models(self._home, self.build_model, self.keep_best)
+        return _rerun.ensemble(kept, rows, top)
 
     def exclude(self, trial: int | FrozenTrial, why: str) -> None:
         """Exclude a trial whose result is wrong, for example because its data leaked.
@@ -695,7 +697,8 @@ class OptunaTuner:
         Raises:
             BuilderError: It belongs to open_study(), which has no builder.
         """
-        self._check_has_builder()
+        if isinstance(self.build_model, _trial.FromFiles):
+            raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             _report.say(_search.outlined(self.build_model, functions), end="")
 
@@ -858,29 +861,14 @@ class OptunaTuner:
             overwrite=self.overwrite,
         )
 
-    @property
-    def _models(self) -> _rerun.Models:
-        """The models whose weights are kept."""
-        return _rerun.Models(self._home, self.build_model, self.keep_best)
-
-    def _check_has_builder(self) -> None:
-        """Refuse to call a builder if open_study() opened the study, which knows none.
-
-        Raises:
-            BuilderError: There is none; the message says what to do instead.
-        """
-        if isinstance(self.build_model, _trial.FromFiles):
-            raise BuilderError(
-                f"open_study() knows no build_model, so nothing of study {self._home.name!r} can "
-                "be trained. Make an OptunaTuner with its build_model to go on."
-            )
-
     def _recipe(
         self, call: str, given: tuple[Any, ...], callbacks: Any, cv: Any = None, groups: Any = None
     ) -> Recipe:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
-        self._check_has_builder()
-        fit = replace(Given(*given), is_free=_trial.trains_itself(self.build_model))
+        if isinstance(self.build_model, _trial.FromFiles):
+            raise self.build_model.error()
+        is_free = callable(getattr(self.build_model, "fit", None))  # it replaces Model.fit
+        fit = replace(Given(*given), is_free=is_free)
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         objectives = self._home.objectives
         if cv is not None or groups is not None:

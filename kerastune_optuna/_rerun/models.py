@@ -35,18 +35,12 @@ class Models:
     build_model: Builder
     keep_best: int | str
 
-    @property
-    def count(self) -> int:
-        """How many trials keep their weights."""
-        return keeps(self.home.existing, self.keep_best)
-
     def best(self, trial: int | FrozenTrial | None) -> keras.Model:
         """Return a trial's model; for None, that of confirm()'s winner or else of the best one."""
-        chosen = self.home.best(trial)
+        chosen, existing = self.home.best(trial), self.home.existing
         if trial is None:
-            if not self.count:
+            if not keeps(existing, self.keep_best):
                 return self.top(1)[0]  # raises: no weights are kept
-            existing = self.home.existing
             found = confirmed(self.home) if StudyRecord(existing).confirmation else None
             # The search may have found a better trial since.
             if (
@@ -56,12 +50,12 @@ class Models:
                 and chosen.number in [row.number for row in found.ranking]
             ):
                 return self._of_winner(found)
-        return self.of(self.home.existing, chosen)
+        return self.of(existing, chosen)
 
     def top(self, n: int) -> list[keras.Model]:
         """Return the models of the best `n` trials, or as many as are kept, the best first."""
         _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
-        count = self.count
+        count = keeps(self.home.existing, self.keep_best)
         trials = self.home.top(min(n, max(count, 1)))
         if not count:
             raise ArgumentError(

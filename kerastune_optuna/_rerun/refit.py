@@ -51,7 +51,8 @@ def refit(
         The model with the weights of its last epoch, and what its fit returned.
     """
     check_threads()
-    check_steps(recipe.fit.steps_per_execution)
+    if recipe.fit.steps_per_execution != "auto":
+        check_steps(recipe.fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(trial))
     card = Card.of(home.existing, chosen)

@@ -15,7 +15,6 @@ from kerastune_optuna._trial.ledger import number_of_best as number_of_best
 from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningCallback
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe
-from kerastune_optuna._trial.recipe import trains_itself as trains_itself
 from kerastune_optuna._trial.tell import run_trial as run_trial
 from kerastune_optuna._trial.weights import FromFiles as FromFiles
 from kerastune_optuna._trial.weights import MissingWeightsError as MissingWeightsError

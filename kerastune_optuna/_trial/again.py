@@ -69,7 +69,7 @@ def train_again(
         KeyboardInterrupt: A signal had asked for the end of the search that calls this.
     """
     seed = TrialRecord(trial).seed_of(training, recipe.seed)
-    fit = recipe.fit_of(trial)
+    fit = recipe.fit_of(trial) if recipe.fit.functions else recipe.fit
     model, arguments = build_again(recipe.build_model, trial, seed)
     own = TrainingInputs.of(recipe, fit, trial, arguments, folder, training, seed)
     own = replace(own, fit=replace(own.fit, epochs=epochs))

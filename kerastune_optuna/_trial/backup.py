@@ -45,7 +45,6 @@ from kerastune_optuna._trial.variables import (
     make_again,
     optimizers,
     read_arrays,
-    size_of,
     variables_of,
     write_arrays,
 )
@@ -280,7 +279,8 @@ class Backup(Hook):
 
     def _written(self, model: keras.Model, next_epoch: int) -> dict[str, Any]:
         """Write the model to the folder, and return what else a resumed training needs of it."""
-        with telling_room(tempfile.gettempdir(), 4 * size_of(model)):
+        size = sum(one.nbytes for one in model.get_weights())
+        with telling_room(tempfile.gettempdir(), 4 * size):
             write_arrays(self._path(_NOW), variables_of(model))
             write_arrays(self._path(_OPTIMIZERS), _variables_of_optimizers(model))
             # The state of the best epoch is saved too, if it differs from the model's own.

@@ -101,14 +101,12 @@ def rehearse(model: keras.Model, batch: Any) -> None:
 
 
 def check_steps(steps: object) -> None:
-    """Reject an invalid number of steps per call.
+    """Reject an invalid number of steps per call, if it is not "auto".
 
     Raises:
         ArgumentError: The number is invalid; the message says what to pass instead.
     """
     instead = 'Pass "auto", or the number of steps per call; the default of Keras is 1.'
-    if steps == "auto":
-        return
     if isinstance(steps, bool) or not isinstance(steps, int):
         raise ArgumentTypeError(f"steps_per_execution={steps!r} is not a whole number. {instead}")
     if steps < 1:

@@ -34,14 +34,18 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = Fals
     if fit.is_free:  # a builder's own fit may change the data and the model
         set_steps(model, fit, callbacks)
         return
-    _check_targets(model, fit)
-    _check_inputs(model, fit)
-    _check_names(model, fit)
+    if not has_own(model, "train_step", "compute_loss"):
+        _check_targets(model, fit)
+        outputs = None if model.loss is None else getattr(model, "output", None)
+        if isinstance(outputs, Mapping | list | tuple):  # a model that is built by a call has none
+            _check_names(model, outputs, fit)
+    if isinstance(known := symbolic_inputs(model), Mapping | list | tuple):
+        _check_inputs(model, known, fit)
     rehearse(model, fit.specification())
     set_steps(model, fit, callbacks)
     if check:
         _check_objectives(model, inputs)
-        if inputs.recipe.keep_best != 0:
+        if inputs.recipe.keep_best != 0 and lacks_variables(model):
             _make_ready_to_keep(model, fit)
 
 
@@ -54,7 +58,11 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
     record, fit = TrialRecord(trial), inputs.fit
     constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
     if sizes or constraints.are_there:
-        _make_ready_to_keep(model, fit)
+        if lacks_variables(model):
+            _make_ready_to_keep(model, fit)
+        else:
+            # Keras leaves this False if the model's own steps call its layers and never the model.
+            model.built = True
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
         record.flops = flops.count(model, fit.specification_of_a_batch)
@@ -68,9 +76,6 @@ def _make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
     Raises:
         BuilderError: They cannot be created, so weights could not be loaded into the model later.
     """
-    if not lacks_variables(model):
-        model.built = True
-        return
     if keras.backend.backend() != "tensorflow":
         # With JAX and PyTorch, the first fit of a model reads, and shuffles, an extra batch to
         # build the model, its metrics and its optimizer. This fit of no epochs reads that batch, so
@@ -91,7 +96,7 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
     """Raise an error if the loss gets no targets: Keras's own error does not say so."""
     loss = model.loss  # if there are several losses, some may need no targets
     compares = isinstance(loss, str) or callable(loss)
-    if not compares or has_own(model, "train_step", "compute_loss"):
+    if not compares:
         return
     validation = fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
@@ -107,13 +112,14 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
     )
 
 
-def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
+def _check_inputs(
+    model: keras.Model, known: Mapping[Any, Any] | Sequence[Any], fit: FitArguments
+) -> None:
     """Raise an error if a dict of inputs lacks one that the model takes."""
-    known = symbolic_inputs(model)
-    if isinstance(known, list | tuple):  # Keras then finds the inputs by their names
+    if not isinstance(known, Mapping):  # Keras then finds the inputs by their names
         known = {getattr(one, "name", None): one for one in known}
     optional = any(getattr(layer, "optional", False) for layer in model.layers)
-    if not isinstance(known, Mapping) or optional or has_own(model, "train_step"):
+    if optional or has_own(model, "train_step"):
         return
     for name, inputs in fit.inputs.items():
         for key in known if isinstance(inputs, Mapping) else ():
@@ -124,13 +130,10 @@ def _check_inputs(model: keras.Model, fit: FitArguments) -> None:
                 )
 
 
-def _check_names(model: keras.Model, fit: FitArguments) -> None:
+def _check_names(
+    model: keras.Model, outputs: Mapping[Any, Any] | Sequence[Any], fit: FitArguments
+) -> None:
     """Raise an error if there are targets for unknown outputs, or none for one that has a loss."""
-    if model.loss is None or has_own(model, "train_step", "compute_loss"):
-        return
-    outputs = getattr(model, "output", None)  # a model that is built by a call has none
-    if not isinstance(outputs, Mapping | list | tuple):
-        return
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
     listed, needed = ", ".join(map(repr, names)), _with_a_loss(model.loss, names)
     for name, targets in fit.targets.items():

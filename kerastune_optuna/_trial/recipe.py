@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any, TypeAlias, TypeVar
+from functools import cached_property
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import keras
@@ -27,7 +27,6 @@ from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Card, Constraints, Objectives
 from kerastune_optuna._trial.variables import checksum_of
 
-_T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
 _SEED_OF_DATA = 0
@@ -36,11 +35,6 @@ _STATE = "seed_generator_state"  # the end of the path of a SeedGenerator's vari
 _seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # of earlier models
 _optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of earlier models
 _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
-
-
-def trains_itself(build_model: Callable[..., Any]) -> bool:
-    """Whether a builder has a `fit(trial, model, **fit_arguments)` that replaces Model.fit."""
-    return callable(getattr(build_model, "fit", None))
 
 
 @dataclass(frozen=True)
@@ -76,13 +70,18 @@ class Recipe:
     def fit_of(self, trial: BaseTrial) -> Given:
         """Return what a trial passes to Model.fit, with the data that functions make for it.
 
+        If a finished trial lacks a parameter, it takes its value from `default_params`.
+
         Raises:
             ArgumentError: A function returned data that cannot be trained on.
             StudyMismatchError: A function asks for a parameter that earlier trials did not have.
         """
-        if not self.fit.functions:
-            return self.fit
-        return _asked_again(self.build_model, trial, partial(_data_of, self.fit, trial))
+        try:
+            return _data_of(self.fit, trial)
+        except StudyMismatchError:
+            if not (isinstance(trial, FrozenTrial) and with_defaults(self.build_model, trial)):
+                raise
+            return _data_of(self.fit, trial)
 
     def opened_fit(self) -> Given:
         """Return what all trials pass to Model.fit, with the data opened under the search's seed.
@@ -130,7 +129,8 @@ def build(
     before = {id(variable) for layer in layers for variable in layer.variables}
     own = _generators.restore_read(read)
     model, arguments = _made_by(build_model, trial)
-    if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
+    # A builder's own fit may compile the model.
+    if not (model.compiled or callable(getattr(build_model, "fit", None))):
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before returning it."
@@ -162,9 +162,12 @@ def build_again(
         StudyMismatchError: The builder asks for a parameter that neither the trial nor
             `default_params` has.
     """
-    return _asked_again(
-        build_model, trial, lambda: build(build_model, _optuna.without_constraints(trial), seed)
-    )
+    try:
+        return build(build_model, _optuna.without_constraints(trial), seed)
+    except StudyMismatchError:
+        if not with_defaults(build_model, trial):
+            raise
+        return build(build_model, _optuna.without_constraints(trial), seed)
 
 
 def _data_of(fit: Given, trial: BaseTrial) -> Given:
@@ -180,16 +183,6 @@ def _data_of(fit: Given, trial: BaseTrial) -> Given:
         for function in fit.functions.values():
             explain(error, function, trial, "a function of the data")
         raise
-
-
-def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T]) -> _T:
-    """Return what `make` returns; if a finished trial lacks a parameter, retry with defaults."""
-    try:
-        return make()
-    except StudyMismatchError:
-        if not (isinstance(trial, FrozenTrial) and with_defaults(build_model, trial)):
-            raise
-        return make()
 
 
 def _made_by(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:

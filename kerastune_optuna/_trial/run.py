@@ -68,7 +68,8 @@ class TrialRun:
         # If a trial has only one training, the worker frees the memory after it.
         released = self._memory.released if len(seeds) > 1 else nullcontext
         try:
-            self._fit = recipe.fit_of(trial)  # functions of the trial make its data here
+            # Functions of the trial, if there are any, make its data here.
+            self._fit = recipe.fit_of(trial) if recipe.fit.functions else recipe.fit
             with scratch() as folder:
                 with needed():
                     self._archive = Archive(trial, recipe.store, folder, recipe.card)

@@ -209,11 +209,6 @@ def give_back(model: keras.Model, state: State) -> None:
             variable.assign(value)
 
 
-def size_of(model: keras.Model) -> int:
-    """Return how many bytes the weights of a model take."""
-    return sum(weight.size * weight.itemsize for weight in model.get_weights())
-
-
 def write_arrays(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
     """Write arrays or the values of variables to a file, one at a time."""
     with zipfile.ZipFile(path, "w") as file:

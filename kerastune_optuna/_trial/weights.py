@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._backend import layers_within
-from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._exceptions import BuilderError, WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, telling_room
 from kerastune_optuna._study import Home, TrialRecord
@@ -26,7 +26,6 @@ from kerastune_optuna._trial.variables import (
     checksum,
     generators_of,
     optimizers,
-    size_of,
 )
 
 # What a weights file has beside Keras's weights.
@@ -53,7 +52,7 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     try:
         with scratch() as folder:
             path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
-            with telling_room(str(folder), size_of(model)):
+            with telling_room(str(folder), sum(one.nbytes for one in model.get_weights())):
                 _write(path, model)
             TrialRecord(trial).variables = checksum(model)
             TrialRecord(trial).weights = files.digest(path)
@@ -98,6 +97,13 @@ class FromFiles:
         if model is None:  # as Keras makes it of no config
             raise WeightsError(told)
         return model
+
+    def error(self) -> BuilderError:
+        """Return the error for a call that needs the builder, which open_study() does not know."""
+        return BuilderError(
+            f"open_study() knows no build_model, so nothing of study {self.home.name!r} can be "
+            "trained. Make an OptunaTuner with its build_model to go on."
+        )
 
 
 def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import socket
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import cloudpickle
 import optuna
@@ -39,6 +42,7 @@ _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError
 # calls that write it at once may lose a word; each call writes its own again at its next look.
 _CALLS = "kerastune_optuna:calls"
 _ON, _LATE = "on", "late"
+_TENSORFLOW = logging.getLogger("tensorflow")
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
 
@@ -264,3 +268,38 @@ def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> It
         yield
     finally:
         study.sampler = sampler
+
+
+@contextmanager
+def shown_once() -> Iterator[None]:
+    """Show no warning a second time while the block runs.
+
+    Python forgets which warnings it has shown whenever a library changes the filters, and Keras,
+    Optuna and NumPy do so in each trial. TensorFlow's warning about retracing functions is not
+    shown at all: each trial has another model, whose functions have to be traced.
+    """
+    seen: set[str] = set()
+    show, is_over = warnings.showwarning, False
+
+    def show_first(
+        message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        text = f"{filename}:{lineno}: {category.__name__}: {message}"
+        # A search in another thread that began later may restore this function when it ends.
+        if is_over or text not in seen:
+            show(message, category, filename, lineno, file, line)
+        seen.add(text)
+
+    warnings.showwarning = show_first
+    _TENSORFLOW.addFilter(_says_something)
+    try:
+        yield
+    finally:
+        is_over = True
+        warnings.showwarning = show
+        _TENSORFLOW.removeFilter(_says_something)
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether a message of TensorFlow's is to be shown."""
+    return "triggered tf.function retracing" not in record.getMessage()

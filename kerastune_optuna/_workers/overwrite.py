@@ -31,33 +31,7 @@ def clear(home: Home) -> None:
             delete_study(found, home.store)
 
 
-def opened(home: Home) -> optuna.Study:
-    """Return the study that is about to be written to.
-
-    If `overwrite` is set, the first call in a process replaces the study by a new one. If the study
-    has trials, that call reseeds the sampler: otherwise, a pickled or seeded sampler would draw
-    their parameters again.
-    """
-    if not home.has_begun:
-        if home.overwrite:
-            home.forget()
-            clear(home)
-        try:
-            _ = home.study
-        except StudyMismatchError:
-            if not _is_replaced(home):
-                raise
-        # A storage that may only be read refuses this before anything else happens. Optuna writes
-        # no value that is there already, so it is the time.
-        StudyRecord(home.study).written = time.time_ns()
-        home.name_metrics(home.study)
-        if home.study.get_trials(deepcopy=False):
-            home.study.sampler.reseed_rng()
-        home.has_begun = True
-    return home.study
-
-
-def _is_replaced(home: Home) -> bool:
+def is_replaced(home: Home) -> bool:
     """Replace a study with other objectives if no trial has a result; keep what is enqueued.
 
     Returns:

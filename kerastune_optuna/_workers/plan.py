@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import optuna
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, seeds_kept
 from kerastune_optuna._data import check_training
-from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
@@ -28,13 +29,12 @@ from kerastune_optuna._trial import (
     tidy,
     user_callbacks,
 )
+from kerastune_optuna._workers import overwrite
 from kerastune_optuna._workers.card import card_in_study, card_of, claim
 from kerastune_optuna._workers.listeners import Announced, Listener
-from kerastune_optuna._workers.loop import Job
-from kerastune_optuna._workers.overwrite import opened
+from kerastune_optuna._workers.loop import Job, shown_once
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.start import Source, Start, start_of
-from kerastune_optuna._workers.warnings import shown_once
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Run:
         """
         recipe, fit, is_here = self.recipe, self.recipe.fit, self.crew.is_this_process
         check_threads()
-        check_steps(fit.steps_per_execution)
+        if fit.steps_per_execution != "auto":
+            check_steps(fit.steps_per_execution)
         _check.one_of("verbose", self.verbose, ("auto", 0, 1, 2))
         if not is_here and Location(self.home.storage_source).is_private:
             raise ArgumentError(
@@ -170,7 +171,8 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         study = opened(run.home)  # this may delete the study that the start was read from
         if keeps(study, recipe.keep_best):
             recipe.store.check()
-        claim(study, recipe)
+        if study.get_trials(deepcopy=False):
+            claim(study, recipe)
         keep_best = claim_keeping(study, recipe.keep_best)
         epochs, ending = recipe.epochs_in_all, budget.ending
         gives_up = ending.deadline is not None or ending.terminator is not None
@@ -182,3 +184,29 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         replace(run, recipe=recipe).go(study, news=[*chosen, start.line])
         tidy(study, recipe)
         check_study(study)
+
+
+def opened(home: Home) -> optuna.Study:
+    """Return the study that is about to be written to.
+
+    If `overwrite` is set, the first call in a process replaces the study by a new one. If the study
+    has trials, that call reseeds the sampler: otherwise, a pickled or seeded sampler would draw
+    their parameters again.
+    """
+    if not home.has_begun:
+        if home.overwrite:
+            home.forget()
+            overwrite.clear(home)
+        try:
+            _ = home.study
+        except StudyMismatchError:
+            if not overwrite.is_replaced(home):
+                raise
+        # A storage that may only be read refuses this before anything else happens. Optuna writes
+        # no value that is there already, so it is the time.
+        StudyRecord(home.study).written = time.time_ns()
+        home.name_metrics(home.study)
+        if home.study.get_trials(deepcopy=False):
+            home.study.sampler.reseed_rng()
+        home.has_begun = True
+    return home.study

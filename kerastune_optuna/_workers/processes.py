@@ -28,8 +28,7 @@ from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._search import Budget
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers import compiled
-from kerastune_optuna._workers.loop import Payload, work_on
-from kerastune_optuna._workers.warnings import shown_once
+from kerastune_optuna._workers.loop import Payload, shown_once, work_on
 
 if sys.platform == "win32":
     import msvcrt

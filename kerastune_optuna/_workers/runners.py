@@ -54,11 +54,7 @@ class Crew:
             )
         self.n_workers = n_workers
         self._executor = executor
-
-    @property
-    def is_this_process(self) -> bool:
-        """Whether the search runs here, without another process."""
-        return self.n_workers == 1 and self._executor is None
+        self.is_this_process = n_workers == 1 and executor is None  # otherwise others train
 
     def run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
         """Work on a job until its budget is spent.

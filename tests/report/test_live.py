@@ -25,7 +25,7 @@ from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.live import curve
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._workers.warnings import shown_once
+from kerastune_optuna._workers.loop import shown_once
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, wait_until
 from tests.support.hosts import needs_posix

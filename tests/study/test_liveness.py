@@ -400,7 +400,7 @@ def test_who_finds_another_signature_gives_the_run_up(tmp_path, pace, beat, by):
             with sqlite3.connect(tmp_path / "study.db") as connection:
                 connection.execute("UPDATE trials SET state = 'WAITING'")
                 connection.execute("DELETE FROM trial_user_attributes WHERE key = 'worker'")
-        time.sleep(min(10 * beat, 0.5))
+        wait_until(lambda: beat > 1 or not own_runs._trials)
 
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lose)
     run(tuner, callbacks=[lambda trial: callback])

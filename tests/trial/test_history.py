@@ -9,7 +9,9 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from kerastune_optuna import WeightsError
+from kerastune_optuna._study import Objective
 from kerastune_optuna._trial.history import save
+from kerastune_optuna._trial.ledger import Ledger
 from tests.support import falling
 from tests.support.models import PruneAt, build_eager, history
 
@@ -104,8 +106,10 @@ def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(
     """Its retry has a history of its own; the next search deletes the one that nobody reads."""
     tuner = search(falling.build, "val_loss", n_trials=1)
     died = tuner.study.ask()
-    rows = [{"epoch": 0, "val_loss": 0.5}]
-    assert save(tuner._home.store, died, rows, tmp_path) is None
+    ledger = Ledger(Objective("val_loss", "minimize"))
+    ledger.begin(1, 1, 0)
+    ledger.take(0, {"val_loss": 0.5})
+    assert save(tuner._home.store, died, ledger, tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == ["tuning"]
     tuner.study.tell(died, state=optuna.trial.TrialState.FAIL)
     assert history(tuner, died.number)
