@@ -191,7 +191,11 @@ class PatientStore:
                         left.unlink()
             with telling_room(folder, _LEAST):
                 opened.write(probe, io.BytesIO(b"probe"))
-            opened.remove(probe)
+            try:
+                opened.remove(probe)
+            except Exception as error:  # a client may try again what the store has done already
+                if not _says_gone(error):
+                    raise
 
         try:
             self._insist(write_and_remove, seconds=_FIRST_PATIENCE)

@@ -149,8 +149,6 @@ class TrialRun:
         if ledger.ending.works is False and (where := recipe.not_finite_in(self._fit)) is not None:
             why = f"{record.stop_reason}; {where}"
             record.not_finite, record.stop_reason = where, failure.shortened(why)
-        # Keras leaves this False if the model's own steps call its layers and never the model.
-        model.built = True
         with finishing():
             record.n_params = model.count_params()
             if recipe.constraints.max_seconds is not None:

@@ -181,6 +181,8 @@ def train(
     except optuna.TrialPruned as error:  # raised by code of the user
         ledger.stop(Ending.PRUNED, failure.of_pruned(error))
     check_trained(model)
+    # Keras leaves this False if the model's own steps call its layers and never the model.
+    model.built = True
     if ledger.ending is Ending.CUT_OFF:
         raise KeyboardInterrupt
     is_trained = untrained is None or untrained != checksum(model)

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import socket
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,9 +39,10 @@ from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
-# The study's system attribute by which calls of search() talk to their tasks in an executor. Two
-# calls that write it at once may lose a word; each call writes its own again at its next look.
+# The study's system attribute by which calls of search() talk to their tasks in an executor. If two
+# calls write it at once, the word of one is lost, and this one writes it again at its next look.
 _CALLS = "kerastune_optuna:calls"
+_LOST = 3  # seconds for which a word may be lost
 _ON, _LATE = "on", "late"
 _TENSORFLOW = logging.getLogger("tensorflow")
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
@@ -110,7 +112,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
 
         def look() -> None:
             if job.call is not None:
-                state = _calls(study).get(job.call)
+                state = _state_of(job.call, study)
                 if state is None:
                     ask()
                 deadline = job.budget.ending.deadline
@@ -124,6 +126,14 @@ def work_on(payload: Payload, number: int = 0) -> None:
 def _calls(study: optuna.Study) -> dict[str | None, str]:
     """Return the state of each call of search() that has tasks in an executor, by its name."""
     return dict(_optuna.attrs_of(study).get(_CALLS, {}))
+
+
+def _state_of(call: str, study: optuna.Study) -> str | None:
+    """Return the state of a call of search(); None if it has ended, or never was in this study."""
+    until = time.monotonic() + _LOST
+    while (state := _calls(study).get(call)) is None and time.monotonic() < until:
+        time.sleep(0.1)
+    return state
 
 
 def _joined(job: Job) -> optuna.Study:
@@ -149,7 +159,8 @@ def _joined(job: Job) -> optuna.Study:
         raise _elsewhere(str(error.filename)) from None
     except KeyError:
         raise _elsewhere(shown) from None
-    if job.call is not None and job.call not in _calls(study):  # an earlier study, or a copy
+    # An earlier study, or a copy, does not have the call.
+    if job.call is not None and _state_of(job.call, study) is None:
         raise _elsewhere(shown)
     return study
 

@@ -21,6 +21,7 @@ from kerastune_optuna import _check, _digest, _generators, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
+from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
@@ -101,7 +102,8 @@ class Crew:
 
             def tick() -> None:
                 progress.catch_up()
-                job.tell(study)
+                with unless_away():  # if it is away, the next tick tells them
+                    job.tell(study)
 
             try:
                 _wait_for(tasks, tick)

@@ -130,6 +130,22 @@ def test_a_model_of_parts_is_tuned_and_loaded_whole(search):
     assert all(map(np.array_equal, kept[trial.number], model.get_weights()))
 
 
+@pytest.mark.slow
+@of_tensorflow
+def test_a_model_that_its_steps_never_call_is_counted_after_each_training(search):
+    """Keras counts no parameters of a model that it does not take for built."""
+
+    def build(trial):
+        model = gan(trial)
+        model.discriminator(X), model.generator(X[:, :2])
+        return model
+
+    several = {"objective": ["total_loss", "n_params"], "direction": ["minimize", "auto"]}
+    fit = {**OF_ROWS, "epochs": 1}
+    tuner = search(build, **several, executions_per_trial=2, n_trials=1, fit=fit)
+    assert tuner.best_trials[0].values[1] == tuner.best_trials[0].user_attrs["n_params"] > 0
+
+
 @of_tensorflow
 def test_what_cannot_be_built_again_is_refused_before_training(search):
     """A model that only running its steps builds is an error of the first trial, in one line."""
