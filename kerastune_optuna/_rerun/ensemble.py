@@ -61,7 +61,7 @@ class Ensemble:
         """Return the table, ready to print."""
         title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
         note = f" Chosen by these rows from {self.tried} kept models, so the value is optimistic."
-        table = table_of_trials("trial", "weight", self.objective.name.replace("_", "_\n"))
+        table = table_of_trials("trial", "weight", self.objective.name)
         table.add_row("ensemble", "1.00", short(self.value), "")
         for member in self.members:
             table.add_row(

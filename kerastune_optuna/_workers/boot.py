@@ -10,28 +10,9 @@ import gc
 import os
 import signal
 import sys
-from multiprocessing.connection import Pipe
-from typing import Any
 
 if sys.platform == "win32":
     import msvcrt
-
-
-def _with_parent() -> Any:
-    """Return the connection with the parent, which is standard input, and make that empty.
-
-    Otherwise, processes that the user starts would inherit the connection.
-    """
-    handle = os.dup(0)
-    if sys.platform == "win32":
-        handle = msvcrt.get_osfhandle(handle)
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
-    ours, its = Pipe()  # whose class depends on the platform
-    ours.close()
-    its.close()
-    return type(ours)(handle)
-
 
 if __name__ == "__main__":
     parent_id = os.getppid()  # now, since the parent may be gone after the imports
@@ -39,11 +20,25 @@ if __name__ == "__main__":
     # tells its workers what to do.
     for name in {"SIGINT", "SIGHUP"} & set(dir(signal)):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    with_parent = _with_parent()
+
+    from multiprocessing.connection import Pipe
+
+    # The connection with the parent is standard input, which gets empty: otherwise, processes that
+    # the user starts would inherit the connection.
+    handle = os.dup(0)
+    if sys.platform == "win32":
+        handle = msvcrt.get_osfhandle(handle)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    with (pipe := Pipe())[0], pipe[1]:
+        with_parent = type(pipe[0])(handle)  # its class depends on the platform
     # Only the parent's sys.path may have this package. The current folder is last until the imports
     # are done, so that a file such as random.py there does not hide Python's own module. (A
     # notebook imports those modules before the current folder is on its path.)
-    path: list[str] = with_parent.recv()
+    try:
+        path: list[str] = with_parent.recv()
+    except EOFError:  # the parent is gone
+        sys.exit(1)
     sys.path[:] = sorted(path, key=lambda folder: folder == "")
     # Garbage collection during the imports would take a fifth of their time, and the imported
     # objects stay: freeze() excludes them from later collections.
@@ -62,4 +57,7 @@ if __name__ == "__main__":
     sys.path[:] = path
     gc.freeze()
     gc.enable()
+    # The source of a function from a notebook is not on the disk. Python would ask the loader of
+    # __main__ for it, and give AutoGraph lines of this file.
+    __loader__ = None
     main(with_parent, parent_id)

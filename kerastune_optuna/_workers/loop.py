@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import socket
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -39,11 +38,9 @@ from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
-# The study's system attribute by which calls of search() talk to their tasks in an executor. If two
-# calls write it at once, the word of one is lost, and this one writes it again at its next look.
-_CALLS = "kerastune_optuna:calls"
-_LOST = 3  # seconds for which a word may be lost
-_ON, _LATE = "on", "late"
+# What a call of search() tells its tasks in an executor: it goes on; its time is over, which a task
+# that began later would not know by its own clock; it has ended.
+ON, LATE, OVER = "on", "late", "over"
 _TENSORFLOW = logging.getLogger("tensorflow")
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
@@ -60,23 +57,14 @@ class Job:
     recipe: Recipe
     budget: Budget
     settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
-    call: str | None = None  # names this call of search() to tasks of an executor, if it has one
+    # The study's system attribute by which this call of search() talks to its tasks in an executor,
+    # if it has one. Each call has its own: of two that write into one at once, one would lose.
+    call: str | None = None
 
-    def tell(self, study: optuna.Study) -> None:
-        """Tell tasks of an executor that this call goes on, and whether its time is over.
-
-        Some may have begun much later, so that their own clocks do not say it.
-        """
-        calls = _calls(study)
-        deadline = self.budget.ending.deadline
-        state = _LATE if deadline is not None and deadline.has_passed() else _ON
-        if calls.get(self.call) != state:
-            _optuna.set_attr(study, _CALLS, {**calls, self.call: state})
-
-    def leave(self, study: optuna.Study) -> None:
-        """Tell tasks of an executor that this call has ended."""
-        others = {call: state for call, state in _calls(study).items() if call != self.call}
-        _optuna.set_attr(study, _CALLS, others)
+    def tell(self, study: optuna.Study, state: str) -> None:
+        """Tell tasks of an executor how this call is: ON, LATE or OVER."""
+        if self.call is not None and _optuna.attrs_of(study).get(self.call) != state:
+            _optuna.set_attr(study, self.call, state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,28 +100,15 @@ def work_on(payload: Payload, number: int = 0) -> None:
 
         def look() -> None:
             if job.call is not None:
-                state = _state_of(job.call, study)
-                if state is None:
-                    ask()
+                state = _optuna.attrs_of(study).get(job.call)
                 deadline = job.budget.ending.deadline
-                if state == _LATE and deadline is not None:
+                if state == OVER:
+                    ask()
+                elif state == LATE and deadline is not None:
                     deadline.let_pass()
 
         look()  # a task may have waited until its time was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
-
-
-def _calls(study: optuna.Study) -> dict[str | None, str]:
-    """Return the state of each call of search() that has tasks in an executor, by its name."""
-    return dict(_optuna.attrs_of(study).get(_CALLS, {}))
-
-
-def _state_of(call: str, study: optuna.Study) -> str | None:
-    """Return the state of a call of search(); None if it has ended, or never was in this study."""
-    until = time.monotonic() + _LOST
-    while (state := _calls(study).get(call)) is None and time.monotonic() < until:
-        time.sleep(0.1)
-    return state
 
 
 def _joined(job: Job) -> optuna.Study:
@@ -159,8 +134,8 @@ def _joined(job: Job) -> optuna.Study:
         raise _elsewhere(str(error.filename)) from None
     except KeyError:
         raise _elsewhere(shown) from None
-    # An earlier study, or a copy, does not have the call.
-    if job.call is not None and _state_of(job.call, study) is None:
+    # An earlier study, or a copy, does not know the call.
+    if job.call is not None and job.call not in _optuna.attrs_of(study):
         raise _elsewhere(shown)
     return study
 

@@ -35,6 +35,7 @@ if sys.platform == "win32":
 
 _BOOT = Path(__file__).with_name("boot.py")  # the script that a worker process runs
 _POLL = 0.5  # seconds between two looks at the study, or at the parent's process id
+_LOOK = 0.02  # seconds between two looks at workers that end
 _PATIENCE = 5  # seconds that a worker has to end after it was asked to, or after saving its trial
 _WORD = 3  # seconds that a worker, after a signal, waits for the parent's word that it was meant
 _LONGEST = 600  # seconds after which a worker is killed even if it is still saving its trial
@@ -81,7 +82,7 @@ class LocalWorkers:
             for number in range(self.n_workers):
                 crew[number] = _Worker(self.payload, number, self.n_workers)
             while crew and not _signals.requested():
-                _hear(list(crew.values()))
+                _hear(list(crew.values()), _POLL)
                 tick()
                 self._look_after(crew)
         finally:
@@ -200,9 +201,9 @@ def _as_file(its: Any) -> Any:
     return its
 
 
-def _hear(workers: list[_Worker]) -> None:
-    """Take in what living workers say, until it is time to read the study or one has ended."""
-    until = time.monotonic() + _POLL
+def _hear(workers: list[_Worker], seconds: float) -> None:
+    """Take in what living workers say, until the time is over or one has ended."""
+    until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not any(one.has_ended() for one in workers):
         wait([worker._connection for worker in workers], left)
         for worker in workers:
@@ -226,11 +227,11 @@ def _stop(workers: list[_Worker]) -> None:
         began = time.monotonic()
         deadline, last = began + _PATIENCE, began + _LONGEST
         while time.monotonic() < deadline and (left := are_left()):
-            _hear(left)
+            _hear(left, _LOOK)
             if any(worker.is_saving() for worker in left):
                 with _signals.finishing():
                     while time.monotonic() < last and any(one.is_saving() for one in left):
-                        _hear(are_left())
+                        _hear(are_left(), _LOOK)
                 deadline = min(time.monotonic() + _PATIENCE, last)
 
 
@@ -296,7 +297,7 @@ class _Parent:
         self._asked = threading.Event()
 
     def tell(self, word: str, value: object = None) -> None:
-        """Send the parent a word, if it is still there."""
+        """Send the parent a word, if it is still there; wait if it has not listened for long."""
         with suppress(OSError):
             self._connection.send((word, value))
 

@@ -24,7 +24,7 @@ from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
-from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
+from kerastune_optuna._workers.loop import LATE, ON, OVER, Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 _POLL = 0.5  # seconds between two checks of the workers
@@ -95,20 +95,23 @@ class Crew:
                 payload = _pickled(job, arrays)
                 LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
-            job = dataclasses.replace(job, call=uuid4().hex)
-            job.tell(study)
+            job = dataclasses.replace(job, call=f"kerastune_optuna:call:{uuid4()}")
             submit, pickled = self._executor.submit, _pickled(job, None)
+            job.tell(study, ON)
             tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
                 progress.catch_up()
-                with unless_away():  # if it is away, the next tick tells them
-                    job.tell(study)
+                deadline = job.budget.ending.deadline
+                if deadline is not None and deadline.has_passed():
+                    with unless_away():  # if it is away, the next tick tells them
+                        job.tell(study, LATE)
 
             try:
                 _wait_for(tasks, tick)
             finally:
-                job.leave(study)  # an executor does not pass Ctrl-C on
+                if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
+                    job.tell(study, OVER)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
 

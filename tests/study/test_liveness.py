@@ -192,7 +192,7 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path):
         def submit(self, function, payload, number):
             job = cloudpickle.loads(payload.pickled)
             job.budget.ending.deadline.let_pass()
-            job.tell(tuner.study)
+            job.tell(tuner.study, "late")
             return super().submit(function, payload, number)
 
     run(tuner, timeout=600, executor=Late())

@@ -284,6 +284,31 @@ def test_modules_of_the_current_folder_kill_no_worker(tmp_path):
     assert printed(scripts / "script.py", tmp_path / "tuning", cwd=tmp_path) == ["1 trial"]
 
 
+OF_A_NOTEBOOK = """
+import inspect, sys
+import numpy
+from kerastune_optuna import OptunaTuner
+from tests.support.models import build_model
+lines = 30 * [""] + ["def augment(x):", "    return x"]
+exec(compile("\\n".join(lines), "/tmp/ipykernel_1/2.py", "exec"))
+def build(trial):
+    try:
+        trial.set_user_attr("source", inspect.getsource(augment))
+    except OSError:
+        trial.set_user_attr("source", "none")
+    return build_model(trial)
+tuner = OptunaTuner(build, "loss", n_trials=1, directory=sys.argv[1])
+tuner.search(numpy.zeros((8, 4)), numpy.zeros(8), epochs=1, n_workers=2, verbose=0)
+print(tuner.study.trials[0].user_attrs["source"])
+"""
+
+
+@pytest.mark.nightly
+def test_a_worker_takes_no_other_file_for_the_source_of_a_notebook(tmp_path):
+    """AutoGraph, which asks for the source of a function, then runs the function as it is."""
+    assert printed("-c", OF_A_NOTEBOOK, tmp_path, cwd=tmp_path) == ["none"]
+
+
 UNGUARDED = """
 import sys
 import numpy
