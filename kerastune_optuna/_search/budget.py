@@ -104,7 +104,11 @@ class Budget:
             if waiting:  # others took them
                 continue
             running = [one for one in counted if one.state is TrialState.RUNNING]
-            if not (has_room or self.reap(study, watch) or any(map(watch.is_in_doubt, running))):
+            is_left = bool(running) and all(map(watch.is_left, running))
+            may_die = not has_room and (
+                self.reap(study, watch) or any(map(watch.is_in_doubt, running))
+            )
+            if not may_die and (is_left or not has_room):
                 return None
             time.sleep(_POLL * _chance.uniform(0.5, 1))
         return None

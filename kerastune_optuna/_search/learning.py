@@ -31,7 +31,7 @@ _GP = (GaussianProcessSampler, GPSampler)
 _GAIN = (*_GP, TPESampler)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class LearningSampler(BaseSampler):
     """Learn from pruned and failed trials, and draw none of them again.
 

@@ -64,7 +64,7 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     own.repeat_of = earlier.number
 
 
-@dataclass
+@dataclass(repr=False)
 class Node:
     """A node in a tree of the values tried, which knows whether any are left to try below it."""
 
@@ -95,7 +95,7 @@ class Node:
         return sum(child.leaves() for child in self.children.values()) or 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Tree:
     """What trials have tried, and what is left to try.
 
@@ -131,7 +131,8 @@ class Tree:
         # If none of the latest trials has only such parameters, repeats are rare, and training one
         # costs less than looking at thousands of trials each time.
         latest = self.begun[-_LATEST:]
-        may_repeat = any(one.distributions and space.is_finite(one) for one in latest)
+        may_repeat = all(map(space.is_finite, self.begun))
+        may_repeat |= any(one.distributions and space.is_finite(one) for one in latest)
         root = Node()
         for trial in self.begun:
             if not (is_bad(trial) or (may_repeat and space.is_finite(trial))):

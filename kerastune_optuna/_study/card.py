@@ -81,9 +81,10 @@ class Card:
     def all_of(cls, study: optuna.Study) -> dict[str, Card]:
         """Return the cards that a study has, by key."""
         # The study that HyperbandPruner shows to samplers has no `user_attrs`.
-        attrs = _optuna.storage_of(study).get_study_user_attrs(_optuna.id_of(study)).items()
+        attrs = _optuna.storage_of(study).get_study_user_attrs(_optuna.id_of(study))
+        told = dict(attrs).items()  # other threads may write to it
         prefix = StudyRecord.CARD
-        return {k.removeprefix(prefix): cls.read(told) for k, told in attrs if k.startswith(prefix)}
+        return {k.removeprefix(prefix): cls.read(one) for k, one in told if k.startswith(prefix)}
 
     @classmethod
     def of(cls, study: optuna.Study, trial: FrozenTrial) -> Card:

@@ -346,6 +346,10 @@ class Watch:
             return self.has_lapsed(trial)
         return signed is not None and not _is_alive(signed)
 
+    def is_left(self, trial: FrozenTrial) -> bool:
+        """Whether no search runs a RUNNING trial any more, though its process may live."""
+        return self.has_lapsed(trial) and not own_runs.has(trial)
+
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
         """Whether we have to wait to find out if the process of a RUNNING trial is alive."""
         if not _is_told_by_beats(trial):

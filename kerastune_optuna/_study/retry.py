@@ -62,10 +62,9 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
     """
     record, trial_id = TrialRecord(trial), _optuna.id_of(trial)
     before, done = record.deaths or {"count": 0}, (record.backup or {}).get("done", 0)
-    furthest = before.get("done", 0)
-    # Workers that died since a backup was further than all before it, which is a sign of progress.
-    # A new name of a backup is none: it is recorded before the file is complete.
-    count = has_died + (before["count"] if done <= furthest else 0)
+    # Workers that died since a backup was further than that of the death before, which is a sign of
+    # progress. A new name of a backup is none: it is recorded before the file is complete.
+    count = has_died + (before["count"] if done <= before.get("done", 0) else 0)
     if count >= _MOST_DEATHS:
         reason = f"{DIED} {count} times"
         if is_ours := fail(study, trial_id, Ending.FAILED, reason):
@@ -76,7 +75,7 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
     others = study.get_trials(deepcopy=False)
     if not any(TrialRecord(one).retry_of == trial.number for one in others):
         attrs = {} if record.backup is None else {TrialRecord.backup: record.backup}
-        attrs[TrialRecord.deaths] = {"count": count, "done": max(done, furthest)}
+        attrs[TrialRecord.deaths] = {"count": count, "done": done}
         same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
         same[TrialRecord.retry_of] = trial.number
         laid_out = lay_out(study, record.params, attrs, same)

@@ -8,8 +8,9 @@ from contextlib import nullcontext
 import optuna
 import psutil
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import _signals
 from kerastune_optuna._search import Budget, StopConditions
@@ -125,6 +126,18 @@ def test_a_retry_waits_until_its_trial_has_failed():
     assert TrialRecord.retry_of not in budget_of(2).claim(study, Watch()).user_attrs
     assert fail_and_retry(study, study.trials[0], has_died=True)
     assert budget_of(2).claim(study, Watch()).user_attrs[TrialRecord.retry_of] == 0
+
+
+def test_nobody_waits_for_ever_for_what_another_search_abandoned(pace):
+    """A living notebook whose search lost its storage never asks for the last configuration."""
+    pace(wait=0.01, look=0.05, lease=0.2, silence=60)
+    study, ranges = optuna.create_study(), {"units": IntDistribution(2, 3)}
+    study.add_trial(create_trial(params={"units": 2}, distributions=ranges, value=0.0))
+    study.ask().set_user_attr(TrialRecord.worker, of_a_neighbour())
+    ending = StopConditions(Deadline(20))
+    assert Budget(None, ending).claim(study, Watch()) is None
+    assert not ending.is_over(), "it did not wait until its time was over"
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "RUNNING"]
 
 
 def test_what_an_ended_search_left_is_reaped_beside_another_study():

@@ -80,6 +80,16 @@ def test_a_trial_that_makes_progress_is_run_again_each_time(progresses, retries,
     assert ("Giving up on trial 2" in capsys.readouterr().err) is not progresses
 
 
+def test_a_trial_that_starts_over_makes_progress_again():
+    """Where its backup is lost or its data has changed, it need not come as far as before."""
+    study = optuna.create_study()
+    for done in (50, 1, 5, 9):
+        trial = study.ask()
+        TrialRecord(trial).backup = {"id": str(done), "previous": None, "done": done}
+        fail_and_retry(study, study.trials[trial.number], has_died=True)
+    assert [trial.state.name for trial in study.trials] == [*["FAIL"] * 4, "WAITING"]
+
+
 def unbuilt_builder(trial):
     """Return a classifier that Keras builds when it sees data, and that gets worse by training."""
     hidden = keras.layers.Dense(trial.suggest_int("units", 2, 8), "relu")
