@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What .ci/run and .ci/nightly share: they read it with `source`, and then call parts, each a function.
+# What .ci/run, .ci/nightly and .ci/weekly share: they read it with `source`, and then call parts, each a function.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # One more than there are cores: many tests wait for processes that they started or killed.
@@ -64,4 +64,17 @@ other_backends() {
 servers() {
     export KERASTUNE_POSTGRESQL=${KERASTUNE_POSTGRESQL-postgresql+psycopg://postgres@127.0.0.1:5432/postgres}
     export KERASTUNE_MARIADB=${KERASTUNE_MARIADB-mysql+pymysql://root@127.0.0.1:3306/test}
+}
+
+# Does all parts even where one fails; what failed is named in the end.
+each() {
+    local failed=() name status
+    for name in "$@"; do
+        set +e # else an error in the part would not end it
+        (set -e && part "$name")
+        status=$?
+        set -e
+        [ "$status" = 0 ] || failed+=("$name")
+    done
+    [ ${#failed[@]} = 0 ] || { echo "Failed: ${failed[*]}" && exit 1; }
 }
