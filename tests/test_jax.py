@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import _backend
 from tests.benchmarks.zoo import EQUAL, rows_of
+from tests.support.faults import trials_of
 from tests.support.models import build_model
 from tests.workers.test_distribution import PARALLEL, SEARCH, came_to
 
@@ -26,7 +27,7 @@ def test_workers_have_the_backend_of_the_search(search, monkeypatch, data, capfd
     x, y, validation = jax.tree.map(jax.numpy.asarray, data)
     fit = {"x": x, "y": y, "validation_data": validation, "n_workers": 2}
     tuner = search(noting, n_trials=4, fit=fit)
-    assert [trial.user_attrs["backend"] for trial in tuner.study.trials] == ["jax"] * 4
+    assert [trial.user_attrs["backend"] for trial in trials_of(tuner)] == ["jax"] * 4
     loss = tuner.best_model().evaluate(*validation, verbose=0, return_dict=True)
     assert loss["accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
     assert capfd.readouterr().err == ""
@@ -89,5 +90,5 @@ def test_a_known_shape_is_compiled_once(search):
 def test_workers_share_what_is_compiled(search):
     """They keep it in one temporary folder, which goes with the search."""
     tuner = search(noting_cache, n_trials=4, fit={"n_workers": 2})
-    (folder,) = {trial.user_attrs["cache"] for trial in tuner.study.trials}
+    (folder,) = {trial.user_attrs["cache"] for trial in trials_of(tuner)}
     assert not Path(folder).exists()

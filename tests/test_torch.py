@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import ArgumentError
 from tests.benchmarks.zoo import EQUAL, rows_of
+from tests.support.faults import trials_of
 from tests.support.models import build_model
 from tests.test_examples import BEST, run
 
@@ -56,7 +57,7 @@ def test_loaders_travel_to_workers(search, data, monkeypatch, capfd):
     """Two workers share the cores, train with PyTorch, and tell nothing of TensorFlow."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     tuner = search(noting, n_trials=4, fit={"n_workers": 2, **loaded(data)})
-    notes = [trial.user_attrs for trial in tuner.study.trials]
+    notes = [trial.user_attrs for trial in trials_of(tuner)]
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     assert {(one["backend"], one["threads"]) for one in notes} == {("torch", share)}
     assert capfd.readouterr().err == ""

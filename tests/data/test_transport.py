@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from kerastune_optuna._study import Card
+from tests.support.faults import trials_of
 
 
 @pytest.mark.slow
@@ -25,7 +26,7 @@ def test_functions_load_data_once_in_each_worker(search, data, tmp_path):
         "validation_data": lambda: noted("validation_data", validation),
     }
     tuner = search(n_trials=4, storage=None, fit={"n_workers": 2, "epochs": 1, **fit})
-    cards = [Card.of(tuner.study, trial) for trial in tuner.study.trials]  # of the workers
+    cards = [Card.of(tuner.study, trial) for trial in trials_of(tuner)]  # of the workers
     assert {card.data["x"] for card in cards} == {"float32(48, 4)"}
     loads = Counter(calls.read_text().split())
     assert set(loads.values()) == {1}

@@ -10,7 +10,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna._study import TrialRecord
-from tests.support.faults import meet
+from tests.support.faults import meet, trials_of
 from tests.support.models import PruneAt, build_model
 from tests.support.untrained import build, run, tuner_in
 
@@ -99,7 +99,7 @@ def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
         for units in (3, 4):
             tuner.enqueue({"units": units, "lr": 0.01})
         tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)
-        values.append([trial.value for trial in tuner.study.trials])
+        values.append([trial.value for trial in trials_of(tuner)])
         assert tuner.results()["worker"].nunique() == workers
     assert values[0] == values[1]
     assert np.isfinite(values).all()

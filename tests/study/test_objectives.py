@@ -17,7 +17,7 @@ from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.objectives import Objective, Objectives, parse_objective
 from tests.search.test_stopping import that_learns_nothing
 from tests.support import untrained
-from tests.support.faults import finished, meet, states
+from tests.support.faults import finished, meet, states, trials_of
 from tests.support.models import history, kept
 from tests.support.servers import database
 from tests.support.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
@@ -131,8 +131,8 @@ def test_two_workers_on_postgresql_find_the_front(tmp_path):
         run(tuner, n_workers=2)
         assert [trial.number for trial in tuner.best_trials] == front_of(tuner)
         assert len(finished(tuner)) == 16
-        assert len({TrialRecord(trial).process for trial in tuner.study.trials}) == 2
-        check_pruned(tuner.study.trials)
+        assert len({TrialRecord(trial).process for trial in trials_of(tuner)}) == 2
+        check_pruned(trials_of(tuner))
         assert len(kept(tuner)) == len(tuner.best_trials)
         tuner.study._storage.remove_session()
 

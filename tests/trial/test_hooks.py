@@ -125,7 +125,7 @@ def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_p
         search(fit=fit, **options)
     interrupting.join()
     tuner = make_tuner(**options)
-    stopped = tuner.study.trials[:2]
+    stopped = trials_of(tuner)[:2]
     assert [trial.user_attrs["stop_reason"] for trial in stopped] == [INTERRUPTED] * 2
     whole = {TrialRecord(trial).backup["id"] for trial in stopped}
     assert whole == set(kept(tuner, tmp_path / "store"))

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _study
 from tests.search.test_stopping import of_four
-from tests.support.faults import meet, states
+from tests.support.faults import meet, states, trials_of
 from tests.support.models import PruneAt
 from tests.support.untrained import build, run, tuner_in
 from tests.workers.test_runners import process_pool
@@ -145,4 +145,4 @@ def test_a_builder_may_stop_workers(make, tmp_path):
 
     tuner = run(make(stopping, n_trials=200), n_workers=2)
     assert set(states(tuner)) <= {"COMPLETE", "FAIL"}
-    assert len(tuner.study.trials) <= 5
+    assert len(trials_of(tuner)) <= 5

@@ -21,7 +21,15 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
-from tests.support.faults import ROOT, builder_to_kill, failed, finished, killing_once, wait_until
+from tests.support.faults import (
+    ROOT,
+    builder_to_kill,
+    failed,
+    finished,
+    killing_once,
+    trials_of,
+    wait_until,
+)
 from tests.support.hosts import needs_posix
 from tests.support.models import build_model, in_classes, kept
 from tests.support.untrained import build, run, tuner_in
@@ -218,7 +226,7 @@ def test_the_settings_of_keras_travel(by_two):
     tuner = by_two.tuner
     with policy("mixed_bfloat16"):
         logs = tuner.best_model().evaluate(*by_two.validation, verbose=0, return_dict=True)
-    assert {trial.user_attrs["policy"] for trial in tuner.study.trials} == {"mixed_bfloat16"}
+    assert {trial.user_attrs["policy"] for trial in trials_of(tuner)} == {"mixed_bfloat16"}
     assert logs["accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
 
 
