@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import budget_of, check_names, check_tuner, constraints_of
-from kerastune_optuna._data import Given, check_fit_arguments, cross_validated
+from kerastune_optuna._data import Given, as_list, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import absent, check_hooks
@@ -878,7 +878,7 @@ class OptunaTuner:
             self.build_model,
             objectives,
             fit,
-            _trial.user_callbacks.as_list(callbacks),
+            as_list(callbacks),
             self.seed,
             self.keep_best,
             self._home.store,

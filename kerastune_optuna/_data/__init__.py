@@ -1,5 +1,6 @@
 """The data and arguments that Model.fit gets."""
 
+from kerastune_optuna._data.arguments import as_list as as_list
 from kerastune_optuna._data.arguments import check_builders_arguments as check_builders_arguments
 from kerastune_optuna._data.arguments import check_fit_arguments as check_fit_arguments
 from kerastune_optuna._data.arguments import check_training as check_training

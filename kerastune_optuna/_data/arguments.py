@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -22,6 +23,16 @@ from kerastune_optuna._study import Objective, Objectives
 _OF_FIT = inspect.signature(keras.Model.fit).parameters.keys() - {"self"}
 _OF_SEARCH = {"cv", "groups"}
 _SAME_FOR_ALL = {*ONLY_SEARCH_SETS, "initial_epoch"}
+
+
+def as_list(callbacks: Any) -> list[Any]:
+    """Return the user's callbacks as a list, in whichever form the user passed them."""
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    is_list = isinstance(callbacks, Sequence) and not isinstance(callbacks, str)
+    return list(callbacks) if is_list else [callbacks]
 
 
 def check_fit_arguments(names: Iterable[str], caller: str, *, is_free: bool) -> None:

@@ -18,7 +18,7 @@ from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Card, Home, Objective, Objectives, TrialRecord
-from kerastune_optuna._trial import Recipe, check_steps, number_of_best, train_again, user_callbacks
+from kerastune_optuna._trial import Recipe, check_kind, check_steps, number_of_best, train_again
 from kerastune_optuna._workers import shown_once
 
 
@@ -26,7 +26,7 @@ def _as_it_is(callback: Any) -> Any:
     """Return a factory that returns the user's callback itself, so that it is not copied."""
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
-    user_callbacks.check_kind(callback)
+    check_kind(callback)
     return callback
 
 

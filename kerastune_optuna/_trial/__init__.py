@@ -1,11 +1,10 @@
 """One trial: build its model, train it, score it, and keep it."""
 
-from kerastune_optuna._trial import failure as failure
-from kerastune_optuna._trial import files as files
-from kerastune_optuna._trial import user_callbacks as user_callbacks
 from kerastune_optuna._trial.again import train_again as train_again
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
+from kerastune_optuna._trial.failure import is_of_memory as is_of_memory
 from kerastune_optuna._trial.fast import check_steps as check_steps
+from kerastune_optuna._trial.files import discard as discard
 from kerastune_optuna._trial.history import history_of as history_of
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
@@ -16,5 +15,8 @@ from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningC
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe
 from kerastune_optuna._trial.tell import run_trial as run_trial
+from kerastune_optuna._trial.user_callbacks import check_callback as check_callback
+from kerastune_optuna._trial.user_callbacks import check_kind as check_kind
+from kerastune_optuna._trial.user_callbacks import may_add_metrics as may_add_metrics
 from kerastune_optuna._trial.weights import FromFiles as FromFiles
 from kerastune_optuna._trial.weights import MissingWeightsError as MissingWeightsError

@@ -30,8 +30,8 @@ def ids(storage: BaseStorage, trial: FrozenTrial, kind: str) -> list[str]:
 
 
 def discard(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, *kinds: str) -> None:
-    """Delete a trial's files of the given kinds; the storage keeps Optuna's records of them."""
-    for kind in kinds:
+    """Delete a trial's files, of all kinds or the given; the storage keeps Optuna's records."""
+    for kind in kinds or KINDS:
         store.remove(*ids(storage, trial, kind))
 
 

@@ -10,20 +10,11 @@ from typing import Any
 import keras
 import optuna
 
+from kerastune_optuna._data import as_list
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 # The attributes in which Keras's own callbacks keep the file that they write to.
 _FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}
-
-
-def as_list(callbacks: Any) -> list[Any]:
-    """Return the user's callbacks as a list, in whichever form the user passed them."""
-    if callbacks is None:
-        return []
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return list(callbacks.callbacks)
-    is_list = isinstance(callbacks, Sequence) and not isinstance(callbacks, str)
-    return list(callbacks) if is_list else [callbacks]
 
 
 def check_callback(callback: object) -> None:

@@ -33,7 +33,7 @@ from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import INSTEAD, Location, connect, few_transactions
 from kerastune_optuna._study import Ending, StudyRecord, TrialRecord, Watch, own_runs
-from kerastune_optuna._trial import Recipe, failure, run_trial
+from kerastune_optuna._trial import Recipe, is_of_memory, run_trial
 from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
@@ -232,7 +232,7 @@ def _release(error: Exception, memory: Memory) -> None:
     while linked is not None:
         traceback.clear_frames(linked.__traceback__)
         linked = linked.__context__
-    if failure.is_of_memory(error):
+    if is_of_memory(error):
         memory.make_room()
 
 

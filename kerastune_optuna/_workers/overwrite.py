@@ -14,7 +14,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Home, StudyRecord, TrialRecord, Watch
-from kerastune_optuna._trial import files
+from kerastune_optuna._trial import discard
 
 _POLL = 0.5  # seconds between two looks at trials that may or may not be running
 
@@ -93,7 +93,7 @@ def delete_study(study: optuna.Study, store: PatientStore) -> None:
         storage = _optuna.storage_of(part)
         with suppress(KeyError):  # another process has deleted it
             for trial in Watch.own_trials(part):
-                files.discard(store, storage, trial, *files.KINDS)
+                discard(store, storage, trial)
             # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another
             # process deletes the same rows at the same time.
             with warnings.catch_warnings(action="ignore", category=SAWarning):

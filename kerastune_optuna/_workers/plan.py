@@ -23,11 +23,12 @@ from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
     Recipe,
+    check_callback,
     check_steps,
     claim_keeping,
     keeps,
+    may_add_metrics,
     tidy,
-    user_callbacks,
 )
 from kerastune_optuna._workers import overwrite
 from kerastune_optuna._workers.card import card_in_study, card_of, claim
@@ -75,8 +76,8 @@ class Run:
                 "Leave storage= out for SQLite in directory=, or pass the URL of a database."
             )
         for callback in recipe.callbacks:
-            user_callbacks.check_callback(callback)
-        may_add = any(map(user_callbacks.may_add_metrics, recipe.callbacks))
+            check_callback(callback)
+        may_add = any(map(may_add_metrics, recipe.callbacks))
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             ready = recipe.opened_fit() if is_here else fit.checked()
