@@ -78,12 +78,12 @@ class GaussianProcessSampler(BaseSampler):
         self.seed, self._n_startup_trials = seed, n_startup_trials
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
-        self._theta: Floats | None = None  # of the last process, with which the next one begins
         self._in_vain: set[int] = set()  # ids of trials that were waited for
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self.seed is not None:
-            self._rng = np.random.default_rng([self.seed, trial.number])
+            place = TrialRecord(trial).place_in(_optuna.known_trials(study))
+            self._rng = np.random.default_rng([self.seed, place])
         self.independent_sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -131,8 +131,7 @@ class GaussianProcessSampler(BaseSampler):
         """Return the parameters of which most is expected."""
         known = box.points([one.params for one in done])
         box.learn_conditions(known)
-        process = Process(box.features(known), scores, box.groups, self._theta)
-        self._theta = process.theta
+        process = Process(box.features(known), scores, box.groups)
         # What was drawn for a running trial counts before its builder has asked for it.
         drawn = (json.loads(one.system_attrs.get(_DRAWN, "{}")) | one.params for one in running)
         if begun := [params for params in drawn if params]:

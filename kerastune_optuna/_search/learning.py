@@ -71,15 +71,16 @@ class LearningSampler(BaseSampler):
     _shown: dict[int, FrozenTrial | None] = field(init=False, default_factory=dict)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        place = TrialRecord(trial).place_in(_optuna.known_trials(study))
         if self.seed is not None:
-            _optuna.reseed(self.sampler, derive(self.seed, trial.number))
+            _optuna.reseed(self.sampler, derive(self.seed, place))
         self.sampler.before_trial(study, trial)
         tree = Tree.of(study, self.card)  # now, since the sampler may have waited for others
         if self.may_repeat:
             tree = Tree(list(filter(is_bad, tree.begun)))
         self._unwanted = tree.root
         self._places, self._leaves_to_chance = {}, False
-        self._chance = RandomSampler(seed=trial.number)
+        self._chance = RandomSampler(seed=place)
         best = best_of(_optuna.known_trials(study), study.directions)
         if best != self._best:
             self._best, self._shown = best, {}

@@ -35,7 +35,6 @@ class Process:
         points: What was tried, one a row.
         values: The value of each point, with mean 0 and deviation 1 of all; more is better.
         groups: The number of the group of each coordinate.
-        start: The `theta` of an earlier process for these groups; None (default) for none.
     """
 
     def __init__(
@@ -43,22 +42,20 @@ class Process:
         points: Floats,
         values: Floats,
         groups: NDArray[np.int64],
-        start: Floats | None = None,
     ) -> None:
         self.points, self._groups = points, groups
         self.outcomes = values[:, None]  # a column each; more of them once points are being tried
-        plain = np.array([0.0] * (groups.max() + 1) + [0.0, math.log(1e-2)])
-        begin = plain if start is None or len(start) != len(plain) else start
+        n_groups = groups.max() + 1
         found = minimize(
             self._loss,
-            begin,
+            np.array([*[0.0] * n_groups, 0.0, math.log(1e-2)]),
             (values, self._gaps()),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(-9, 9)] * (len(plain) - 2) + [(-6, 6), (math.log(1e-6), 3)],
+            bounds=[(-9, 9)] * n_groups + [(-6, 6), (math.log(1e-6), 3)],
             options={"maxiter": _FIT_STEPS, "ftol": _CLOSE},
         )
-        self.theta: Floats = found.x if math.isfinite(found.fun) else plain
+        self.theta: Floats = found.x
 
     def _gaps(self) -> Floats:
         """Return the squared distances of all pairs of points in each group."""

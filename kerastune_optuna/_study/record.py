@@ -129,6 +129,18 @@ class TrialRecord:
             trial = trials[before]
         return trial
 
+    def place_in(self, trials: Sequence[FrozenTrial]) -> int:
+        """Return how many trials began before the first try of the trial, retries aside.
+
+        What is drawn by a seed depends on it, so that a search that was stopped goes on as one that
+        was not.
+
+        Args:
+            trials: All trials of the study, ordered by number.
+        """
+        before = trials[: self.first_try(trials).number]
+        return sum(TrialRecord(trial).retry_of is None for trial in before)
+
     @property
     def why(self) -> str:
         """Why the training ended or the trial is excluded, as a part of a sentence."""
@@ -189,11 +201,18 @@ class TrialRecord:
         """The parameters that a trial has or will have."""
         return {**(self.fixed_params or {}), **self.of.params}
 
-    def seed_of(self, training: int, seed: int | None) -> int:
-        """Return the seed of a training: the recorded one, or one derived from the search's."""
+    def seed_of(self, training: int, seed: int | None, trials: Sequence[FrozenTrial] = ()) -> int:
+        """Return the seed of a training: the recorded one, or one derived from the search's.
+
+        Args:
+            training: The number of the training of the trial.
+            seed: The seed of the search.
+            trials: All trials of the study, ordered by number; none (default) for a trial of other
+                code, which has no recorded seed.
+        """
         if training:
             return int((self.seeds or [])[training])
-        return derive(seed, self.of.number) if self.seed is None else self.seed
+        return derive(seed, self.place_in(trials)) if self.seed is None else self.seed
 
 
 class StudyRecord:

@@ -12,7 +12,7 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError
@@ -52,9 +52,9 @@ class TrialRun:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
         self._trial, self._recipe, self._memory, self._check = trial, recipe, memory, check
         self._record = TrialRecord(trial)
-        seed, is_own = self._record.seed_of(0, recipe.seed), recipe.fit.is_free
+        seed = self._record.seed_of(0, recipe.seed, _optuna.known_trials(trial.study))
         objective, length = recipe.objectives.watched, recipe.n_trainings
-        self._ledger = Ledger(objective, length, seed, is_open_ended=is_own)
+        self._ledger = Ledger(objective, length, seed, is_open_ended=recipe.fit.is_free)
 
     def outcome(self) -> Outcome:
         """Run the trainings that the trial's backup lacks; return the trial's outcome."""

@@ -11,7 +11,9 @@ from kerastune_optuna import GaussianProcessSampler, MissingExtraError
 from kerastune_optuna._search import samplers
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.samplers import Chooser, ProcessThenTPE
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.objectives import Objective
+from tests.support.faults import finished, states
 from tests.support.untrained import run
 
 KINDS = {"cmaes": CmaEsSampler, "gp": GaussianProcessSampler, "qmc": QMCSampler}
@@ -54,6 +56,35 @@ def test_a_name_is_seeded(name):
     """The tuner's seed decides what the sampler draws, and another seed gives other values."""
     assert drawn(name, 3, 12) == drawn(name, 3, 12)
     assert drawn(name, 3, 12)[1:] != drawn(name, 4, 12)[1:]  # the first of QMC may be the origin
+
+
+# Not "cmaes": Optuna's CmaEsSampler adds the number of the trial to its seed, and a trial that was
+# cut off is run again under another number.
+@pytest.mark.parametrize("name", ["auto", *sorted(KINDS.keys() - {"cmaes"})])
+def test_a_search_with_a_seed_goes_on_as_if_it_was_not_stopped(quick, name):
+    """Cut off within a trial and resumed, it draws and trains what an unbroken search does.
+
+    With "auto", a search of 15 trials of 20 epochs begins with short trials.
+    """
+
+    def searched(study_name, *callbacks):
+        tuner = quick(sampler=name, seed=3, n_trials=15, study_name=study_name)
+        return run(tuner, epochs=20, callbacks=callbacks)
+
+    def interrupting(trial):
+        if trial.number == 9:
+            raise KeyboardInterrupt
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        searched("resumed", interrupting)
+    resumed, unbroken = searched("resumed"), searched("unbroken")
+    assert states(resumed).count("FAIL") == 1
+    told = [
+        [(one.params, one.value, TrialRecord(one).seed) for one in finished(tuner)]
+        for tuner in (resumed, unbroken)
+    ]
+    assert told[0] == told[1]
 
 
 def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch):
