@@ -32,8 +32,8 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.variables import OWN_LOOPS, OWN_STEPS, build_optimizer, has_own
 
-# Of the steps that one call makes. tests/benchmarks/trainings.py measured that tracing a call of
-# many steps takes 0.1 s longer.
+# Limits for the steps that one call makes. tests/benchmarks/trainings.py measured that tracing a
+# call of many steps takes 0.1 s longer.
 _PAYS_FROM = 200  # training steps
 _MOST_STEPS = 128  # in one call, since Ctrl-C waits until the call ends
 _MOST_WORK = 2e10  # multiplications in one call: about a second on a slow machine
@@ -48,7 +48,7 @@ _ROUNDED = ("silu", "swish")
 _KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
 _BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 
-# Of the batches that are made of small arrays:
+# Limits for the batches that are made of small arrays:
 _MOST_NUMBERS = 16e6  # in the arrays, since the batches are a second copy in memory
 _MOST_BATCHES = 2000  # since reading one takes 0.3 ms
 _MOST_SETS = 8  # of validation data, since cross-validation has one for each fold

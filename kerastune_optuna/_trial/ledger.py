@@ -31,8 +31,10 @@ class Training:
     starts: list[int] = field(default_factory=list)  # how many epochs there were before each fit
     own_epochs: int | None = None  # if a builder's own fit has more epochs than it was given
     scores: list[float] = field(default_factory=list)  # the values of all objectives, in the end
-    returned: dict[str, float] = field(default_factory=dict)  # metrics that a fit of its own gave
-    counts_final_weights: bool = False  # whether its value is that of these, not of an epoch
+    returned: dict[str, float] = field(
+        default_factory=dict
+    )  # metrics that a builder's own fit returned
+    counts_final_weights: bool = False  # whether the value is theirs, not that of an epoch
 
     @property
     def place(self) -> int:
@@ -82,7 +84,7 @@ class Ledger:
         # confirm() derives its seeds from one number; deriving from two numbers here ensures that
         # no training shares a seed with confirm().
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
-        self.past: list[Training] = []  # those that came to their end
+        self.past: list[Training] = []  # the trainings that came to their end
         self.now = Training()
         self.means: list[float] = []  # of each objective, once all trainings have ended
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
@@ -297,21 +299,21 @@ class Ledger:
         else:
             own = self._attributes_of_several()
             reason = f"training {self.number + 1} of {self.length}: {self.reason}"
-        known = {name: value for name, value in own.items() if value is not None}
-        return {**known, **common, TrialRecord.stop_reason: reason}
+        present = {name: value for name, value in own.items() if value is not None}
+        return {**present, **common, TrialRecord.stop_reason: reason}
 
     def _attributes_of_several(self) -> dict[str, Any]:
         """Return the mean, the spread and the best of the trainings that have a value."""
-        each = [one for one in [*self.past, self.now] if one.best_value is not None]
-        if not each:
+        valued = [one for one in [*self.past, self.now] if one.best_value is not None]
+        if not valued:
             return {}
-        values = [one.best_value for one in each if one.best_value is not None]
-        best = each[number_of_best(values, self.objective)]
+        values = [one.best_value for one in valued if one.best_value is not None]
+        best = valued[number_of_best(values, self.objective)]
         return {
             TrialRecord.best_value: statistics.fmean(values),
             TrialRecord.values: values,
             TrialRecord.std: statistics.stdev(values) if len(values) > 1 else None,
-            TrialRecord.best_epochs: [one.best_epoch for one in each],
+            TrialRecord.best_epochs: [one.best_epoch for one in valued],
             # A builder's own fit may return a value without calling the callbacks at any epoch.
             TrialRecord.best_epoch: best.best_epoch,
             TrialRecord.fits: best.fits if len(best.starts) > 1 else None,

@@ -32,7 +32,7 @@ from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
 _N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = Objectives.MEASURED
-_WARM_UP = 3  # calls, of which the first traces the function
+_WARM_UP = 3  # calls before those that are measured; the first one traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds in total, after which no further calls are measured
 
