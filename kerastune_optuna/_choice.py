@@ -78,9 +78,8 @@ def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
     for choice in choices:
         key = choice if isinstance(choice, STORABLE) else getattr(choice, "__name__", None)
         if key is None and choice is not None:
-            raise ArgumentTypeError(
-                f"choices of {name!r} holds {choice!r}, without a name. {instead}"
-            )
+            wrong = f"choices of {name!r} holds {choice!r}, without a name."
+            raise ArgumentTypeError(f"{wrong} {instead}")
         if key in named:
             raise ArgumentError(f"choices of {name!r} holds {key!r} twice. {instead}")
         named[key] = choice

@@ -24,7 +24,7 @@ class Plan:
         study_name: The name of the study.
         objective: Its objective.
         size: The number of trials that it should have; None for no limit.
-        epochs: How many epochs a trial runs that is not stopped early.
+        epochs_in_all: How many epochs a trial runs in all of its trainings, unless it ends early.
         seconds: The time limit of the search in seconds; None for no limit.
         done: How many trials were done when the search began.
         others: Further objectives of the study, if there are several.
@@ -33,7 +33,7 @@ class Plan:
     study_name: str
     objective: Objective
     size: int | None
-    epochs: int
+    epochs_in_all: int
     seconds: float | None = None
     done: int = 0
     others: Sequence[Objective] = ()

@@ -5,7 +5,7 @@ from kerastune_optuna._search.failures import check_study as check_study
 from kerastune_optuna._search.gaussian_process import (
     GaussianProcessSampler as GaussianProcessSampler,
 )
-from kerastune_optuna._search.grid import check_ends as check_ends
+from kerastune_optuna._search.grid import check_finite as check_finite
 from kerastune_optuna._search.learning import LearningSampler as LearningSampler
 from kerastune_optuna._search.mismatch import explain as explain
 from kerastune_optuna._search.mismatch import with_defaults as with_defaults

@@ -19,7 +19,7 @@ from kerastune_optuna._search.process import Floats
 
 Flags = NDArray[np.bool_]
 
-# We try each value of a number that has at most so many, and other parameters may depend on it.
+# If a number has at most so many values, we try each, and other parameters may depend on it.
 _MOST_LEVELS = 16
 
 
@@ -27,7 +27,7 @@ class Points(NamedTuple):
     """Hold configurations, one a row, with a column for each parameter.
 
     Args:
-        places: A number lies in [0, 1], and a category at its index. Without being asked for, a
+        places: A number lies in [0, 1], and a category at its index. If it is not asked for, a
             number lies at 0.5, and a category at -1.
         asked: Whether the parameter is asked for.
     """
@@ -36,7 +36,7 @@ class Points(NamedTuple):
     asked: Flags
 
     def rows(self, which: Any) -> Points:
-        """Return some of the configurations, selected as an array is by its first index."""
+        """Return some of the configurations, chosen by the first index of an array."""
         return Points(self.places[which], self.asked[which])
 
     def and_those(self, others: Points) -> Points:
@@ -179,7 +179,7 @@ class _Condition(NamedTuple):
     """Say with which values of another parameter a parameter is asked for."""
 
     on: int  # the column of the other parameter
-    is_met: Flags  # by the index of its value, and last for where it is not asked for
+    is_met: Flags  # by the index of its value; last, where it is not asked for
 
 
 class _Axis:

@@ -31,7 +31,7 @@ _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the
 _AT_RANDOM = 1024  # configurations that are drawn at random
 _BEST, _NEAR_BEST = 5, 50  # the best trials, and the configurations that are drawn near each
 _TOP, _NEAR_TOP = 8, 32  # configurations with the largest gains, and those drawn near each
-_CLIMB = 4  # configurations from which a climb starts: so many of all, and so many random ones
+_CLIMB = 4  # starts of climbs among all configurations, and as many among the random ones
 _WIDTHS = (0.1, 0.04)  # shares of a range: how far from a configuration we draw, in two rounds
 _SAME = 1e-3  # share of a range: configurations that differ by less in each parameter are the same
 
@@ -78,9 +78,7 @@ class GaussianProcessSampler(BaseSampler):
         self.seed, self._n_startup_trials = seed, n_startup_trials
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
-        self._theta: Floats | None = (
-            None  # of the latest process, from which the fit of the next one starts
-        )
+        self._theta: Floats | None = None  # of the latest process; the next fit begins with it
         self._in_vain: set[int] = set()  # ids of trials that were waited for
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:

@@ -134,11 +134,9 @@ class Fitting:
             self._ranges[names] = walker.distributions
             self.asked |= walker.distributions
         ranges = self._ranges[names]
-        taken = {
+        taken = {  # a missing value may stand for the choice None
             name: range_.to_external_repr(range_.to_internal_repr(params.get(name)))
             for name, range_ in ranges.items()
-            if _check.allows(
-                range_, params.get(name)
-            )  # a missing value may stand for the choice None
+            if _check.allows(range_, params.get(name))
         }
         return Fit(taken, ranges, taken.keys() == ranges.keys() >= params.keys())

@@ -59,7 +59,7 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
 }
 _AUTO = "auto"
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
-_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # that a search needs to begin with short trials
+_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # the fewest with which a search begins with short trials
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),

@@ -210,8 +210,8 @@ class Objectives:
                 f'with a metric from the epoch logs, like ["val_accuracy", "{plain[0]}"].'
             )
         parse = _parse_of_several if are_several else parse_objective
-        each = [parse(name, direction) for name, direction in pairs]
-        return cls([replace(one, place=place) for place, one in enumerate(each)])
+        parsed = [parse(name, direction) for name, direction in pairs]
+        return cls([replace(one, place=place) for place, one in enumerate(parsed)])
 
 
 def parse_objective(name: object, direction: object, called: str = "objective") -> Objective:

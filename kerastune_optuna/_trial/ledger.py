@@ -31,10 +31,8 @@ class Training:
     starts: list[int] = field(default_factory=list)  # how many epochs there were before each fit
     own_epochs: int | None = None  # if a builder's own fit has more epochs than it was given
     scores: list[float] = field(default_factory=list)  # the values of all objectives, in the end
-    returned: dict[str, float] = field(
-        default_factory=dict
-    )  # metrics that a builder's own fit returned
-    counts_final_weights: bool = False  # whether the value is theirs, not that of an epoch
+    returned: dict[str, float] = field(default_factory=dict)  # metrics of a builder's own fit
+    counts_final_weights: bool = False  # whether its value is that of the final weights
 
     @property
     def place(self) -> int:
@@ -88,8 +86,8 @@ class Ledger:
         self.now = Training()
         self.means: list[float] = []  # of each objective, once all trainings have ended
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
-        # The most of any training: the reports of the nth begin after n times as many steps.
-        self.epochs = 0
+        # The most epochs of any training; the reports of the nth begin after n times as many steps.
+        self.most_epochs = 0
         self.state_of_best: State | None = None  # the weights of the best training that ended
         # Of the training that runs, and not part of a backup:
         self.planned_epochs = math.inf  # the epochs that it was given
@@ -118,18 +116,18 @@ class Ledger:
         """How long all trainings took."""
         return sum(one.seconds for one in [*self.past, self.now])
 
-    def begin(self, given: float, epochs: int, first_step: int) -> None:
+    def begin(self, planned: float, most: int, first_step: int) -> None:
         """Begin a training.
 
         Args:
-            given: How many epochs it is given.
-            epochs: How many epochs each training of a trial may have.
+            planned: How many epochs it is given.
+            most: How many epochs each training of a trial may have.
             first_step: At which step to report its first epoch, if no training came before it.
         """
-        self.planned_epochs, self.epochs = given, max(self.epochs, epochs)
+        self.planned_epochs, self.most_epochs = planned, max(self.most_epochs, most)
         # If a training ended early, its remaining steps stay unused. So a step denotes the same
         # epoch of the same training in all trials, which pruners need in order to compare trials.
-        self.now.first_step = self.number * self.epochs if self.past else first_step
+        self.now.first_step = self.number * self.most_epochs if self.past else first_step
         self.start_clock()
 
     def go_on(self) -> None:
@@ -158,7 +156,7 @@ class Ledger:
         now.rows.append(row | {"epoch": epoch})  # whatever a callback logs under that name
         epochs = self.until - now.rows[0]["epoch"]
         now.own_epochs = int(epochs) if self.planned_epochs < epochs < math.inf else None
-        self.epochs = max(self.epochs, now.own_epochs or 0)
+        self.most_epochs = max(self.most_epochs, now.own_epochs or 0)
         self.measure_seconds()
         if not self.compares:
             return
@@ -322,14 +320,14 @@ class Ledger:
     def state(self) -> dict[str, Any]:
         """Return all but the weights, as values that JSON can represent."""
         past = [vars(one) for one in self.past]
-        return {"past": past, "now": vars(self.now), "epochs": self.epochs}
+        return {"past": past, "now": vars(self.now), "epochs": self.most_epochs}
 
     def resume(self, state: Mapping[str, Any], of_best: State | None) -> None:
         """Continue with what an earlier process saved, between two trainings or within one."""
         self.past = [Training(**one) for one in state["past"]]
         now = Training(**state["now"])
         self.backed_up = now if now.rows else None
-        self.epochs, self.state_of_best = state["epochs"], of_best
+        self.most_epochs, self.state_of_best = state["epochs"], of_best
 
 
 def number_of_best(values: Sequence[float], objective: Objective) -> int:

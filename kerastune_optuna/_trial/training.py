@@ -169,8 +169,8 @@ def train(
     if (every := recipe.backup_every) is not None:
         kind = BackupOfOwnFit if recipe.fit.is_free else Backup
         hooks.append(kind(archive, best, every, inputs.fit))
-    given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
-    ledger.begin(given, max(given, of_search), report.first_step)
+    planned, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
+    ledger.begin(planned, max(planned, of_search), report.first_step)
     before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)

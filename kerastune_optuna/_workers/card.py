@@ -24,10 +24,7 @@ from kerastune_optuna._study import Card, StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-_AVERAGED = (
-    "executions_per_trial",
-    "cv",
-)  # arguments that decide of which trainings a value is the mean
+_AVERAGED = ("executions_per_trial", "cv")  # with these, a value is the mean of several trainings
 _ANEW = "another study_name, or overwrite=True to start anew"
 _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 

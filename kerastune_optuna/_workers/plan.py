@@ -17,7 +17,7 @@ from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
-from kerastune_optuna._search import Budget, Chooser, StopConditions, check_ends, check_study
+from kerastune_optuna._search import Budget, Chooser, StopConditions, check_finite, check_study
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
@@ -172,7 +172,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         recipe = replace(recipe, card=card_of(recipe))
         if chooser.sampler == "grid":
             with Memory().released():
-                check_ends(recipe.build_model, tuple(recipe.fit.functions.values()))
+                check_finite(recipe.build_model, tuple(recipe.fit.functions.values()))
         start = Start() if warm_start is None else start_of(warm_start, recipe)
         study = writable_study(run.home)  # this may delete the study that the start was read from
         if keeps(study, recipe.keep_best):
