@@ -68,7 +68,7 @@ class Pool:
         models = _apart(models)
         for number, model in models.items():
             model.trainable, model.name = False, f"trial_{number}"
-            model.optimizer, model.compiled = None, False  # or the saved file would contain these
+            model.optimizer, model.compiled = None, False  # or the saved file would contain both
         outputs = {number: model(self._inputs) for number, model in models.items()}
         _check_equal("return", outputs)
         self._structure = next(iter(outputs.values()))

@@ -35,7 +35,7 @@ class Process:
         points: The tried points, one a row.
         values: The value of each point, scaled to mean 0 and deviation 1; more is better.
         groups: The number of each coordinate's group.
-        start: The `theta` of an earlier process for these groups; None (default) for none.
+        start: The `theta` of an earlier process with the same groups; None (default) for none.
     """
 
     def __init__(

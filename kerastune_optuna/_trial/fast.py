@@ -191,7 +191,7 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
         # A layer uses each weight at several positions, as for each pixel of an image.
         try:
             ends = [end.shape[1:-1] for end in keras.tree.flatten([layer.input, layer.output])]
-        except (AttributeError, ValueError):  # only layers of functional models know these
+        except (AttributeError, ValueError):  # only layers of functional models know both
             ends = [row]
         # 128 is a guess for sizes that are not fixed, as for texts of any length.
         positions = max(math.prod(128 if size is None else size for size in end) for end in ends)
@@ -251,7 +251,7 @@ def _with_validation(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_batches(arrays: Mapping[str, Any]) -> Any:
-    """Return the batches of arrays that are not shuffled; reuse those of few numbers of NumPy."""
+    """Return the batches of arrays that are not shuffled; reuse those of small NumPy arrays."""
     data = [arrays[name] for name in _DATA]
     leaves = [one for one in keras.tree.flatten(data) if one is not None]
     are_numbers = all(isinstance(one, np.ndarray) and one.dtype.kind in "biuf" for one in leaves)
