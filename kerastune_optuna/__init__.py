@@ -25,7 +25,7 @@ from kerastune_optuna._exceptions import (
 
 if _typing.TYPE_CHECKING:
     from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
-    from kerastune_optuna._opened import open_study
+    from kerastune_optuna._open_study import open_study
     from kerastune_optuna._rerun import Confirmation, Confirmed, Ensemble, Member
     from kerastune_optuna._search import GaussianProcessSampler
     from kerastune_optuna._trial import PruningCallback
@@ -43,7 +43,7 @@ else:
         "OptunaTuner": "_tuner",
         "PruningCallback": "_trial",
         "from_keras_tuner": "_keras_tuner",
-        "open_study": "_opened",
+        "open_study": "_open_study",
     }
 
     def __getattr__(name):

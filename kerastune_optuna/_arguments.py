@@ -65,7 +65,8 @@ def check_names(names: Iterable[str], kind: Any) -> None:
     """
     for name in names:
         own, of_search, of_fit = (
-            list(inspect.signature(one).parameters) for one in (kind, kind.search, keras.Model.fit)
+            list(inspect.signature(call).parameters)
+            for call in (kind, kind.search, keras.Model.fit)
         )
         listed = ", ".join(one for one in own if one != "others")
         hint = ARGUMENTS.get(name) or f"{_check.nearest(name, own)} It takes {listed}.".strip()
@@ -83,11 +84,11 @@ def check_tuner(tuner: Arguments) -> None:
     """
     _check_builder(tuner.build_model)
     objectives = Objectives.parse(tuner.objective, tuner.direction)
-    for each in objectives.each:
-        if each.looks_for_the_worst:
+    for objective in objectives.each:
+        if objective.looks_for_the_worst:
             _check.warn(
-                f"direction={each.direction!r} searches for the worst {each.name!r}. Pass "
-                'direction="auto" to search for the best.'
+                f"direction={objective.direction!r} searches for the worst {objective.name!r}. "
+                'Pass direction="auto" to search for the best.'
             )
     constraints_of(tuner)  # refuses limits that cannot work
     ending, several = budget_of(tuner).ending, objectives.are_several

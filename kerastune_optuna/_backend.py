@@ -147,7 +147,7 @@ def keras_settings() -> tuple[str, str, str, str]:
     return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
 
 
-def take_over(settings: tuple[str, str, str, str]) -> None:
+def apply_settings(settings: tuple[str, str, str, str]) -> None:
     """Apply to Keras the settings of the process that began the search.
 
     Raises:
@@ -390,8 +390,8 @@ def strategy_of(model: keras.Model) -> Any:
 def stages(dataset: Any) -> Iterator[Any]:
     """Yield a tf.data pipeline, and then all the pipelines that it reads from."""
     yield dataset
-    for one in getattr(dataset, "_inputs", tuple)():
-        yield from stages(one)
+    for source in getattr(dataset, "_inputs", tuple)():
+        yield from stages(source)
 
 
 def held_by(dataset: Any) -> int:

@@ -51,10 +51,10 @@ def seconds(name: str, value: object, *, instead: str) -> None:
 
 def one_of(name: str, value: object, choices: Iterable[object]) -> None:
     """Refuse a value that is not among the choices, and list them."""
-    known = list(choices)
+    choices = list(choices)
     # `True == 1` in Python, so the type has to be compared too.
-    if not any(type(value) is type(choice) and value == choice for choice in known):
-        listed = ", ".join(repr(choice) for choice in known)
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        listed = ", ".join(repr(choice) for choice in choices)
         raise ArgumentError(f"{name}={value!r} is not a choice. Pass one of {listed}.")
 
 
@@ -140,10 +140,10 @@ def _is_ours(module: object) -> bool:
     return str(module).startswith("kerastune_optuna.")
 
 
-def fits(distribution: BaseDistribution, known: BaseDistribution) -> bool:
+def fits(distribution: BaseDistribution, other: BaseDistribution) -> bool:
     """Whether Optuna accepts both distributions for one parameter."""
     try:
-        check_distribution_compatibility(known, distribution)
+        check_distribution_compatibility(other, distribution)
     except ValueError:
         return False
     return True

@@ -75,13 +75,14 @@ def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
     """Return the choices in a list by their own names."""
     instead = 'Pass a dict with a name for each: {"mine": ...}.'
     named: dict[Any, Choice] = {}
-    for one in choices:
-        key = one if isinstance(one, STORABLE) else getattr(one, "__name__", None)
-        if key is None and one is not None:
-            raise ArgumentTypeError(f"choices of {name!r} holds {one!r}, without a name. {instead}")
+    for choice in choices:
+        key = choice if isinstance(choice, STORABLE) else getattr(choice, "__name__", None)
+        if key is None and choice is not None:
+            wrong = f"choices of {name!r} holds {choice!r}, without a name."
+            raise ArgumentTypeError(f"{wrong} {instead}")
         if key in named:
             raise ArgumentError(f"choices of {name!r} holds {key!r} twice. {instead}")
-        named[key] = one
+        named[key] = choice
     return named
 
 

@@ -113,8 +113,8 @@ def _pieces(leaf: Any, seen: set[int], *, in_object: bool = False) -> Iterator[_
     if is_object:
         yield getattr(leaf, "__qualname__", type(leaf).__qualname__).encode()
         parts = {} if isinstance(leaf, _OPAQUE) else getattr(leaf, "__dict__", {})
-    for one in keras.tree.flatten(parts):
-        yield from _pieces(one, seen, in_object=is_object)
+    for part in keras.tree.flatten(parts):
+        yield from _pieces(part, seen, in_object=is_object)
 
 
 def _parts(leaf: Any) -> Any:
@@ -176,16 +176,16 @@ def _reached(function: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     is_code = inspect.isroutine(function) or inspect.isclass(function)
     code = function if is_code else type(function)
     reached = [code]
-    for one in reached:  # to which those are added that this one uses
-        members = vars(one).items() if inspect.isclass(one) else ()
+    for unit in reached:  # the functions and classes that a unit uses are added meanwhile
+        members = vars(unit).items() if inspect.isclass(unit) else ()
         read = {k: v for k, v in members if not (k.startswith("__") or isinstance(v, FunctionType))}
-        for part in _functions(one):
-            known, names = part.__globals__, _names(part.__code__)
-            read |= {**_held(part), **{name: known[name] for name in names if name in known}}
+        for part in _functions(unit):
+            values, names = part.__globals__, _names(part.__code__)
+            read |= {**_held(part), **{name: values[name] for name in names if name in values}}
         codes = {k: v for k, v in read.items() if isinstance(v, FunctionType | type)}
         own = {k: v for k, v in codes.items() if v.__module__ == code.__module__}
-        reached += [each for each in dict.fromkeys(own.values()) if each not in reached]
-        yield one, {name: value for name, value in read.items() if name not in own}
+        reached += [one for one in dict.fromkeys(own.values()) if one not in reached]
+        yield unit, {name: value for name, value in read.items() if name not in own}
 
 
 def _functions(code: Any) -> list[FunctionType]:

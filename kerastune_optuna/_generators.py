@@ -58,19 +58,20 @@ def restore(values: Iterable[Any], first: First) -> set[int]:
         The ids of the variables that hold the states of Keras's generators.
     """
     states: list[Any] = []
-    for one in values:
-        if isinstance(one, np.random.Generator):
-            own = one.bit_generator
+    for value in values:
+        if isinstance(value, np.random.Generator):
+            own = value.bit_generator
             own.state = first.setdefault(id(own), (own, own.state))[1]
-        elif isinstance(one, np.random.RandomState):
-            one.set_state(first.setdefault(id(one), (one, one.get_state()))[1])
-        elif type(one) is random.Random:  # a SystemRandom has no state
-            one.setstate(first.setdefault(id(one), (one, one.getstate()))[1])
-        elif isinstance(one, keras.random.SeedGenerator):
-            states.append(one.state)
-        elif isinstance(one, keras.Layer):
-            states += [each for each in one.variables if each.path.endswith("seed_generator_state")]
+        elif isinstance(value, np.random.RandomState):
+            value.set_state(first.setdefault(id(value), (value, value.get_state()))[1])
+        elif type(value) is random.Random:  # a SystemRandom has no state
+            value.setstate(first.setdefault(id(value), (value, value.getstate()))[1])
+        elif isinstance(value, keras.random.SeedGenerator):
+            states.append(value.state)
+        elif isinstance(value, keras.Layer):
+            own = value.variables
+            states += [one for one in own if one.path.endswith("seed_generator_state")]
     for state in states:
-        value = keras.ops.convert_to_numpy(state)
-        state.assign(first.setdefault(id(state), (state, value))[1])
+        drawn = keras.ops.convert_to_numpy(state)
+        state.assign(first.setdefault(id(state), (state, drawn))[1])
     return {id(state) for state in states}

@@ -24,7 +24,7 @@ def readable(text: str) -> str:
     return _CONTROLS.sub("", text)
 
 
-def tell(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line on standard error, whatever `verbose` says: it is not progress; log it, too."""
     line = readable(line)
     LOG.info(line)
@@ -77,9 +77,11 @@ class _Listener:
             if not (underway := list(_underway)):
                 send(self.received or signal.SIGINT)
                 return
-            tell("Waiting for the running trials to be saved; a second Ctrl-C ends the search.")
-            for one in underway:
-                one.wait()
+            print_line(
+                "Waiting for the running trials to be saved; a second Ctrl-C ends the search."
+            )
+            for block in underway:
+                block.wait()
 
     @contextmanager
     def heard(self, signals: Sequence[int] | None) -> Iterator[None]:
@@ -170,7 +172,7 @@ def listening(
         if listener.received is None:  # not even while heard() restored the handlers
             return
     if how_to_go_on:
-        tell(how_to_go_on)
+        print_line(how_to_go_on)
     # From None: the frames that a signal interrupted are of no interest.
     if listener.received is not None and listener.received != signal.SIGINT:
         raise SystemExit(128 + listener.received) from None

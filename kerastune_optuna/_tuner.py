@@ -301,9 +301,9 @@ class OptunaTuner:
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("search()", given, callbacks, cv, groups)
-        told = () if on_trial_end is None else _workers.listeners(on_trial_end)
+        listeners = () if on_trial_end is None else _workers.listeners(on_trial_end)
         budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
-        run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
+        run = _workers.Run(self._home, recipe, budget, crew, verbose, listeners)
         chooser = _search.Chooser(self.sampler, self.pruner, self.seed)
         _workers.search(run, chooser, self.warm_start)
         return self
@@ -478,7 +478,7 @@ class OptunaTuner:
             raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
-            _search.enqueue(_workers.opened(self._home), wanted)
+            _search.enqueue(_workers.writable_study(self._home), wanted)
 
     @property
     def study(self) -> optuna.Study:
@@ -488,7 +488,7 @@ class OptunaTuner:
             StorageError: The storage cannot be used.
             StudyMismatchError: The study exists with another objective or direction.
         """
-        return _workers.opened(self._home) if self._home.overwrite else self._home.study
+        return _workers.writable_study(self._home) if self._home.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:

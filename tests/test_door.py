@@ -17,7 +17,7 @@ GROUND, TOP = "ground", "top"
 # Each room imports only from those before it: the files on the ground, the folders, the top.
 ORDER = [GROUND, "_keras_tuner", "_storage", "_study", "_search", "_data", "_trial", "_report"]
 ORDER += ["_workers", "_rerun", TOP]
-ON_TOP = {"", "__main__", "_tuner", "_arguments", "_opened"}
+ON_TOP = {"", "__main__", "_tuner", "_arguments", "_open_study"}
 # Rooms that look at studies alone.
 ONLY_LOOK = {"_report"}
 # Files of tests that have the name of no module of their room and of no public name, and why.

@@ -37,9 +37,9 @@ class Beginning:
         # What draws, and copies share: what the classes read, and generators of Keras.
         self._drawing = [part for one in datasets.values() for part in _digest.read_by(type(one))]
         self._first: _generators.First = {}
-        for name, one in datasets.items():
+        for name, dataset in datasets.items():
             try:
-                self._states[name], shared = _copied(vars(one))
+                self._states[name], shared = _copied(vars(dataset))
             except Exception as error:  # a dataset may hold anything, so copying may raise anything
                 self._warn(name, f"cannot be copied ({type(error).__name__}: {error}). If it")
             else:
@@ -64,13 +64,13 @@ class Beginning:
             epochs: For each of them, whether Keras evaluates the validation data after it.
         """
         for is_evaluated in epochs:
-            for name, one in self._datasets.items():
+            for name, dataset in self._datasets.items():
                 if name == "validation_data":
                     if not is_evaluated:
                         continue
-                    one.on_epoch_end()  # Keras ends an epoch before each evaluation
-                one.on_epoch_begin()
-                one.on_epoch_end()
+                    dataset.on_epoch_end()  # Keras ends an epoch before each evaluation
+                dataset.on_epoch_begin()
+                dataset.on_epoch_end()
 
     def _restore(self) -> None:
         _generators.restore(self._drawing, self._first)

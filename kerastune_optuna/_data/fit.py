@@ -1,4 +1,4 @@
-"""The arguments of Model.fit: as given, opened, and as each training passes them."""
+"""The arguments of Model.fit: as given, loaded, and as each training passes them."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ class Given(FitArguments):
     """Hold what all trainings of a search share, and give each training its own.
 
     First come the arguments as the user passed them, which travel to workers; data may be functions
-    there, or parcels. `completed` adds those of an earlier search. `opened` then loads the data in
+    there, or parcels. `completed` adds those of an earlier search. `loaded` then loads the data in
     each process, and once more for each trial if functions of the trial make it. Last,
     `of_training` adds what the builder returned, and picks a fold and the seed of the shuffles.
 
@@ -285,7 +285,7 @@ class Given(FitArguments):
         return replace(self, others=mine, taken=frozenset(taken))._without_unfit()
 
     def _without_unfit(self) -> Given:
-        """Return a copy without those taken arguments that do not fit the data, once it is open."""
+        """Return a copy without the taken arguments that do not fit the data, once it is loaded."""
         unfit = {name for name, of in DATA_OF_SIZE.items() if makes_batches(getattr(self, of))}
         unfit.update(weights_within(self.x))
         if self.others.get("sample_weight") is not None:
@@ -293,14 +293,14 @@ class Given(FitArguments):
         kept = {k: value for k, value in self.others.items() if k not in unfit & self.taken}
         return replace(self, others=kept)
 
-    def checked(self) -> Given:
-        """Check the data, except what functions have not loaded yet, and return self.
+    def check(self) -> None:
+        """Check the data, except what functions have not loaded yet.
 
         Raises:
             ArgumentError: The data cannot be trained on.
         """
         if self.is_free:
-            return self
+            return
         x, y, validation = (None if is_loader(one) else one for one in self.data.values())
         if not is_loader(self.x):
             check_source("x", x, self.others.get("steps_per_epoch"), "steps_per_epoch")
@@ -308,7 +308,6 @@ class Given(FitArguments):
         check_split(self.validation_split, x)
         if validation is not None:
             check_validation_data(validation, self.others.get("validation_steps"))
-        return self
 
     def packed(self, folder: Path | None) -> Given:
         """Return a copy for other processes, which call `unpacked` of it.
@@ -328,8 +327,8 @@ class Given(FitArguments):
         others = {name: open_parcel(value) for name, value in self.others.items()}
         return replace(self, **data, others=others)
 
-    def opened(self, trial: BaseTrial | None = None) -> Given:
-        """Return a copy whose data is loaded from functions, and checked.
+    def loaded(self, trial: BaseTrial | None = None) -> Given:
+        """Return a copy with the data that functions load, and check it.
 
         Args:
             trial: The trial whose parameters functions of the trial make data from; None (default)
@@ -345,22 +344,22 @@ class Given(FitArguments):
             is_of_trial = takes_trial("x", self.x)
             if is_of_trial or not self.is_free:
                 unpack_x(data, others, is_of_trial=is_of_trial)
-        opened = replace(self, **data, others=others)
+        loaded = replace(self, **data, others=others)
         if self.taken:
-            opened = opened._without_unfit()
-        opened.checked()
+            loaded = loaded._without_unfit()
+        loaded.check()
         if trial is not None:
-            opened.check_kinds()
-        given = {**opened.data, **opened.others}
+            loaded.check_kinds()
+        given = {**loaded.data, **loaded.others}
         batches = {name: one for name, one in given.items() if makes_batches(one)}
         if not batches:
-            return opened
+            return loaded
         datasets = {k: one for k, one in batches.items() if isinstance(one, keras.utils.PyDataset)}
         beginning = Beginning(datasets) if datasets else None
-        return replace(opened, pipelines=opened._pipelines(), beginning=beginning)
+        return replace(loaded, pipelines=loaded._pipelines(), beginning=beginning)
 
     def of_training(self, arguments: Mapping[str, Any], number: int, seed: int) -> FitArguments:
-        """Return what one training passes to Model.fit; the data must be open.
+        """Return what one training passes to Model.fit; the data must be loaded.
 
         Args:
             arguments: The arguments from its builder, which replace those of search().

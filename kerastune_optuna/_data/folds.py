@@ -54,8 +54,8 @@ def cross_validated(
         cv = int(cv) if isinstance(cv, int | np.integer) else check_cv(cv)
     except ValueError as error:
         raise ArgumentTypeError(f"cv={cv!r} is not a splitter. {_INSTEAD}") from error
-    opened = fit.opened()
-    return replace(opened, folds=_folds(opened, cv, groups, seed))
+    loaded = fit.loaded()
+    return replace(loaded, folds=_folds(loaded, cv, groups, seed))
 
 
 def _shuffled(n: int, seed: int | None, labels: NDArray[Any] | None) -> Any:

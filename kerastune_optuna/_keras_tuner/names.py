@@ -129,11 +129,11 @@ def pairs_of(names: Sequence[Any], directions: object) -> list[tuple[Any, object
             f"direction={directions!r} was passed with an Objective, which has its own direction. "
             "Leave direction= out."
         )
-    for one in theirs:
-        if one.direction not in _DIRECTIONS:
+    for objective in theirs:
+        if objective.direction not in _DIRECTIONS:
             raise ArgumentError(
-                f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an "
-                'Objective with "min" or "max".'
+                f"objective= has the direction {objective.direction!r} for {objective.name!r}. "
+                'Pass an Objective with "min" or "max".'
             )
     found = {id(one): (one.name, _DIRECTIONS[one.direction]) for one in theirs}
     return [found.get(id(one), (one, "auto")) for one in names if theirs]

@@ -31,7 +31,7 @@ def int_range(
     """Return the distribution of hp.Int."""
     low, high = _whole(name, "min_value", low), _whole(name, "max_value", high)
     step = None if step is None else _whole(name, "step", step)
-    kind = _checked(name, low, high, step, sampling)
+    kind = _sampling_of(name, low, high, step, sampling)
     if kind == "linear":
         step = step or 1
         # Optuna warns if the range is not a multiple of the step.
@@ -46,7 +46,7 @@ def float_range(
 ) -> BaseDistribution:
     """Return the distribution of hp.Float."""
     low, high = float(low), float(high)
-    kind = _checked(name, low, high, step, sampling)
+    kind = _sampling_of(name, low, high, step, sampling)
     if step is None:
         return FloatDistribution(low, high, log=kind == "log")
     if kind != "linear":
@@ -150,7 +150,9 @@ def _whole(name: str, which: str, value: float) -> int:
     return int(value)
 
 
-def _checked(name: str, low: float, high: float, step: float | None, sampling: str | None) -> str:
+def _sampling_of(
+    name: str, low: float, high: float, step: float | None, sampling: str | None
+) -> str:
     """Return how a range is sampled.
 
     Raises:

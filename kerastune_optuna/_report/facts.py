@@ -50,8 +50,8 @@ class Row:
     @property
     def epochs(self) -> str:
         """The best epoch and the epochs run, like 7/10."""
-        known = [str(epoch) for epoch in (self.best_epoch, self.epochs_run) if epoch is not None]
-        return "/".join(known)
+        epochs = (self.best_epoch, self.epochs_run)
+        return "/".join(str(epoch) for epoch in epochs if epoch is not None)
 
     @property
     def why(self) -> str | None:
@@ -200,7 +200,7 @@ class Facts:
         # A trial that was added by hand or is still running lacks the attrs of a finished training.
         seen, record = curve(trial), TrialRecord(trial)
         best, run = record.best_epoch, record.epochs_run
-        if best is None and run is None and seen:  # with `run` known, its fit called no callback
+        if best is None and run is None and seen:  # if `run` is known, its fit called no callback
             best = min(seen, key=lambda step: self.first.cost(seen[step]))
         if run is None:
             run = len(trial.intermediate_values) or None

@@ -115,7 +115,7 @@ def importance(facts: Facts) -> go.Figure:
 def front(facts: Facts) -> go.Figure:
     """Return the COMPLETE trials by their first two objectives, with the front drawn on top.
 
-    With more than two objectives, a trial on the front may be worse than others in both of these.
+    With more than two objectives, a trial on the front may be worse than others in both.
     With one objective, there is nothing to draw.
     """
     # Optuna's figure decides by itself which trials are the best: repeats of others are among them,
@@ -219,13 +219,13 @@ def _points(rows: Sequence[Row], x: Sequence[Any], y: Sequence[Any], **look: Any
 
 def _span(values: Iterable[float | None]) -> dict[str, Any]:
     """Return the range of an axis on which a few outliers do not flatten all other values."""
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    if not known:
+    finite = [value for value in values if value is not None and np.isfinite(value)]
+    if not finite:
         return {}
-    low, high = np.percentile(known, [2, 98])
+    low, high = np.percentile(finite, [2, 98])
     width = high - low
     # An end without outliers is not cut off: all good values may be there.
-    bottom, top = max(min(known), low - width), min(max(known), high + width)
+    bottom, top = max(min(finite), low - width), min(max(finite), high + width)
     room = 0.05 * (top - bottom)
     return {"range": [float(bottom - room), float(top + room)]} if room else {}
 

@@ -77,7 +77,7 @@ class Frame:
         """Return a table of what holds for the whole search."""
         endings = [TrialRecord(trial).ending for trial in self.trials]
         pruned = sum(trial.state is TrialState.PRUNED for trial in self.trials)
-        saved = saved_epochs(self.trials, self.plan.epochs)
+        saved = saved_epochs(self.trials, self.plan.epochs_in_all)
         failed = sum(ending.works is False for ending in endings)
         head = Table.grid(padding=(0, 2, 0, 0))
         head.add_column(style="dim", no_wrap=True, min_width=6)
@@ -115,7 +115,7 @@ class Frame:
 
     def _epochs_of(self, trial: FrozenTrial) -> int:
         """Return how many epochs a trial may run, by its builder or else by the search."""
-        return TrialRecord(trial).epochs or self.plan.epochs
+        return TrialRecord(trial).epochs or self.plan.epochs_in_all
 
     def _best(self) -> Text:
         """Return the best value, and where it was found."""

@@ -81,7 +81,7 @@ def _page(facts: Facts) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    # With these, the filter `tojson` writes figures, and escapes what would end their <script>.
+    # With both, the filter `tojson` writes figures, and escapes what would end their <script>.
     environment.policies["json.dumps_function"] = to_json
     environment.policies["json.dumps_kwargs"] = {"validate": False}
     return environment.get_template("page.html").render(

@@ -24,7 +24,7 @@ class Plan:
         study_name: The name of the study.
         objective: Its objective.
         size: The number of trials that it should have; None for no limit.
-        epochs: How many epochs a trial runs that is not stopped early.
+        epochs_in_all: How many epochs a trial runs in all of its trainings, unless it ends early.
         seconds: The time limit of the search in seconds; None for no limit.
         done: How many trials were done when the search began.
         others: Further objectives of the study, if there are several.
@@ -33,7 +33,7 @@ class Plan:
     study_name: str
     objective: Objective
     size: int | None
-    epochs: int
+    epochs_in_all: int
     seconds: float | None = None
     done: int = 0
     others: Sequence[Objective] = ()
@@ -67,10 +67,10 @@ class Progress:
         for other in self.others:
             other.catch_up()
 
-    def tell(self, line: str) -> None:
+    def note(self, line: str) -> None:
         """Receive a line of information."""
         for other in self.others:
-            other.tell(line)
+            other.note(line)
 
 
 class Lines(Progress):
@@ -98,13 +98,13 @@ class Lines(Progress):
             line = f"Continuing study {name!r}: {of} done"
             if size is not None and done >= size:
                 line = f"Study {name!r} has {of} done: pass a larger n_trials to continue"
-            self.tell(line)
+            self.note(line)
         yield
 
     def trial(self, trial: FrozenTrial) -> None:
         """Write how a trial ended."""
         self._told.add(trial.number)
-        self.tell(line_of(trial, self._plan.objective))
+        self.note(line_of(trial, self._plan.objective))
 
     def catch_up(self) -> None:
         """Write how trials ended that other processes have run since the last call."""
@@ -119,7 +119,7 @@ class Lines(Progress):
         trials = self._study.get_trials(deepcopy=False)
         return [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
 
-    def tell(self, line: str) -> None:
+    def note(self, line: str) -> None:
         """Write a line of information."""
         self._write(readable(line))
 

@@ -24,8 +24,8 @@ _ATTRS = (
     TrialRecord.n_params,
     TrialRecord.worker,
 )
-# Further user attrs, of a trial whose FLOPs count, that runs another one again, or that has several
-# trainings.
+# Further user attrs, which a trial has if its FLOPs count, if it runs another trial again, or if it
+# has several trainings.
 _OF_SOME = (
     TrialRecord.flops,
     TrialRecord.retry_of,
@@ -50,8 +50,8 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     values = ["value"]
     if facts.objectives.are_several:
         values = [f"values_{name}" for name in facts.objectives.names]
-    known = {attr for trial in trials for attr in trial.user_attrs}
-    attrs = [*_ATTRS, *(attr for attr in _OF_SOME if attr in known)]
+    written = {attr for trial in trials for attr in trial.user_attrs}
+    attrs = [*_ATTRS, *(attr for attr in _OF_SOME if attr in written)]
     rows = [
         {
             "number": trial.number,

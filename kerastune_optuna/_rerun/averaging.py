@@ -1,4 +1,4 @@
-"""One plain model of several: its outputs are the weighted means of theirs."""
+"""One plain model made of several, whose outputs it averages with weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kerastune_optuna._exceptions import ArgumentError
 
 _OF_TWO_CLASSES = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
 _COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly")
-_TINY = 1e-37  # of which the logarithm is finite
+_TINY = 1e-37  # the least probability, so that its logarithm is finite
 
 
 def _to_mean(output: Any, loss: Any) -> Any:
-    """Return what is averaged of a symbolic output: of logits, the probabilities."""
+    """Return a symbolic output as it is averaged: logits as probabilities."""
     if not getattr(loss, "from_logits", False):
         return output
     if isinstance(loss, _OF_TWO_CLASSES):
@@ -26,9 +26,9 @@ def _to_mean(output: Any, loss: Any) -> Any:
 
 
 def _from_mean(mean: Any, loss: Any) -> Any:
-    """Return the output of a symbolic mean: the logits of averaged probabilities, if any.
+    """Return a symbolic mean as an output: averaged probabilities as logits if models return them.
 
-    So the output suits the loss and the metrics that the models were compiled with.
+    The output then suits the loss and the metrics that the models were compiled with.
     """
     if not getattr(loss, "from_logits", False):
         return mean
@@ -39,7 +39,7 @@ def _from_mean(mean: Any, loss: Any) -> Any:
 
 
 class Pool:
-    """Join models of trials by inputs that they share; they are frozen and renamed for it.
+    """Join models of trials by inputs that they share; freeze and rename them.
 
     Frozen models have no penalties from weight regularizers, which would add up in the loss of an
     ensemble.
@@ -62,13 +62,13 @@ class Pool:
                 "predictions of best_models() yourself."
             )
         graphs = {number: symbolic_inputs(model) for number, model in models.items()}
-        known = {number: own for number, own in graphs.items() if own is not None}
-        _check_equal("take", known)
-        self._inputs = _inputs_like(next(iter(known.values()), inputs))
+        inputs_of = {number: own for number, own in graphs.items() if own is not None}
+        _check_equal("take", inputs_of)
+        self._inputs = _inputs_like(next(iter(inputs_of.values()), inputs))
         models = _apart(models)
         for number, model in models.items():
             model.trainable, model.name = False, f"trial_{number}"
-            model.optimizer, model.compiled = None, False  # or the saved file would contain these
+            model.optimizer, model.compiled = None, False  # or the saved file would contain both
         outputs = {number: model(self._inputs) for number, model in models.items()}
         _check_equal("return", outputs)
         self._structure = next(iter(outputs.values()))
@@ -94,11 +94,11 @@ class Pool:
         return list(loss) if is_list else [loss] * len(self._names)
 
     def predictor(self) -> keras.Model:
-        """Return the model that predicts, for each member, what is averaged of its outputs."""
+        """Return the model that predicts the outputs of each member, as they are averaged."""
         return keras.Model(self._inputs, self._flat)
 
     def judge(self) -> keras.Model:
-        """Return a compiled model that takes means, and evaluates as an ensemble with them."""
+        """Return a compiled model that takes means of outputs and evaluates them as an ensemble."""
         means = [keras.Input(one.shape[1:], dtype=one.dtype) for one in self._flat[0]]
         return self._compiled(means, means, "judge")
 
@@ -115,19 +115,19 @@ class Pool:
         """Return a model whose outputs have the names and the nesting of the best model's."""
         outputs = map(_from_mean, means, self._losses)
         named = [
-            keras.layers.Activation("linear", name=own, dtype=one.dtype)(one)
-            for own, one in zip(self._names, outputs, strict=True)
+            keras.layers.Activation("linear", name=own, dtype=output.dtype)(output)
+            for own, output in zip(self._names, outputs, strict=True)
         ]
         nested = keras.tree.pack_sequence_as(self._structure, named)
         model = keras.Model(inputs, nested, name=name)
         given = {key: self._given.get(key) for key in _COMPILED}
         model.compile(**{key: value for key, value in given.items() if value is not None})
-        model.optimizer.build(model.trainable_variables)  # so that a saved file loads without ado
+        model.optimizer.build(model.trainable_variables)  # else loading a saved file would warn
         return model
 
 
 def _apart(models: Mapping[int, keras.Model]) -> dict[int, keras.Model]:
-    """Return the models without variables in common, of which a saved file would lose some."""
+    """Return the models without shared variables, some of which a saved file would lose."""
     seen: set[int] = set()
     apart = {}
     for number, model in models.items():
@@ -165,7 +165,7 @@ def _check_equal(verb: str, tensors: Mapping[int, Any]) -> None:
 def _shapes_of(tensors: Any) -> str:
     """Return the shapes of nested tensors, each with its name if it has one."""
     named = [
-        f"{'.'.join(map(str, path))} {one.shape[1:]}".strip()  # batches may differ
-        for path, one in keras.tree.flatten_with_path(tensors)
+        f"{'.'.join(map(str, path))} {tensor.shape[1:]}".strip()  # batches may differ
+        for path, tensor in keras.tree.flatten_with_path(tensors)
     ]
     return ", ".join(named)

@@ -159,8 +159,8 @@ class Confirmation:
             return math.nan
         if not winner.spread and not row.spread:  # SciPy would divide by zero
             return float(winner.mean == row.mean)
-        one, other = ((of.mean, of.spread, len(of.values)) for of in (winner, row))
-        return float(stats.ttest_ind_from_stats(*one, *other, equal_var=False).pvalue)
+        ours, its = ((one.mean, one.spread, len(one.values)) for one in (winner, row))
+        return float(stats.ttest_ind_from_stats(*ours, *its, equal_var=False).pvalue)
 
     def __str__(self) -> str:
         """Return the table and the conclusions from it, ready to print."""

@@ -73,7 +73,7 @@ def refit(
     functions = recipe.build_model, *fit.functions.values()
     with shown_once(), seeds_kept(), borrowed(*functions, of_keras=False):
         return train_again(
-            replace(recipe, fit=recipe.opened_fit()),
+            replace(recipe, fit=recipe.loaded_fit()),
             chosen,
             # When the trial ran, copied callbacks wrote to the trial's own folder.
             os.path.join(home.name, f"refit_{chosen.number:04d}"),

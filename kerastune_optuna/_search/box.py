@@ -1,4 +1,4 @@
-"""The parameters of trials as coordinates of a Gaussian process, also where these differ."""
+"""The parameters of trials, which may differ, as coordinates of a Gaussian process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kerastune_optuna._search.process import Floats
 
 Flags = NDArray[np.bool_]
 
-# Of a number with at most so many values, each value is tried, and others may depend on it.
+# If a number has at most so many values, we try each, and other parameters may depend on it.
 _MOST_LEVELS = 16
 
 
@@ -27,8 +27,8 @@ class Points(NamedTuple):
     """Hold configurations, one a row, with a column for each parameter.
 
     Args:
-        places: Numbers lie in [0, 1]; of a category it is the number. What is not asked for lies in
-            the middle, and is category -1.
+        places: A number lies in [0, 1], and a category at its index. If it is not asked for, a
+            number lies at 0.5, and a category at -1.
         asked: Whether the parameter is asked for.
     """
 
@@ -36,11 +36,11 @@ class Points(NamedTuple):
     asked: Flags
 
     def rows(self, which: Any) -> Points:
-        """Return some of these: what an array takes as its first index, one number included."""
+        """Return some of the configurations, chosen by the first index of an array."""
         return Points(self.places[which], self.asked[which])
 
     def and_those(self, others: Points) -> Points:
-        """Return these and others."""
+        """Return these configurations, followed by others."""
         pairs = zip(self, others, strict=True)
         return Points(*(np.concatenate(pair) for pair in pairs))
 
@@ -57,7 +57,7 @@ class Box:
         self.names, self._axes = list(space), [_Axis(one) for one in space.values()]
         self.is_category = np.array([one.is_category for one in self._axes])
         self.levels = [one.levels for one in self._axes]
-        self._extent = np.where(self.is_category, self.levels, 1.0)  # of each coordinate, from 0
+        self._extent = np.where(self.is_category, self.levels, 1.0)  # the length of each coordinate
         self._conditions: dict[int, _Condition] = {}
 
     def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
@@ -72,10 +72,10 @@ class Box:
         return Points(places, asked)
 
     def features(self, points: Points) -> Floats:
-        """Return coordinates whose distances are those of configurations, a row each.
+        """Return coordinates, one row a configuration, by whose distances the process compares.
 
-        The first ones are the places of numbers, one for each parameter; two values of a category
-        are one apart, whatever they are.
+        The first columns are the places of numbers, one for each parameter. Any two values of a
+        category are 1 apart.
         """
         numbers = np.where(self.is_category, 0.0, points.places)
         codes = [
@@ -86,7 +86,7 @@ class Box:
 
     @property
     def groups(self) -> NDArray[np.int64]:
-        """The number of the parameter of each coordinate."""
+        """The column of the parameter that each coordinate belongs to."""
         every = np.arange(len(self.names))
         sizes = [level + 1 for level in np.array(self.levels)[self.is_category]]
         return np.concatenate([every, np.repeat(every[self.is_category], sizes)])
@@ -108,7 +108,7 @@ class Box:
         """Return the condition that explains in most trials why they lack a parameter.
 
         If several conditions explain equally many, the one wins whose other parameter had the
-        fewest values, and among these, the one whose other parameter is asked for last.
+        fewest values, and of several such, the one whose other parameter is asked for last.
         """
         best: tuple[tuple[int, int, int], _Condition] | None = None
         for on in range(column):
@@ -124,7 +124,7 @@ class Box:
         return None if best is None else best[1]
 
     def _completed(self, is_met: Flags, seen: NDArray[np.int64], on: int) -> Flags:
-        """Take a value of a number that no trial had for the nearest one that a trial had."""
+        """Let a number's value that no trial had count as the nearest one that a trial had."""
         if not self.is_category[on] and len(numbers := seen[seen < self.levels[on]]):
             every = np.arange(self.levels[on])
             nearest = numbers[np.abs(every[:, None] - numbers).argmin(axis=1)]
@@ -132,13 +132,13 @@ class Box:
         return is_met
 
     def _codes(self, places: Floats, asked: Flags, column: int) -> NDArray[np.int64]:
-        """Return the number of each value of a parameter, and that after the last if not asked."""
+        """Return the index of each value of a parameter; one past the last if it is not asked."""
         scale = 1 if self.is_category[column] else self.levels[column]
         codes = np.floor(places[:, column] * scale).clip(0, self.levels[column] - 1)
         return np.where(asked[:, column], codes, self.levels[column]).astype(int)
 
     def settled(self, places: Floats) -> Points:
-        """Return the configurations that are nearest to some places, with what they ask for."""
+        """Return the configurations nearest to the places, and which parameters they ask for."""
         places, asked = places.copy(), np.full(places.shape, True)
         for column, axis in enumerate(self._axes):
             places[:, column] = axis.snapped(places[:, column])
@@ -152,7 +152,7 @@ class Box:
         return self.settled(rng.random((count, len(self.names))) * self._extent)
 
     def near(self, centres: Points, count: int, width: float, rng: np.random.Generator) -> Points:
-        """Return configurations that differ from some in a few parameters, by about a width."""
+        """Return configurations that differ from centres in few parameters, by about a width."""
         places = np.repeat(centres.places, count, axis=0)
         lost = np.repeat(~centres.asked, count, axis=0)  # what was not asked for has no place
         anew = rng.random(places.shape) * self._extent
@@ -163,7 +163,7 @@ class Box:
         return self.settled(np.where(moves | lost, moved, places))
 
     def alternatives(self, point: Points, rng: np.random.Generator) -> Points:
-        """Return each configuration that differs from one in one category or small range."""
+        """Return a configuration, and all that differ from it in one category or small range."""
         rows = [point.places]
         for column in map(int, np.flatnonzero(point.asked & np.array(self.levels, bool))):
             other = np.tile(point.places, (self.levels[column], 1))
@@ -176,10 +176,10 @@ class Box:
 
 
 class _Condition(NamedTuple):
-    """Say with which values of another parameter one is asked for."""
+    """Say with which values of another parameter a parameter is asked for."""
 
-    on: int  # the column of the other
-    is_met: Flags  # by the number of its value; the last one where it is not asked for itself
+    on: int  # the column of the other parameter
+    is_met: Flags  # by the index of its value; last, where it is not asked for
 
 
 class _Axis:
@@ -196,8 +196,8 @@ class _Axis:
         self._is_log, self._is_int = range_.log, isinstance(range_, IntDistribution)
         count = round((self._high - self._low) / self._step) + 1 if self._step else math.inf
         self.levels = int(count) if count <= _MOST_LEVELS and not self._is_log else 0
-        # Each value of a range with steps has as much room, those at its ends too. In a logarithmic
-        # one, half a step below the low end would be far away.
+        # Each value of a range with steps has equal room, even at the ends of the range. On a log
+        # scale, half a step below the low end would be far away.
         half = 0 if self._is_log else (self._step or 0) / 2
         self._ends = self._scaled(np.array([self._low - half, self._high + half]))
 
@@ -211,7 +211,7 @@ class _Axis:
         return self._within(np.array(values, float))
 
     def snapped(self, places: Floats) -> Floats:
-        """Return the places of values of the range that are nearest."""
+        """Return the places of the nearest values of the range."""
         if self.is_category:
             return np.floor(places).clip(0, self.levels - 1)
         places = places.clip(0, 1)

@@ -66,11 +66,11 @@ class Budget:
         is_any_free = any(one.state is TrialState.WAITING for one in trials)
         idle = idle_retries(trials) if is_any_free else set()
         return [
-            one
-            for one in trials
-            if one.state is not TrialState.FAIL
-            and not (one.state is TrialState.RUNNING and TrialRecord(one).is_foreign)
-            and one.number not in idle
+            trial
+            for trial in trials
+            if trial.state is not TrialState.FAIL
+            and not (trial.state is TrialState.RUNNING and TrialRecord(trial).is_foreign)
+            and trial.number not in idle
         ]
 
     def _has_room(self, count: int) -> bool:
@@ -101,7 +101,7 @@ class Budget:
                     trial = Trial(study, asked)
                     undo.pop_all()
                     return trial
-            if waiting:  # others took them
+            if waiting:  # other workers took the waiting trials
                 continue
             running = [one for one in counted if one.state is TrialState.RUNNING]
             is_left = bool(running) and all(map(watch.is_left, running))
@@ -154,9 +154,9 @@ class Budget:
             is_any_free = any(one.state is TrialState.WAITING for one in needed)
             if is_any_free or self._has_room(len(counted)):
                 break
-            theirs = {one.number for one in needed}
+            numbers = {one.number for one in needed}
             # A living process may have abandoned its trial, as where its search raised an error.
-            running = [one for one in watch.running(study) if one.number in theirs]
+            running = [one for one in watch.running(study) if one.number in numbers]
             elsewhere = filter(watch.is_elsewhere, running)
             others = [one for one in elsewhere if not watch.has_lapsed(one)]
             # After reading the others: a trial whose lease had lapsed by then is reaped now.
@@ -165,7 +165,7 @@ class Budget:
             if not others:
                 return False
             if looks == 1:  # not at the first look: many trials end within a moment
-                _tell_of(others, len(StudyRecord(study).finished), self.n_trials)
+                _print_wait(others, len(StudyRecord(study).finished), self.n_trials)
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.ending.is_over()
@@ -178,7 +178,7 @@ class Budget:
             watch: Watches the trials of other machines.
 
         Returns:
-            Whether there were any.
+            Whether any trial was failed.
         """
         lost = [trial for trial in watch.running(study) if watch.is_dead(trial)]
         # Read each trial again: its worker may have finished the trial since, and then ended.
@@ -187,7 +187,7 @@ class Budget:
         return sum(self._reap_one(study, trial) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
-        """Fail a trial of this process, unless it is another's by now; lay it out again."""
+        """Fail a trial of this process, unless another process runs it by now; lay it out again."""
         with suppress(UpdateFinishedTrialError):
             own_runs.check(_optuna.storage_of(study), _optuna.id_of(trial))
             self._reap_one(study, _optuna.as_stored(study, trial))
@@ -200,7 +200,7 @@ class Budget:
         if not is_needed and not TrialRecord(trial).params:
             return own_runs.withdraw(study, _optuna.id_of(trial))
         # If this process signed the trial, its worker did not die: the trial was interrupted. If
-        # nobody did, the answer of the database got lost that gave the trial to a worker.
+        # nobody signed it, the database gave it to a worker, but the answer got lost.
         return fail_and_retry(study, trial, has_died=Watch.is_elsewhere(trial))
 
 
@@ -226,11 +226,11 @@ def _take_one(study: optuna.Study, waiting: Sequence[FrozenTrial]) -> int | None
     return None
 
 
-def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
+def _print_wait(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
     """Print which trials a search waits for, and how to end the wait."""
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
     where = ", ".join(f"trial {one.number} runs {Watch.whereabouts(one)}" for one in others)
-    _signals.tell(
+    _signals.print_line(
         f"{of} done; {where}. Waiting, to run a trial again here if its process dies; Ctrl-C ends "
         "only the wait."
     )

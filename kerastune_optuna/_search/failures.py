@@ -30,14 +30,14 @@ def check_in_a_row(
     Raises:
         TooManyFailuresError: Says how the last one ended.
     """
-    told = _telling(own)
-    is_data = all(one.not_finite for one in told)
+    records = _conclusive(own)
+    is_data = all(one.not_finite for one in records)
     most = most or (_SURE_AFTER if is_data else MOST)
-    last = told[-most:]
+    last = records[-most:]
     if len(last) < most or any(one.ending.works for one in last):
         return
-    none_works = not any(one.ending.works for one in told)
-    if none_works and _is_any_to_succeed(trials, told[most - 1].of):
+    none_works = not any(one.ending.works for one in records)
+    if none_works and _is_any_to_succeed(trials, records[most - 1].of):
         return
     many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
     raise TooManyFailuresError(
@@ -81,9 +81,9 @@ def check_study(study: optuna.Study) -> None:
     trials = study.get_trials(deepcopy=False)
     if any(TrialRecord(one).ending.works for one in trials):
         return
-    told = _telling(trials)  # all of them failed
+    failed = _conclusive(trials)
     forbidden = [one for one in map(TrialRecord, trials) if one.ending is Ending.FORBIDDEN]
-    if forbidden and not told:
+    if forbidden and not failed:
         last = forbidden[-1]
         raise TooManyFailuresError(
             f"No model was trained: {_check.count(len(forbidden), 'trial')} ended before that, "
@@ -91,14 +91,14 @@ def check_study(study: optuna.Study) -> None:
             "build_model or the limits, and call search() again, with a larger n_trials= or "
             "timeout= if needed."
         )
-    if told:
-        number = f"(trial {told[-1].of.number})"
-        which = f"All {len(told)} trials failed or diverged, the last one {number}"
-        if len(told) == 1:
+    if failed:
+        number = f"(trial {failed[-1].of.number})"
+        which = f"All {len(failed)} trials failed or diverged, the last one {number}"
+        if len(failed) == 1:
             which = f"The only trial {number} failed or diverged"
-        what = _what(all(one.not_finite for one in told))
+        what = _what(all(one.not_finite for one in failed))
         raise TooManyFailuresError(
-            f"{which} with: {_why(told[-1])}. Fix {what}, and call search() again; with "
+            f"{which} with: {_why(failed[-1])}. Fix {what}, and call search() again; with "
             "overwrite=True, it begins anew."
         )
 
@@ -108,8 +108,8 @@ def _what(is_data: bool) -> str:
     return "the data" if is_data else "build_model or its ranges, as of the learning rate"
 
 
-def _telling(trials: Sequence[FrozenTrial]) -> list[TrialRecord]:
-    """Return the records of the trials that say something about their search."""
+def _conclusive(trials: Sequence[FrozenTrial]) -> list[TrialRecord]:
+    """Return the records of the trials whose ending shows whether their search works."""
     return [one for one in map(TrialRecord, trials) if one.ending.works is not None]
 
 

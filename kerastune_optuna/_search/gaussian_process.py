@@ -27,12 +27,12 @@ from kerastune_optuna._study import Lesson, TrialRecord, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
-# Of the search for the configuration with the largest gain.
+# The search for the configuration with the largest expected gain:
 _AT_RANDOM = 1024  # configurations that are drawn at random
 _BEST, _NEAR_BEST = 5, 50  # the best trials, and the configurations that are drawn near each
 _TOP, _NEAR_TOP = 8, 32  # configurations with the largest gains, and those drawn near each
-_CLIMB = 4  # of these, from which a climb starts, and as many of those drawn at random
-_WIDTHS = (0.1, 0.04)  # shares of a range: how far from them we draw, in two rounds
+_CLIMB = 4  # starts of climbs among all configurations, and as many among the random ones
+_WIDTHS = (0.1, 0.04)  # shares of a range: how far from a configuration we draw, in two rounds
 _SAME = 1e-3  # share of a range: configurations that differ by less in each parameter are the same
 
 
@@ -98,20 +98,20 @@ class GaussianProcessSampler(BaseSampler):
             return {}
         trials, directions = informative(study), study.directions
         best = best_of(trials, directions)
-        told = sum(worth(one, best, directions) is not None for one in trials)
-        # Once one has a value, a trial that broke a constraint tells as much if it has all
-        # parameters.
+        valued = sum(worth(one, best, directions) is not None for one in trials)
+        # Once a trial has a value, one that broke a constraint counts too if it has all parameters,
+        # as the worst.
         pruned = (one for one in trials if one.state is TrialState.PRUNED and is_bad(one))
         bad = sum(search_space.items() <= one.distributions.items() for one in pruned)
-        if told + (bad if told else 0) < self._n_startup_trials:
+        if valued + (bad if valued else 0) < self._n_startup_trials:
             return {}
         wait_for_earlier(study, trial, _without_draw, self._in_vain)
         running, done = [], []
-        for one in informative(study):
-            if TrialRecord(one).ending.lesson is Lesson.RUNNING:
-                running.append(one)
-            elif one.params:
-                done.append(one)
+        for seen in informative(study):
+            if TrialRecord(seen).ending.lesson is Lesson.RUNNING:
+                running.append(seen)
+            elif seen.params:
+                done.append(seen)
         if not done:
             return {}
         with _libraries().limit(limits=1, user_api="blas"):
@@ -128,17 +128,17 @@ class GaussianProcessSampler(BaseSampler):
         running: Sequence[FrozenTrial],
         scores: Floats,
     ) -> dict[str, Any]:
-        """Return the parameters of which most is expected."""
-        known = box.points([one.params for one in done])
-        box.learn_conditions(known)
-        process = Process(box.features(known), scores, box.groups)
+        """Return the parameters with the largest expected improvement."""
+        tried = box.points([one.params for one in done])
+        box.learn_conditions(tried)
+        process = Process(box.features(tried), scores, box.groups)
         # What was drawn for a running trial counts before its builder has asked for it.
         drawn = (json.loads(one.system_attrs.get(_DRAWN, "{}")) | one.params for one in running)
         if begun := [params for params in drawn if params]:
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
-            known = known.and_those(points)
-        return box.params(_Candidates(box, process, known, self._rng).best())
+            tried = tried.and_those(points)
+        return box.params(_Candidates(box, process, tried, self._rng).best())
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
@@ -176,20 +176,20 @@ def _libraries() -> ThreadpoolController:
 
 
 def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator) -> Floats:
-    """Return what trials came to, with mean 0 and deviation 1, of which more is better.
+    """Return a score for each trial, with mean 0 and deviation 1; more is better.
 
     Several objectives become one: the cost of each has a random weight, and the largest of these
     weighted costs counts most.
     """
     signs = [-sign_of(one) for one in study.directions]
     best = best_of(trials, study.directions)
-    # What broke a constraint counts as the worst, whatever it came to.
-    told = [
-        None if TrialRecord(one).breaks_constraint else worth(one, best, study.directions)
-        for one in trials
+    # A trial that broke a constraint counts as the worst, whatever its value.
+    worths = [
+        None if TrialRecord(trial).breaks_constraint else worth(trial, best, study.directions)
+        for trial in trials
     ]
     nothing = [math.nan] * len(signs)
-    values: Floats = np.array([one or nothing for one in told], float) * signs
+    values: Floats = np.array([one or nothing for one in worths], float) * signs
     finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))
     scores = values[:, 0]
@@ -207,18 +207,18 @@ class _Candidates:
 
     Args:
         box: The configurations.
-        process: What is expected of them.
-        known: Those that were tried or are being tried.
+        process: Predicts what configurations gain.
+        tried: The configurations that were tried or are being tried.
         rng: Draws where to look.
     """
 
     box: Box
     process: Process
-    known: Points
+    tried: Points
     rng: np.random.Generator
 
     def best(self) -> Points:
-        """Return the configuration that gains most, and that was not tried unless all were."""
+        """Return the configuration that gains most, and that is new if any is."""
         box, begun = self.box, self._begun()
         features = box.features(begun)
         moves = np.zeros(features.shape, bool)
@@ -231,20 +231,20 @@ class _Candidates:
         return self._top(points).rows(0)
 
     def _top(self, points: Points) -> Points:
-        """Return the configurations that gain most, and those that were tried after all others."""
+        """Return the configurations that gain most; any that was tried comes after all new ones."""
         gains = self.process.gains(self.box.features(points))
         # Where the process takes values for noisy, what was tried may promise the largest gain.
-        was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
+        was_tried = cdist(points.places, self.tried.places, "chebyshev").min(axis=1) < _SAME
         return points.rows(np.lexsort((-gains, was_tried))[:_TOP])
 
     def _begun(self) -> Points:
-        """Return the configurations from which the slope is followed.
+        """Return the configurations from which the climbs start.
 
         Half of them are the best of all that we draw: at random, near good trials, and then nearer
-        and nearer to the best so far. The others are the best of those drawn at random. These lie
-        apart, while the slopes from the first half often lead to one place.
+        and nearer to the best so far. The other half, the best of the random ones, lie apart, while
+        the slopes from the first half often lead to one place.
         """
-        good = self.known.rows(np.argsort(-self.process.outcomes.mean(axis=1))[:_BEST])
+        good = self.tried.rows(np.argsort(-self.process.outcomes.mean(axis=1))[:_BEST])
         at_random = self._top(self.box.drawn(_AT_RANDOM, self.rng))
         points = at_random.and_those(self.box.near(good, _NEAR_BEST, _WIDTHS[0], self.rng))
         for width in _WIDTHS:

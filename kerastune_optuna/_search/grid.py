@@ -42,11 +42,11 @@ class Grid(RandomSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        _check_end(param_name, param_distribution)
+        _check_finite(param_name, param_distribution)
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
-def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
+def check_finite(build_model: space.Builder, functions: Sequence[Any]) -> None:
     """Call a builder once, and refuse it if a parameter has infinitely many values.
 
     Args:
@@ -58,13 +58,13 @@ def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
     """
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        _check_end(name, distribution)
+        _check_finite(name, distribution)
         return space.middle(distribution)
 
     space.Walker(choose).walk(build_model, functions)
 
 
-def _check_end(name: str, distribution: BaseDistribution) -> None:
+def _check_finite(name: str, distribution: BaseDistribution) -> None:
     space.check_choices({name: distribution}, once=True)
     if math.isinf(space.size(distribution)):
         raise ArgumentError(

@@ -22,9 +22,9 @@ from kerastune_optuna._search.repeats import Node, Tree
 from kerastune_optuna._search.worth import best_of, is_bad, worth
 from kerastune_optuna._study import Objective, TrialRecord, derive, sign_of
 
-_DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
-_OF_GP = 2  # draws, which take long and mostly come to the same
-_MOST_LOOKED_AT = 10_000  # values of a parameter; of more, hardly any was tried
+_DRAWS = 10  # draws of a sampler, which may repeat itself; after that, chance decides
+_OF_GP = 2  # draws of a Gaussian process, which take long and are mostly alike
+_MOST_LOOKED_AT = 10_000  # values of a parameter; if there are more, hardly any was tried
 _GP = (GaussianProcessSampler, GPSampler)
 # Samplers that see a pruned trial as a COMPLETE one: a process, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
@@ -37,7 +37,7 @@ class LearningSampler(BaseSampler):
 
     Optuna's TPE ranks PRUNED trials below all others, and its GP does not see them, though most
     trials of a search with a good pruner are PRUNED. Here both see a pruned trial as a COMPLETE one
-    whose value is its best one and what the best trial of the study gained from those epochs on.
+    whose value is its best report plus what the best trial of the study gained after those epochs.
 
     Failed trials, and those that broke a constraint, are taken for bad ones. A region where all
     trials fail stays unknown to Optuna's samplers, and TPE takes the unknown for promising: with a
@@ -45,10 +45,11 @@ class LearningSampler(BaseSampler):
 
     Args:
         sampler: The sampler that draws.
-        objective: The one by which trials are pruned.
+        objective: The objective by which trials are pruned.
         constrained: Whether trials may break constraints.
         may_repeat: Whether it may draw what was trained, or is being trained.
-        known: COMPLETE trials of other studies that it is to see, with numbers below 0.
+        warm_trials: COMPLETE trials of other studies that the sampler sees too, with numbers
+            below 0.
         seed: What the sampler draws for a trial depends on it and on the trial's number, so that
             workers and copies of a script draw nothing twice; None where the sampler has its own.
         card: The key of the search's card; None (default) draws nothing that any search has tried.
@@ -58,12 +59,13 @@ class LearningSampler(BaseSampler):
     objective: Objective
     constrained: bool
     may_repeat: bool
-    known: Sequence[FrozenTrial] = ()
+    warm_trials: Sequence[FrozenTrial] = ()
     seed: int | None = None
     card: str | None = None
 
     _unwanted: Node = field(init=False, default_factory=Node)
-    _places: dict[str, float] = field(init=False, default_factory=dict)  # of what is drawn at once
+    # The places of the parameters that were drawn together.
+    _places: dict[str, float] = field(init=False, default_factory=dict)
     _leaves_to_chance: bool = field(init=False, default=False)
     _chance: RandomSampler = field(init=False, default_factory=RandomSampler)
     _best: FrozenTrial | None = field(init=False, default=None)
@@ -100,7 +102,7 @@ class LearningSampler(BaseSampler):
             self._places = _space.places(search_space, drawn)
             if not self._unwanted.is_closed_for(self._places):
                 return drawn
-        # Parameter by parameter, in the builder's order, it is known what is left to try.
+        # Parameter by parameter, in the builder's order, the tree shows what is left to try.
         self._places, self._leaves_to_chance = {}, True
         return {}
 
@@ -111,7 +113,7 @@ class LearningSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        told: Any = _Shown(study, self, {param_name: param_distribution}, is_alone=True)
+        shown: Any = _Shown(study, self, {param_name: param_distribution}, is_alone=True)
         places = {**self._places, **_space.places(trial.distributions, trial.params)}
 
         def is_left(value: Any) -> bool:
@@ -119,7 +121,7 @@ class LearningSampler(BaseSampler):
             return not self._unwanted.is_closed_for({**places, param_name: place})
 
         for _ in range(0 if self._leaves_to_chance else _DRAWS):
-            drawn = self.sampler.sample_independent(told, trial, param_name, param_distribution)
+            drawn = self.sampler.sample_independent(shown, trial, param_name, param_distribution)
             if is_left(drawn):
                 return drawn
         count = _space.size(param_distribution)
@@ -127,7 +129,7 @@ class LearningSampler(BaseSampler):
         values = (_space.value_at(param_distribution, place) for place in every)
         left = list(filter(is_left, values))
         among = CategoricalDistribution(left) if left else param_distribution
-        return self._chance.sample_independent(told, trial, param_name, among)
+        return self._chance.sample_independent(shown, trial, param_name, among)
 
     def as_complete(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None:
         """Return a PRUNED trial as a COMPLETE one; None where the sampler sees it as it is."""
@@ -163,8 +165,8 @@ class _Shown(_optuna.ShownStudy):
     Args:
         _study: The study.
         by: The sampler that shows it.
-        space: The parameters that are about to be drawn; None (default) where it is asked which
-            these are.
+        space: The parameters that are about to be drawn; None (default) while the sampler is asked
+            which ones to draw.
         is_alone: Whether a single parameter is drawn, apart from the others. Default False.
     """
 
@@ -180,22 +182,23 @@ class _Shown(_optuna.ShownStudy):
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        known = self.by.known if states is None or TrialState.COMPLETE in states else ()
+        is_any = states is None or TrialState.COMPLETE in states
+        warm = self.by.warm_trials if is_any else ()
         # Our process reads trials of all kinds, but leaves single parameters to another sampler.
         if isinstance(self.by.sampler, GaussianProcessSampler) and not self.is_alone:
-            return sorted([*known, *trials], key=lambda one: one.number)
-        told = {one.number: one for one in [*known, *trials]}
+            return sorted([*warm, *trials], key=lambda one: one.number)
+        by_number = {one.number: one for one in [*warm, *trials]}
         # Where a sampler asks for trials of any state, it looks for parameters that all of them
         # have. A trial that failed while its model was built lacks some.
         if states is not None:
             for trial in filter(is_bad, _optuna.known_trials(self._study, (TrialState.FAIL,))):
-                told[trial.number] = _as(trial, TrialState.PRUNED, intermediate_values={})
-        told.update((one.number, one) for one in self._as_complete)
+                by_number[trial.number] = _as(trial, TrialState.PRUNED, intermediate_values={})
+        by_number.update((one.number, one) for one in self._as_complete)
         shown = [  # without what the user has excluded, which a storage shows as PRUNED
-            one
-            for _, one in sorted(told.items())
-            if states is None or one.state in states
-            if one.state is not TrialState.PRUNED or TrialRecord(one).excluded is None
+            trial
+            for _, trial in sorted(by_number.items())
+            if states is None or trial.state in states
+            if trial.state is not TrialState.PRUNED or TrialRecord(trial).excluded is None
         ]
         return _alike(shown) if self.by.constrained else shown
 
@@ -204,24 +207,23 @@ class _Shown(_optuna.ShownStudy):
         """PRUNED trials as COMPLETE ones: those that are worth something, and bad ones."""
         pruned = _optuna.known_trials(self._study, (TrialState.PRUNED,))
         learned = [self.by.as_complete(self._study, one) for one in pruned]
-        told = [one for one in learned if one is not None]
-        if not self.space:  # what is wanted is the parameters that all trials have
-            return told
+        valued = [one for one in learned if one is not None]
+        if not self.space:  # the sampler only looks for parameters that all trials have
+            return valued
         rest = [one for one, shown in zip(pruned, learned, strict=True) if shown is None]
         if isinstance(self.by.sampler, GPSampler):  # which does not look at PRUNED trials
             rest += _optuna.known_trials(self._study, (TrialState.FAIL,))
-        # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
-        bad = [
-            one for one in filter(is_bad, rest) if self.space.items() <= one.distributions.items()
-        ]
-        worst = self._worst(told) if bad else None
+        # Optuna's Gaussian process cannot read a trial that lacks a parameter to be drawn.
+        wanted = self.space.items()
+        bad = [one for one in filter(is_bad, rest) if wanted <= one.distributions.items()]
+        worst = self._worst(valued) if bad else None
         if worst is None:
-            return told
-        return told + [_as(one, TrialState.COMPLETE, values=worst) for one in bad]
+            return valued
+        return valued + [_as(one, TrialState.COMPLETE, values=worst) for one in bad]
 
-    def _worst(self, told: list[FrozenTrial]) -> list[float] | None:
-        """Return the worst finite value of each objective; None where one has none."""
-        complete = [*_optuna.known_trials(self._study, (TrialState.COMPLETE,)), *told]
+    def _worst(self, valued: list[FrozenTrial]) -> list[float] | None:
+        """Return the worst finite value of each objective; None if an objective has none."""
+        complete = [*_optuna.known_trials(self._study, (TrialState.COMPLETE,)), *valued]
         worst = []
         for place, direction in enumerate(self._study.directions):
             finite = [one.values[place] for one in complete if math.isfinite(one.values[place])]
@@ -240,7 +242,7 @@ def _as(trial: FrozenTrial, state: TrialState, **fields: Any) -> FrozenTrial:
 
 
 def _alike(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials, all with the same constraints: samplers refuse or warn of others.
+    """Return the trials, all with the same constraints, as samplers require.
 
     A trial that is older than a constraint gets the value 0 for it, which is at its limit.
     """

@@ -15,26 +15,26 @@ from scipy.special import erfcx, log_ndtr, ndtr
 
 Floats = NDArray[np.float64]
 
-_LEAST = 1e-12  # of a variance
+_LEAST = 1e-12  # the least variance, since rounding may leave one below 0
 _JITTER = 1e-8  # added to the noise, so that rounding breaks no equation where points are equal
-_FIT_STEPS = 40  # of the search for lengths, amplitude and noise
-_CLIMB_STEPS = 60  # of the search for better points
+_FIT_STEPS = 40  # the most steps of the fit of lengths, amplitude and noise
+_CLIMB_STEPS = 60  # the most steps of a climb to better points
 _OUTCOMES = 32  # values that are drawn for each point that is still being tried
-_CLOSE = 1e-4  # both searches end with a step that improves their value by a smaller share
+_CLOSE = 1e-4  # a fit or a climb ends with a step that improves its value by a smaller share
 _ROOT_2PI = math.sqrt(2 * math.pi)
 
 
 class Process:
-    """Expect values at points by those of others: a Gaussian process with Matérn's kernel 5/2.
+    """Predict values at points from tried ones: a Gaussian process with Matérn's kernel 5/2.
 
     Each group of coordinates has a length of its own. The logs of the inverse squared lengths, of
     the amplitude and of the noise are fitted to the likelihood, with the penalties of Optuna's
     GPSampler. See Rasmussen and Williams, Gaussian Processes for Machine Learning (2006).
 
     Args:
-        points: What was tried, one a row.
-        values: The value of each point, with mean 0 and deviation 1 of all; more is better.
-        groups: The number of the group of each coordinate.
+        points: The tried points, one a row.
+        values: The value of each point, scaled to mean 0 and deviation 1; more is better.
+        groups: The number of each coordinate's group.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Process:
         groups: NDArray[np.int64],
     ) -> None:
         self.points, self._groups = points, groups
-        self.outcomes = values[:, None]  # a column each; more of them once points are being tried
+        self.outcomes = values[:, None]  # one column; `suppose` makes it several
         n_groups = groups.max() + 1
         found = minimize(
             self._loss,
@@ -103,9 +103,9 @@ class Process:
     def _solved(self) -> tuple[Floats, Floats, Floats]:
         """What all predictions use, computed once, since each step of a climb needs it.
 
-        These are a matrix by which covariances with the tried points are multiplied to make them
-        independent; the weights by which they are multiplied to get expected values; and the best
-        value. Of the weights and the best values, each outcome has a column of its own.
+        The first matrix makes covariances with the tried points independent. The second one, the
+        weights, turns them into expected values. The last is the best value. The weights and the
+        best value have a column for each outcome.
         """
         kernel, _ = self._covariances(self.points, self.points)
         noise = math.exp(self.theta[-1]) + _JITTER
@@ -130,10 +130,11 @@ class Process:
         del self._solved
 
     def _expected(self, kernel: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return what is expected of points with these covariances.
+        """Predict the values of points from their covariances with the tried points.
 
         Returns:
-            The value by each outcome, the standard deviation, and the covariances made independent.
+            The expected value for each outcome, the standard deviation, and the covariances, made
+            independent.
         """
         whitener, alpha, _ = self._solved
         white = kernel @ whitener
@@ -141,17 +142,17 @@ class Process:
         return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))[:, None], white
 
     def gains(self, points: Floats) -> Floats:
-        """Return the logarithm of the expected improvement over the best value at some points."""
+        """Return the logarithm of the expected improvement over the best value at points."""
         kernel, _ = self._covariances(points, self.points)
         mean, deviation, _ = self._expected(kernel)
         return _mean(log_improvement(mean, deviation, self._solved[2]))[:, 0]
 
     def climbed(self, points: Floats, moves: NDArray[np.bool_]) -> Floats:
-        """Return some points moved to where more is gained.
+        """Return points, moved to where the expected gain is larger.
 
         Args:
             points: Where to begin.
-            moves: Which coordinates of each may change; they stay in [0, 1].
+            moves: Which coordinates of each point may change; they stay in [0, 1].
         """
         if not moves.any():
             return points
@@ -169,7 +170,7 @@ class Process:
     def _cost(
         self, numbers: Floats, points: Floats, moves: NDArray[np.bool_]
     ) -> tuple[float, Floats]:
-        """Return minus the sum of what all points gain, and its gradient."""
+        """Return minus the sum of the gains of all points, and its gradient."""
         whitener, alpha, best = self._solved
         points = _moved(points, moves, numbers)
         kernel, slope = self._covariances(points, self.points)
@@ -186,7 +187,7 @@ class Process:
 
 
 def _matern(squares: Floats, amplitude: float) -> tuple[Floats, Floats]:
-    """Return the covariances at some squared distances, and their derivatives by these."""
+    """Return the covariances at squared distances, and their derivatives by that distance."""
     far = np.sqrt(5 * squares)
     decay = amplitude * np.exp(-far)
     near = (far + 1) * decay
@@ -194,7 +195,7 @@ def _matern(squares: Floats, amplitude: float) -> tuple[Floats, Floats]:
 
 
 def _mean(logarithms: Floats) -> Floats:
-    """Return the logarithms of the means of rows that are logarithms, too."""
+    """Return the logarithm of the mean of each row, whose values are given as logarithms."""
     total = np.logaddexp.reduce(logarithms, axis=1, keepdims=True)
     return np.asarray(total - math.log(logarithms.shape[1]))
 

@@ -51,18 +51,18 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         usual = _P_OF_LONG if epochs >= _LONG else _P_THRESHOLD
         self._p_threshold = usual if p_threshold is None else p_threshold
         # The trial that asked last, until when its answer holds, and the reports of the best trial.
-        self._known: tuple[object, float, dict[int, float]] = (None, 0.0, {})
+        self._cached: tuple[object, float, dict[int, float]] = (None, 0.0, {})
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
         asks = study.study_name, trial.number, trial.datetime_start
-        known, until, best = self._known
-        if known != asks or time.monotonic() > until:
+        asked, until, best = self._cached
+        if asked != asks or time.monotonic() > until:
             try:
                 best = study.best_trial.intermediate_values
             except ValueError:  # no trial is COMPLETE
                 best = {}
-            self._known = asks, time.monotonic() + _MOMENT, best
+            self._cached = asks, time.monotonic() + _MOMENT, best
         own = trial.intermediate_values
         if not all(map(math.isfinite, [*own.values(), *best.values()])):
             return False

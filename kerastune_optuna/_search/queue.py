@@ -101,7 +101,7 @@ class Fit(NamedTuple):
 
     params: dict[str, Any]  # as Optuna stores them
     ranges: dict[str, BaseDistribution]  # of all parameters that the builder asks for
-    is_whole: bool  # whether `params` has all of these, and the configuration has no others
+    is_whole: bool  # whether the configuration has exactly the parameters in `ranges`
 
     def as_trial(self, value: float) -> FrozenTrial:
         """Return a COMPLETE trial of these parameters."""
@@ -134,9 +134,9 @@ class Fitting:
             self._ranges[names] = walker.distributions
             self.asked |= walker.distributions
         ranges = self._ranges[names]
-        taken = {
-            name: one.to_external_repr(one.to_internal_repr(params.get(name)))
-            for name, one in ranges.items()
-            if _check.allows(one, params.get(name))  # a missing value may stand for the choice None
+        taken = {  # a missing value may stand for the choice None
+            name: range_.to_external_repr(range_.to_internal_repr(params.get(name)))
+            for name, range_ in ranges.items()
+            if _check.allows(range_, params.get(name))
         }
         return Fit(taken, ranges, taken.keys() == ranges.keys() >= params.keys())

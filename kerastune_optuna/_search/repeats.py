@@ -1,4 +1,4 @@
-"""What was tried: what is left to try, and which result is taken over without a training."""
+"""What was tried, what is left to try, and which result is copied instead of a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kerastune_optuna._search import space
 from kerastune_optuna._search.worth import is_bad
 from kerastune_optuna._study import Card, TrialRecord
 
-_LATEST = 50  # trials that we look at to tell whether repeats are likely
+_LATEST = 50  # trials by which we judge whether repeats are likely
 _COPIED = (
     *(TrialRecord.best_value, TrialRecord.best_epoch, TrialRecord.epochs, TrialRecord.n_params),
     *(TrialRecord.flops, TrialRecord.seed, TrialRecord.fits),
@@ -40,10 +40,10 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
     if (name := next(endless, None)) is not None:
         trials = [one for one in trials if one.params.get(name) == params[name]]
     same = [
-        one
-        for one in trials
-        if one.distributions == distributions and space.places(distributions, one.params) == asked
-        if (record := TrialRecord(one)).seed is not None and record.ending.is_own_result
+        old
+        for old in trials
+        if old.distributions == distributions and space.places(distributions, old.params) == asked
+        if (record := TrialRecord(old)).seed is not None and record.ending.is_own_result
         # What broke a constraint may be allowed now; if not, the new trial ends before it trains.
         if not record.breaks_constraint
     ]
@@ -52,8 +52,8 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
     return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
 
 
-def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
-    """Give a trial the reports and the attributes of an earlier one."""
+def copy_result(trial: optuna.Trial, earlier: FrozenTrial) -> None:
+    """Give a trial the reports and the attributes of an earlier trial."""
     for step, value in sorted(earlier.intermediate_values.items()):
         trial.report(value, step)
     for key in _COPIED:
@@ -107,7 +107,7 @@ class Tree:
 
     @classmethod
     def of(cls, study: optuna.Study, card: str | None) -> Tree:
-        """Return the tree of the trials as they were last read, which is made once a reading.
+        """Return the tree of the trials as they were last read, made once for each reading.
 
         Args:
             study: The study.
@@ -126,10 +126,10 @@ class Tree:
     def root(self) -> Node:
         """The root of the tree, in which a configuration is tried once a trial has asked for it.
 
-        Of trials whose parameters do not all have steps or choices, it has only the bad ones.
+        A trial with a parameter that has neither steps nor choices is left out unless it is bad.
         """
-        # If none of the latest trials has only such parameters, repeats are rare, and training one
-        # costs less than looking at thousands of trials each time.
+        # If each of the latest trials has a parameter without steps, repeats are rare, and training
+        # a repeat costs less than looking at thousands of trials each time.
         latest = self.begun[-_LATEST:]
         may_repeat = all(map(space.is_finite, self.begun))
         may_repeat |= any(one.distributions and space.is_finite(one) for one in latest)

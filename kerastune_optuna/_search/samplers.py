@@ -40,9 +40,9 @@ from kerastune_optuna._search.screening import COMPARED, AutoPruner
 from kerastune_optuna._study import derive
 
 # A draw takes longer the more trials there are, and the more parameters.
-_MOST_TRIALS = 200  # that the process draws
+_MOST_TRIALS = 200  # trials that the process draws
 _MOST_VALUES = 3000  # trials times parameters
-_SHARE = 20  # a draw takes one of so many parts of a trial's time at most
+_SHARE = 20  # a draw takes at most one in this many parts of a trial's time
 _LATEST = 5  # draws and trials whose times count
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 # These samplers leave conditional parameters to another sampler, and Optuna would warn about that
@@ -59,7 +59,7 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
 }
 _AUTO = "auto"
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
-_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # of a search that begins with short trials, and of a trial
+_LEAST_TRIALS, _LEAST_EPOCHS = 15, 12  # the fewest with which a search begins with short trials
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
@@ -80,9 +80,9 @@ class ProcessThenTPE(GaussianProcessSampler):
 
     Args:
         seed: For both; None for a search without one.
-        screens: Whether the first trials end after a few epochs. Then the first one of all lies in
-            the middle of the space, as Ax begins, from which the process learns more than from one
-            more point at random (tests/benchmarks/NOTEBOOK.md).
+        screens: Whether the first trials end after a few epochs. Then trial 0 lies in the middle
+            of the space, as in Ax: the process learns more from it than from another random point
+            (tests/benchmarks/NOTEBOOK.md).
     """
 
     line = (

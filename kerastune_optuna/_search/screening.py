@@ -17,7 +17,7 @@ from kerastune_optuna._study import Ending, TrialRecord, sign_of
 # In a smaller space, or one with fewer than twice the trials, a trial that ends early may be lost:
 # each configuration is tried only once.
 _LEAST_CONFIGURATIONS = 50
-_SCREENED = 6  # the first trials, all of which end after their beginning
+_SCREENED = 6  # the first trials: each of them ends after its beginning
 COMPARED = 12  # trials that may end after their beginning; later ones go on, to get a model
 _BEST = 4  # one in this many beginnings goes on
 _SHARE = 10  # a beginning is one in this many epochs

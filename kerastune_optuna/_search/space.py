@@ -37,7 +37,7 @@ class Walker(FixedTrial):
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
         self.notes: list[Any] = []  # what a builder tells of parameters before it asks for them
-        self.came_to_the_end = True  # of the builder, which may raise for what was chosen
+        self.came_to_the_end = True  # whether the builder did; it may raise for some values
 
     def walk(
         self, build_model: Builder, functions: Sequence[Any] = (), *, may_fail: bool = True
@@ -54,11 +54,11 @@ class Walker(FixedTrial):
             ArgumentError: One of the functions is not a function.
             TunerError: `choose` raised it.
         """
-        for one in functions:
-            if not callable(one):
+        for function in functions:
+            if not callable(function):
                 raise ArgumentError(
-                    f"{type(one).__name__} is not a function. Besides the parameters, pass only "
-                    "the functions of the trial that will be passed to search() as data."
+                    f"{type(function).__name__} is not a function. Besides the parameters, pass "
+                    "only the functions of the trial that will be passed to search() as data."
                 )
         try:
             for function in [*functions, build_model]:
@@ -143,7 +143,7 @@ def check_choices(distributions: Mapping[str, BaseDistribution], *, once: bool =
 
 
 def value_at(distribution: BaseDistribution, place: int) -> Any:
-    """Return a value of a parameter by its place among all, counted from 0."""
+    """Return a value of a parameter by its place among all values, from 0."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[place]
     low, _, step = _range(distribution)
@@ -151,7 +151,7 @@ def value_at(distribution: BaseDistribution, place: int) -> Any:
 
 
 def place_of(distribution: BaseDistribution, value: Any) -> float:
-    """Return the place of a value among all; the value itself where the parameter has no steps."""
+    """Return the place of a value among all values; the value itself if there are no steps."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.to_internal_repr(value)
     if isinstance(distribution, IntDistribution):
@@ -172,7 +172,7 @@ def in_order(spaces: Iterable[Mapping[str, BaseDistribution]]) -> dict[str, Base
     """Return all parameters of some trials in the order in which they ask for them.
 
     A parameter comes right after the one that was asked for before it, so that what depends on
-    another one comes after it. Of a parameter with two ranges it is the last one.
+    another one comes after it. A parameter with two ranges gets the last one.
     """
     order: list[str] = []
     ranges: dict[str, BaseDistribution] = {}

@@ -126,17 +126,17 @@ class StopConditions:
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says why the search ended; with `asks`, this worker may end it."""
         attrs = _optuna.attrs_of(study)  # read once, since this is asked before each trial
-        told: str | None = attrs.get(self.key)
+        why: str | None = attrs.get(self.key)
         asked = attrs.get(StudyRecord.asked_to_stop)
-        if told is None and isinstance(asked, int) and asked > self.asked:
+        if why is None and isinstance(asked, int) and asked > self.asked:
             return "Stopped from outside: call search() again to go on"
         may_be_enough = self.stop_at is not None or self.terminator is not None
-        if told is None and asks and may_be_enough:
-            told = self._by_results(study)
-            if told is not None:
+        if why is None and asks and may_be_enough:
+            why = self._by_results(study)
+            if why is not None:
                 # Tell all workers: in another worker, the terminator could later expect a gain.
-                self.bring_about(study, told)
-        return told
+                self.bring_about(study, why)
+        return why
 
     def _by_results(self, study: optuna.Study) -> str | None:
         """Return a line that says why the results so far are enough; None where they are not."""
@@ -164,8 +164,8 @@ class StopConditions:
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
-        if (told := self.stop(study)) is not None or self.train_repeats:
-            return told
+        if (why := self.stop(study)) is not None or self.train_repeats:
+            return why
         # Not from the cache: Optuna clears it in Study.tell(), which a process that only leads
         # workers never calls. Such a process comes here once, when its workers have ended.
         trials = study.get_trials(deepcopy=False)

@@ -1,4 +1,4 @@
-"""A sampler's wait for workers that began before: it draws otherwise once it knows what they do."""
+"""A sampler's wait for workers that began before: its draw depends on what they do."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def wait_for_earlier(
     lacking: Callable[[optuna.Study], list[FrozenTrial]],
     in_vain: set[int],
 ) -> None:
-    """Wait until trials of ours that began before one have what a sampler needs to know of them.
+    """Wait until our trials that began before this one have what a sampler needs to know of them.
 
     Args:
         study: The study, whose trials are read again meanwhile.
         trial: The trial that the sampler draws for.
-        lacking: Returns the trials of a study that do not have it yet.
+        lacking: Returns the trials of a study that lack this.
         in_vain: The ids of trials that the sampler waited for in vain; new ones are added.
     """
     gives_up = time.monotonic() + _PATIENCE

@@ -16,21 +16,21 @@ _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RU
 
 
 def informative(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials of which a sampler learns; of one that was run again, the latest try."""
+    """Return the trials that a sampler learns from; of one that was run again, the latest try."""
     trials = _optuna.known_trials(study, _BEGUN)
     again = {TrialRecord(one).retry_of for one in trials}
     return [
-        one
-        for one in trials
-        if (ending := TrialRecord(one).ending).lesson is not Lesson.NOTHING
-        and not (ending is Ending.CUT_OFF and one.number in again)
+        trial
+        for trial in trials
+        if (ending := TrialRecord(trial).ending).lesson is not Lesson.NOTHING
+        and not (ending is Ending.CUT_OFF and trial.number in again)
     ]
 
 
 def worth(
     trial: FrozenTrial, best: FrozenTrial | None, directions: Sequence[StudyDirection]
 ) -> Sequence[float] | None:
-    """Return the values that a trial counts with; None where it has none, or is bad.
+    """Return the values that a trial counts with; None if it has none, or is bad.
 
     A COMPLETE trial counts with its values. A PRUNED one counts with its best report, to which the
     best trial's gain after these epochs is added unless it diverged: the value of that trial less
@@ -39,7 +39,7 @@ def worth(
     Args:
         trial: The trial.
         best: What `best_of` returns for the trials of its study.
-        directions: Those of the study.
+        directions: The directions of the study.
     """
     if trial.state is TrialState.COMPLETE:
         return list(trial.values)
@@ -55,7 +55,7 @@ def worth(
 
 
 def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
-    """Return the best finite report of a trial in some epochs; None where there is none."""
+    """Return the best finite report of a trial in some epochs; None if there is none."""
     reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
     return min(filter(math.isfinite, reports), key=lambda one: sign * one, default=None)
 
@@ -63,14 +63,14 @@ def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
 def best_of(
     trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]
 ) -> FrozenTrial | None:
-    """Return the best of a study's trained trials; None if none is, or of several objectives."""
+    """Return the best trained trial of a study; None if it has none, or several objectives."""
     if len(directions) > 1:
         return None
     own = [
-        one
-        for one in trials
-        if one.state is TrialState.COMPLETE and one.number >= 0  # others are of a warm start
-        if math.isfinite(one.values[0]) and TrialRecord(one).ending.may_be_best
+        trial
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.number >= 0  # others are of a warm start
+        if math.isfinite(trial.values[0]) and TrialRecord(trial).ending.may_be_best
     ]
     return min(own, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
 

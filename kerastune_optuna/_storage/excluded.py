@@ -44,8 +44,8 @@ class Excluding(Delegating):
         if not excluded:
             return self._backend.get_all_trials(study_id, deepcopy, states)
         trials = [
-            _without_result(one, excluded[one.number]) if one.number in excluded else one
-            for one in self._backend.get_all_trials(study_id, deepcopy)
+            _without_result(trial, excluded[trial.number]) if trial.number in excluded else trial
+            for trial in self._backend.get_all_trials(study_id, deepcopy)
         ]
         return [one for one in trials if states is None or one.state in states]
 
@@ -54,11 +54,11 @@ class Excluding(Delegating):
 
     def get_study_system_attrs(self, study_id: int, moment: float = 0.0) -> dict[str, Any]:
         """Return the attrs, or those that this process read at most so many seconds ago."""
-        known = self._attrs  # another one by the end of the read if a thread has set an attr since
-        read, attrs = known.get(study_id, (-math.inf, {}))
+        cache = self._attrs  # another dict by the end of the read if a thread has set an attr
+        read, attrs = cache.get(study_id, (-math.inf, {}))
         if time.monotonic() >= read + moment:
             attrs = self._backend.get_study_system_attrs(study_id)
-            known[study_id] = time.monotonic(), attrs
+            cache[study_id] = time.monotonic(), attrs
         return dict(attrs)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:

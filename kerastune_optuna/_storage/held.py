@@ -202,10 +202,10 @@ def _upsert(
         return
     of_trial = table.c.trial_id == trial_id
     asked = sqlalchemy.select(column).where(of_trial, column.in_(list(rows)))
-    known = set(connection.execute(asked).scalars())
-    for key in known:
+    existing = set(connection.execute(asked).scalars())
+    for key in existing:
         connection.execute(table.update().where(of_trial, column == key).values(**rows[key]))
     of = {"trial_id": trial_id}
-    new = [{**of, column.name: key, **rows[key]} for key in rows if key not in known]
+    new = [{**of, column.name: key, **rows[key]} for key in rows if key not in existing]
     if new:
         connection.execute(table.insert(), new)

@@ -148,8 +148,8 @@ class Patience:
         while True:
             try:
                 self.check()
-                known = done() if tries else None
-                return call() if known is None else known
+                result = done() if tries else None
+                return call() if result is None else result
             except Exception as error:
                 if not self.is_away(error) or _in_a_hurry.get():
                     raise
@@ -159,7 +159,7 @@ class Patience:
                     raise self.lost(f"{told.rstrip('.')}.") from error
                 if tries == _SILENT_TRIES:
                     told = f"{self.what()} does not answer ({reason(error)})"
-                    _signals.tell(f"{told}: retrying for {self.seconds:g} s")
+                    _signals.print_line(f"{told}: retrying for {self.seconds:g} s")
                 time.sleep(pause * _chance.uniform(0.5, 1))
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 

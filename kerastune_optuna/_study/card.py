@@ -74,8 +74,8 @@ class Card:
     @classmethod
     def read(cls, told: object) -> Card:
         """Return a card from what a study or a table holds, which other code may have written."""
-        known = told if isinstance(told, dict) else {}
-        return cls(**{one.name: known[one.name] for one in fields(cls) if one.name in known})
+        values = told if isinstance(told, dict) else {}
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
     @classmethod
     def all_of(cls, study: optuna.Study) -> dict[str, Card]:
@@ -151,7 +151,8 @@ class Card:
                 continue
             if was != other:
                 both = (
-                    textwrap.shorten(str(one), _WIDEST, placeholder="...") for one in (was, other)
+                    textwrap.shorten(str(value), _WIDEST, placeholder="...")
+                    for value in (was, other)
                 )
                 found[name] = f"{name} was {' and is '.join(both)}"
             elif len(digests) > 1:

@@ -64,8 +64,8 @@ class Constraints:
         self.described = {name: one for name, one in told.items() if one}
         self.are_there = bool(self.described)
 
-    def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
-        """Record in the study how far a configuration is from its limits.
+    def take_model(self, trial: optuna.Trial, model: keras.Model) -> str | None:
+        """Record in the study how far a model is from its limits.
 
         Args:
             trial: The running trial.
@@ -79,12 +79,12 @@ class Constraints:
             ArgumentError: A function returned something other than numbers.
         """
         if self.max_params is not None:
-            _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
+            _set(trial, _SIZE, _excess(model.count_params(), self.max_params))
         if self.max_flops is not None:
-            _tell(trial, _FLOPS, _excess(TrialRecord(trial).flops or 0, self.max_flops))
+            _set(trial, _FLOPS, _excess(TrialRecord(trial).flops or 0, self.max_flops))
         for name, function in self._functions.items():
             for key, value in _numbers(name, function(trial, model)).items():
-                _tell(trial, key, value)
+                _set(trial, key, value)
         broken = [key for key, value in _optuna.as_known(trial).constraints.items() if value > 0]
         if broken:
             self.take_time(trial, None)
@@ -103,7 +103,7 @@ class Constraints:
         Samplers that model constraints need the same constraints in each trial.
         """
         if self.max_seconds is not None:
-            _tell(trial, _TIME, 0.0 if seconds is None else _excess(seconds, self.max_seconds))
+            _set(trial, _TIME, 0.0 if seconds is None else _excess(seconds, self.max_seconds))
 
 
 def _excess(value: float, limit: float) -> float:
@@ -111,7 +111,7 @@ def _excess(value: float, limit: float) -> float:
     return value / limit - 1
 
 
-def _tell(trial: optuna.Trial, key: str, value: float) -> None:
+def _set(trial: optuna.Trial, key: str, value: float) -> None:
     # A trial may begin twice, and Optuna warns about a second value.
     if key not in _optuna.as_known(trial).constraints:
         trial.set_constraint(key, value)

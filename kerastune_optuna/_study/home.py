@@ -145,7 +145,7 @@ class Home:
                 database treats this name as that of another study.
         """
         name, objectives = self.name, self.objectives
-        study = known = self.find()
+        study = existing = self.find()
         if study is None:
             study = optuna.create_study(
                 storage=self.storage,
@@ -167,7 +167,7 @@ class Home:
                 f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
                 "start anew."
             )
-        if known is None:
+        if existing is None:
             self.name_metrics(study)
         return study
 
@@ -236,10 +236,10 @@ class Home:
         try:
             yield
         except KeyError as error:
-            known = self.__dict__.get("study")
-            if known is None:
+            study = self.__dict__.get("study")
+            if study is None:
                 raise
-            if _optuna.has_study(self.storage, _optuna.id_of(known)):
+            if _optuna.has_study(self.storage, _optuna.id_of(study)):
                 if not _optuna.is_of_missing_row(error):
                     raise
                 raise StorageError(
@@ -318,11 +318,11 @@ def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str)
         NoTrialsError: It is not among them; the message lists their numbers.
     """
     number = trial.number if isinstance(trial, FrozenTrial) else trial
-    known = {one.number: one for one in among}
-    if number not in known:
-        listed = ", ".join(map(str, sorted(known))) or "none"
+    by_number = {one.number: one for one in among}
+    if number not in by_number:
+        listed = ", ".join(map(str, sorted(by_number))) or "none"
         raise NoTrialsError(f"trial={number!r} {why_not}. Pass one of: {listed}.")
-    return known[number]
+    return by_number[number]
 
 
 def load(

@@ -362,9 +362,9 @@ class Watch:
         """Return the trials of a study, but those that ran before its SQLite file was copied."""
         files, trials = _files_of(study), study.get_trials(deepcopy=False)
         return [
-            one
-            for one in trials
-            if files is None or (signed := signed_by(one)) is None or signed["file"] in files
+            trial
+            for trial in trials
+            if files is None or (signed := signed_by(trial)) is None or signed["file"] in files
         ]
 
     @staticmethod

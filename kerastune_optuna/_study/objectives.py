@@ -112,8 +112,8 @@ class Objective:
 
     def find(self, names: Iterable[str]) -> str | None:
         """Return the name that the metric has in the epoch logs; None if it is not there."""
-        known = list(names)
-        if self.name in known:
+        logged = list(names)
+        if self.name in logged:
             return self.name
         meant = [self.name]
         last = self.name.rpartition("_")[2]  # with several outputs, it is `output_accuracy`
@@ -121,7 +121,7 @@ class Objective:
         # `sparse_accuracy` is a metric itself, not the accuracy of an output.
         if last in ("accuracy", "acc") and not prefix.endswith(("sparse_", "top_k_")):
             meant += [prefix + accuracy for accuracy in _ACCURACIES]
-        found = [name for name in known if _NUMBER.sub("", name) in meant]
+        found = [name for name in logged if _NUMBER.sub("", name) in meant]
         return found[0] if len(found) == 1 else None
 
     def without_number(self, shape: tuple[int, ...]) -> MetricNotFoundError:
@@ -133,11 +133,11 @@ class Objective:
 
     def missing(self, names: Iterable[str]) -> MetricNotFoundError:
         """Return the error for a missing metric, which lists the names in the logs."""
-        known = sorted(names)
-        listed = ", ".join(known) or "nothing"
+        logged = sorted(names)
+        listed = ", ".join(logged) or "nothing"
         return MetricNotFoundError(
             f"objective={self.name!r} is not among what the model logs: {listed}."
-            f"{_check.nearest(self.name, known)} Pass one of these names, or compile the model "
+            f"{_check.nearest(self.name, logged)} Pass one of these names, or compile the model "
             "with that metric (Keras numbers unnamed metrics; give yours a name=)."
         )
 
@@ -210,8 +210,8 @@ class Objectives:
                 f'with a metric from the epoch logs, like ["val_accuracy", "{plain[0]}"].'
             )
         parse = _parse_of_several if are_several else parse_objective
-        each = [parse(name, direction) for name, direction in pairs]
-        return cls([replace(one, place=place) for place, one in enumerate(each)])
+        parsed = [parse(name, direction) for name, direction in pairs]
+        return cls([replace(one, place=place) for place, one in enumerate(parsed)])
 
 
 def parse_objective(name: object, direction: object, called: str = "objective") -> Objective:

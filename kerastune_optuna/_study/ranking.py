@@ -28,8 +28,8 @@ class Ranking:
     def front(cls, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials that no other trial dominates, ordered by number."""
         trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
-        known = cls(directions_of(study)).ranks(trials)
-        return [trial for trial in trials if known.get(trial.number) == 1]
+        ranks = cls(directions_of(study)).ranks(trials)
+        return [trial for trial in trials if ranks.get(trial.number) == 1]
 
     def ranks(self, trials: Iterable[FrozenTrial]) -> dict[int, int]:
         """Return the ranks of the trials that may be the best, by trial number; the best has 1.

@@ -248,10 +248,10 @@ class StudyRecord:
         """The studies that are part of this one, by name."""
         storage, parts = _optuna.storage_of(self.of), {}
         # Optuna's study summaries would read all trials too.
-        for one in storage.get_all_studies():
-            if StudyRecord(one).part_of == self.of.study_name:
+        for study in storage.get_all_studies():
+            if StudyRecord(study).part_of == self.of.study_name:
                 with suppress(KeyError):  # another process deleted it meanwhile
-                    name = one.study_name
+                    name = study.study_name
                     parts[name] = optuna.load_study(study_name=name, storage=storage)
         return parts
 

@@ -69,7 +69,7 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, *, has_died: bool) -
         reason = f"{DIED} {count} times"
         if is_ours := fail(study, trial_id, Ending.FAILED, reason):
             # Nobody tries this configuration again.
-            _signals.tell(f"Giving up on trial {trial.number} with {record.params}: {reason}")
+            _signals.print_line(f"Giving up on trial {trial.number} with {record.params}: {reason}")
         return is_ours
     laid_out = None
     others = study.get_trials(deepcopy=False)

@@ -53,7 +53,7 @@ def train_again(
     """Train a trial's configuration again, from the same seed.
 
     Args:
-        recipe: The recipe to train with, with its data opened.
+        recipe: The recipe to train with, with its data loaded.
         trial: A copy of the trial.
         folder: The subfolder of the user's folders in which copied callbacks write.
         training: The number of the training whose seed to use, if the trial has several.

@@ -61,16 +61,16 @@ def _plain(value: Any) -> Any:
         if value.get("class_name") == "__lambda__":  # its bytes contain the path of its source
             return None
         told = {}
-        for key, one in value.items():
+        for key, setting in value.items():
             # Saved weights take the place of what initializers draw.
             if key not in _LEFT_OUT and not str(key).endswith("initializer"):
-                told[str(key)] = _plain(one)
+                told[str(key)] = _plain(setting)
         return [told, _wires(value)]
     if isinstance(value, list | tuple):
         return [
-            _plain(one)
-            for one in value
-            if not (isinstance(one, Mapping) and one.get("class_name") == "InputLayer")
+            _plain(part)
+            for part in value
+            if not (isinstance(part, Mapping) and part.get("class_name") == "InputLayer")
         ]
     if isinstance(value, np.generic):
         value = value.item()
@@ -90,6 +90,6 @@ def _wires(config: Mapping[str, Any]) -> str:
     nodes = [one for one in parts if isinstance(one, Mapping) and "inbound_nodes" in one]
     ends = [config.get("input_layers"), config.get("output_layers")]
     text = json.dumps(_plain([ends, [one["inbound_nodes"] for one in nodes]]))
-    for place, one in enumerate(nodes):
-        text = text.replace(json.dumps(one["name"]), str(place))
+    for place, layer in enumerate(nodes):
+        text = text.replace(json.dumps(layer["name"]), str(place))
     return text

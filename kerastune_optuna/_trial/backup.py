@@ -23,7 +23,7 @@ from kerastune_optuna._backend import begin_at, generators, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
-from kerastune_optuna._signals import finishing, requested, tell
+from kerastune_optuna._signals import finishing, print_line, requested
 from kerastune_optuna._storage import (
     PatientStore,
     is_of_full_disk,
@@ -94,7 +94,7 @@ class Archive:
                 ledger.resume(self.state["ledger"], read_arrays(path) if path.exists() else None)
                 return
             why = "; ".join(changes)
-        tell(f"Trial {self.trial.number} starts over: {why}")
+        print_line(f"Trial {self.trial.number} starts over: {why}")
         self._clear()
 
     def back_up(self, ledger: Ledger, write: Callable[[], Mapping[str, Any]]) -> None:
@@ -177,7 +177,7 @@ class Archive:
                 raise
             if not self._has_told:
                 number = self.trial.number
-                tell(f"Trial {number} could not be backed up and continues: {reason(error)}")
+                print_line(f"Trial {number} could not be backed up and continues: {reason(error)}")
             self._has_told = True
             return False
         return True

@@ -32,8 +32,8 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.variables import OWN_LOOPS, OWN_STEPS, build_optimizer, has_own
 
-# Of the steps that one call makes. tests/benchmarks/trainings.py measured that tracing a call of
-# many steps takes 0.1 s longer.
+# Limits for the steps that one call makes. tests/benchmarks/trainings.py measured that tracing a
+# call of many steps takes 0.1 s longer.
 _PAYS_FROM = 200  # training steps
 _MOST_STEPS = 128  # in one call, since Ctrl-C waits until the call ends
 _MOST_WORK = 2e10  # multiplications in one call: about a second on a slow machine
@@ -48,7 +48,7 @@ _ROUNDED = ("silu", "swish")
 _KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
 _BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 
-# Of the batches that are made of small arrays:
+# Limits for the batches that are made of small arrays:
 _MOST_NUMBERS = 16e6  # in the arrays, since the batches are a second copy in memory
 _MOST_BATCHES = 2000  # since reading one takes 0.3 ms
 _MOST_SETS = 8  # of validation data, since cross-validation has one for each fold
@@ -191,7 +191,7 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
         # A layer uses each weight at several positions, as for each pixel of an image.
         try:
             ends = [end.shape[1:-1] for end in keras.tree.flatten([layer.input, layer.output])]
-        except (AttributeError, ValueError):  # only layers of functional models know these
+        except (AttributeError, ValueError):  # only layers of functional models know both
             ends = [row]
         # 128 is a guess for sizes that are not fixed, as for texts of any length.
         positions = max(math.prod(128 if size is None else size for size in end) for end in ends)
@@ -251,7 +251,7 @@ def _with_validation(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_batches(arrays: Mapping[str, Any]) -> Any:
-    """Return the batches of arrays that are not shuffled; reuse those of few numbers of NumPy."""
+    """Return the batches of arrays that are not shuffled; reuse those of small NumPy arrays."""
     data = [arrays[name] for name in _DATA]
     leaves = [one for one in keras.tree.flatten(data) if one is not None]
     are_numbers = all(isinstance(one, np.ndarray) and one.dtype.kind in "biuf" for one in leaves)

@@ -13,7 +13,7 @@ from kerastune_optuna._backend import seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._trial import failure
 
-# TensorFlow has no count for many operations. Most of them take no time, but not these.
+# TensorFlow has no count for many operations. Most of them take no time; these do.
 _HEAVY = re.compile(r"Conv|MatMul|Dot|Einsum|RNN|FFT|PyFunc|Xla|^(Stateless)?(While|If|Case)$")
 # XLA counts a loop as one pass, and does not know what cuDNN does.
 _UNCOUNTED_BY_XLA = re.compile(r"stablehlo\.while|@__cudnn\w+")
@@ -53,8 +53,8 @@ def _row(model: keras.Model, batch: Callable[[], Any]) -> Any:
         inputs = own[0] if isinstance(model, keras.Sequential) else model.input
     else:
         inputs = keras.utils.unpack_x_y_sample_weight(batch())[0]
-    if opened := [one.shape for one in keras.tree.flatten(inputs) if None in one.shape[1:]]:
-        raise NotImplementedError(f"the shape of its input, {opened[0]}, is open")
+    if unknown := [one.shape for one in keras.tree.flatten(inputs) if None in one.shape[1:]]:
+        raise NotImplementedError(f"the shape of its input, {unknown[0]}, is open")
     return keras.tree.map_structure(
         lambda one: keras.KerasTensor((1, *one.shape[1:]), one.dtype), inputs
     )
@@ -112,8 +112,8 @@ def _counted(operation: Any) -> Any:
         sizes: dict[str, int | None] = {}
         for names, tensor in zip(labels, operation.inputs, strict=True):
             sizes |= dict(zip(names, tensor.shape.as_list(), strict=False))
-        known = [size for label, size in sizes.items() if size is not None and label != "."]
-        return 2 * math.prod(known) if len(labels) == 2 and len(known) == len(sizes) else None
+        fixed = [size for label, size in sizes.items() if size is not None and label != "."]
+        return 2 * math.prod(fixed) if len(labels) == 2 and len(fixed) == len(sizes) else None
     with deprecation.silence():  # an error that passed through it would keep it silent
         try:
             return ops.get_stats_for_node_def(operation.graph, operation.node_def, "flops").value
@@ -144,7 +144,7 @@ def _with_torch(model: keras.Model, inputs: Any) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     row = keras.tree.map_structure(lambda one: keras.ops.zeros(one.shape, one.dtype), inputs)
-    # Without these, it would leave out the attention of a CPU, and the RNNs of a GPU.
+    # Without these settings, it would leave out the attention of a CPU, and the RNNs of a GPU.
     plainly = sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False)
     counter = FlopCounterMode(display=False)
     with plainly[0], plainly[1], keras.StatelessScope(), torch.no_grad(), counter:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._signals import tell
+from kerastune_optuna._signals import print_line
 from kerastune_optuna._storage import PatientStore
 from kerastune_optuna._study import Home, TrialRecord
 from kerastune_optuna._trial import files
@@ -39,11 +39,11 @@ def save(
     Returns:
         The error, if any. The caller raises it later, since the trial has its result anyway.
     """
-    each = enumerate([*ledger.past, ledger.now])
+    trainings = enumerate([*ledger.past, ledger.now])
     if ledger.length == 1:
-        rows = [row for _, one in each for row in one.rows]
+        rows = [row for _, training in trainings for row in training.rows]
     else:
-        rows = [{_TRAINING: number, **row} for number, one in each for row in one.rows]
+        rows = [{_TRAINING: place, **row} for place, one in trainings for row in one.rows]
     if not rows:
         return None  # a builder's own fit may call no callback
     path = folder / files.HISTORY
@@ -79,7 +79,7 @@ def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
             if TrialRecord(trial).history in (None, files.digest(path)) and path.stat().st_size:
                 return pandas.read_csv(path, float_precision="round_trip")
             # It is written without waiting for the disk.
-            tell(
+            print_line(
                 f"The history of trial {trial.number} is damaged, maybe by a power cut. This "
                 "is the objective alone, which the study has, too."
             )

@@ -107,11 +107,11 @@ class Report(Hook):
     def __init__(self, trial: Any, interval: int = 1) -> None:
         self._trial, self._interval = trial, interval
         # The steps that the storage has received; a FixedTrial keeps no reports.
-        known = _optuna.as_known(trial).intermediate_values if isinstance(trial, Trial) else ()
-        self._known = set(known)
-        # A training that begins now reports its first epoch after all that the trial has reports
-        # of: Optuna ignores a second one of a step.
-        self.first_step = max(self._known, default=-1) + 1
+        sent = _optuna.as_known(trial).intermediate_values if isinstance(trial, Trial) else ()
+        self._sent = set(sent)
+        # A training that begins now reports its first epoch after the latest step: Optuna ignores a
+        # second report of a step.
+        self.first_step = max(self._sent, default=-1) + 1
 
     def epoch(self, ledger: Ledger, model: keras.Model) -> None:
         """Report the value; if epochs are left, ask the pruner.
@@ -144,14 +144,14 @@ class Report(Hook):
     def send(self, ledger: Ledger) -> None:
         """Send the reports that the storage has not received yet, the earliest first.
 
-        A retry sends those of an earlier process, too.
+        A retry sends the reports of an earlier process, too.
         """
         own_runs.check_not_left(self._trial)
         reports = (report for one in [*ledger.past, ledger.now] for report in one.reports)
         for step, value in reports:
-            if step not in self._known:
+            if step not in self._sent:
                 self._trial.report(value, step)
-                self._known.add(step)
+                self._sent.add(step)
 
 
 class StopOnRequest(Hook):

@@ -52,10 +52,10 @@ def keeps(study: optuna.Study, asked: int | str) -> int:
     """
     if not isinstance(asked, str):
         return asked
-    return _UNASKED if (known := StudyRecord(study).keep_best) is None else known
+    return _UNASKED if (recorded := StudyRecord(study).keep_best) is None else recorded
 
 
-def claim_keeping(study: optuna.Study, asked: int | str) -> int | str:
+def record_keep_best(study: optuna.Study, asked: int | str) -> int | str:
     """Return how many trials keep their weights from now on; record a number that was asked for.
 
     Args:
@@ -66,9 +66,9 @@ def claim_keeping(study: optuna.Study, asked: int | str) -> int | str:
         The number; "auto" if none was ever asked for.
     """
     if isinstance(asked, str):
-        return asked if (known := StudyRecord(study).keep_best) is None else known
+        return asked if (recorded := StudyRecord(study).keep_best) is None else recorded
     if asked < (before := keeps(study, "auto")) and StudyRecord(study).finished:
-        _signals.tell(
+        _signals.print_line(
             f"keep_best={asked}: study {study.study_name!r} kept its best {before} models and now "
             f"deletes all but {asked}"
         )

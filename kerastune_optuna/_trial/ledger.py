@@ -31,8 +31,8 @@ class Training:
     starts: list[int] = field(default_factory=list)  # how many epochs there were before each fit
     own_epochs: int | None = None  # if a builder's own fit has more epochs than it was given
     scores: list[float] = field(default_factory=list)  # the values of all objectives, in the end
-    returned: dict[str, float] = field(default_factory=dict)  # metrics that a fit of its own gave
-    counts_final_weights: bool = False  # whether its value is that of these, not of an epoch
+    returned: dict[str, float] = field(default_factory=dict)  # metrics of a builder's own fit
+    counts_final_weights: bool = False  # whether its value is that of the final weights
 
     @property
     def place(self) -> int:
@@ -82,12 +82,12 @@ class Ledger:
         # confirm() derives its seeds from one number; deriving from two numbers here ensures that
         # no training shares a seed with confirm().
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
-        self.past: list[Training] = []  # those that came to their end
+        self.past: list[Training] = []  # the trainings that came to their end
         self.now = Training()
         self.means: list[float] = []  # of each objective, once all trainings have ended
         self.backed_up: Training | None = None  # what `now` becomes once its model is restored
-        # The most of any training: the reports of the nth begin after n times as many steps.
-        self.epochs = 0
+        # The most epochs of any training; the reports of the nth begin after n times as many steps.
+        self.most_epochs = 0
         self.state_of_best: State | None = None  # the weights of the best training that ended
         # Of the training that runs, and not part of a backup:
         self.planned_epochs = math.inf  # the epochs that it was given
@@ -116,18 +116,18 @@ class Ledger:
         """How long all trainings took."""
         return sum(one.seconds for one in [*self.past, self.now])
 
-    def begin(self, given: float, epochs: int, first_step: int) -> None:
+    def begin(self, planned: float, most: int, first_step: int) -> None:
         """Begin a training.
 
         Args:
-            given: How many epochs it is given.
-            epochs: How many epochs each training of a trial may have.
+            planned: How many epochs it is given.
+            most: How many epochs each training of a trial may have.
             first_step: At which step to report its first epoch, if no training came before it.
         """
-        self.planned_epochs, self.epochs = given, max(self.epochs, epochs)
+        self.planned_epochs, self.most_epochs = planned, max(self.most_epochs, most)
         # If a training ended early, its remaining steps stay unused. So a step denotes the same
         # epoch of the same training in all trials, which pruners need in order to compare trials.
-        self.now.first_step = self.number * self.epochs if self.past else first_step
+        self.now.first_step = self.number * self.most_epochs if self.past else first_step
         self.start_clock()
 
     def go_on(self) -> None:
@@ -156,7 +156,7 @@ class Ledger:
         now.rows.append(row | {"epoch": epoch})  # whatever a callback logs under that name
         epochs = self.until - now.rows[0]["epoch"]
         now.own_epochs = int(epochs) if self.planned_epochs < epochs < math.inf else None
-        self.epochs = max(self.epochs, now.own_epochs or 0)
+        self.most_epochs = max(self.most_epochs, now.own_epochs or 0)
         self.measure_seconds()
         if not self.compares:
             return
@@ -297,21 +297,21 @@ class Ledger:
         else:
             own = self._attributes_of_several()
             reason = f"training {self.number + 1} of {self.length}: {self.reason}"
-        known = {name: value for name, value in own.items() if value is not None}
-        return {**known, **common, TrialRecord.stop_reason: reason}
+        present = {name: value for name, value in own.items() if value is not None}
+        return {**present, **common, TrialRecord.stop_reason: reason}
 
     def _attributes_of_several(self) -> dict[str, Any]:
         """Return the mean, the spread and the best of the trainings that have a value."""
-        each = [one for one in [*self.past, self.now] if one.best_value is not None]
-        if not each:
+        valued = [one for one in [*self.past, self.now] if one.best_value is not None]
+        if not valued:
             return {}
-        values = [one.best_value for one in each if one.best_value is not None]
-        best = each[number_of_best(values, self.objective)]
+        values = [one.best_value for one in valued if one.best_value is not None]
+        best = valued[number_of_best(values, self.objective)]
         return {
             TrialRecord.best_value: statistics.fmean(values),
             TrialRecord.values: values,
             TrialRecord.std: statistics.stdev(values) if len(values) > 1 else None,
-            TrialRecord.best_epochs: [one.best_epoch for one in each],
+            TrialRecord.best_epochs: [one.best_epoch for one in valued],
             # A builder's own fit may return a value without calling the callbacks at any epoch.
             TrialRecord.best_epoch: best.best_epoch,
             TrialRecord.fits: best.fits if len(best.starts) > 1 else None,
@@ -320,14 +320,14 @@ class Ledger:
     def state(self) -> dict[str, Any]:
         """Return all but the weights, as values that JSON can represent."""
         past = [vars(one) for one in self.past]
-        return {"past": past, "now": vars(self.now), "epochs": self.epochs}
+        return {"past": past, "now": vars(self.now), "epochs": self.most_epochs}
 
     def resume(self, state: Mapping[str, Any], of_best: State | None) -> None:
         """Continue with what an earlier process saved, between two trainings or within one."""
         self.past = [Training(**one) for one in state["past"]]
         now = Training(**state["now"])
         self.backed_up = now if now.rows else None
-        self.epochs, self.state_of_best = state["epochs"], of_best
+        self.most_epochs, self.state_of_best = state["epochs"], of_best
 
 
 def number_of_best(values: Sequence[float], objective: Objective) -> int:

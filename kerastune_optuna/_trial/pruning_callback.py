@@ -77,7 +77,7 @@ class PruningCallback(Bridge):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """Begin a training, whose reports follow those that the trial has."""
+        """Begin a training, whose reports follow the earlier reports of the trial."""
         self._report = Report(self.trial, self.interval)  # which acts after epochs alone
         self._hooks, self._ledger = [self._report], Ledger(self.objective)
         self._ledger.begin(math.inf, 0, self._report.first_step)

@@ -39,14 +39,14 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = Fals
         outputs = None if model.loss is None else getattr(model, "output", None)
         if isinstance(outputs, Mapping | list | tuple):  # a model that is built by a call has none
             _check_names(model, outputs, fit)
-    if isinstance(known := symbolic_inputs(model), Mapping | list | tuple):
-        _check_inputs(model, known, fit)
+    if isinstance(needed := symbolic_inputs(model), Mapping | list | tuple):
+        _check_inputs(model, needed, fit)
     rehearse(model, fit.specification())
     set_steps(model, fit, callbacks)
     if check:
         _check_objectives(model, inputs)
         if inputs.recipe.keep_best != 0 and lacks_variables(model):
-            _make_ready_to_keep(model, fit)
+            _make_missing_variables(model, fit)
 
 
 def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingInputs) -> None:
@@ -59,18 +59,18 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
     constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
     if sizes or constraints.are_there:
         if lacks_variables(model):
-            _make_ready_to_keep(model, fit)
+            _make_missing_variables(model, fit)
         else:
             # Keras leaves this False if the model's own steps call its layers and never the model.
             model.built = True
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
         record.flops = flops.count(model, fit.specification_of_a_batch)
-    if (why := constraints.check(trial, model)) is not None:
+    if (why := constraints.take_model(trial, model)) is not None:
         raise optuna.TrialPruned(why)
 
 
-def _make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
+def _make_missing_variables(model: keras.Model, fit: FitArguments) -> None:
     """Create a model's missing variables from the data that it is about to be trained on.
 
     Raises:
@@ -113,20 +113,20 @@ def _check_targets(model: keras.Model, fit: FitArguments) -> None:
 
 
 def _check_inputs(
-    model: keras.Model, known: Mapping[Any, Any] | Sequence[Any], fit: FitArguments
+    model: keras.Model, needed: Mapping[Any, Any] | Sequence[Any], fit: FitArguments
 ) -> None:
     """Raise an error if a dict of inputs lacks one that the model takes."""
-    if not isinstance(known, Mapping):  # Keras then finds the inputs by their names
-        known = {getattr(one, "name", None): one for one in known}
+    if not isinstance(needed, Mapping):  # Keras then finds the inputs by their names
+        needed = {getattr(one, "name", None): one for one in needed}
     optional = any(getattr(layer, "optional", False) for layer in model.layers)
     if optional or has_own(model, "train_step"):
         return
     for name, inputs in fit.inputs.items():
-        for key in known if isinstance(inputs, Mapping) else ():
+        for key in needed if isinstance(inputs, Mapping) else ():
             if key not in inputs:
                 raise ArgumentError(
                     f"{name} has no input {key!r}, but the inputs of the model are "
-                    f"{', '.join(map(repr, known))}. Pass all of them."
+                    f"{', '.join(map(repr, needed))}. Pass all of them."
                 )
 
 
@@ -162,9 +162,9 @@ def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     """Raise an error before training if the model will not log one of the objectives."""
     own_step = has_own(model, "train_step")
     metrics = [
-        one
-        for one in inputs.recipe.objectives.metrics
-        if one.name.startswith("val_") or not own_step
+        metric
+        for metric in inputs.recipe.objectives.metrics
+        if metric.name.startswith("val_") or not own_step
     ]
     # Reading one batch of a generator starts a thread of TensorFlow that keeps drawing from it.
     is_generated = isinstance(inputs.fit.x, GeneratorFunction)

@@ -53,7 +53,7 @@ class Recipe:
     executions: int = 1
     card: Card = field(default_factory=Card)  # says which other searches are the same as this one
     constraints: Constraints = field(default_factory=Constraints)
-    known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
+    warm_trials: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # the seed of a sampler that was made for the search
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process rebuilt
 
@@ -83,8 +83,8 @@ class Recipe:
                 raise
             return _data_of(self.fit, trial)
 
-    def opened_fit(self) -> Given:
-        """Return what all trials pass to Model.fit, with the data opened under the search's seed.
+    def loaded_fit(self) -> Given:
+        """Return what all trials pass to Model.fit, with the data loaded under the search's seed.
 
         TensorFlow seeds the random operations of a pipeline when the pipeline is created.
 
@@ -93,7 +93,7 @@ class Recipe:
         """
         if self.seed is not None:
             set_all(self.seed)
-        return self.fit.opened()
+        return self.fit.loaded()
 
     def not_finite_in(self, fit: Given) -> str | None:
         """Return where the data of a trial contains NaN or infinity, if anywhere."""
@@ -178,7 +178,7 @@ def _data_of(fit: Given, trial: BaseTrial) -> Given:
     set_all(_SEED_OF_DATA)
     _generators.restore_read(_digest.read_by(*fit.functions.values()))
     try:
-        return fit.opened(trial)
+        return fit.loaded(trial)
     except (TypeError, ValueError) as error:
         for function in fit.functions.values():
             explain(error, function, trial, "a function of the data")
@@ -220,7 +220,7 @@ def _check_shared(model: keras.Model, before: set[int], own: Container[int]) -> 
     Args:
         model: The model that a builder returned after the random generators were seeded.
         before: The ids of the variables that existed before the builder was called.
-        own: The ids of the states of generators that the builder reads, which are as at first.
+        own: The ids of the states of generators that the builder reads, which were reset.
 
     Raises:
         BuilderError: The model trains shared variables, or has the optimizer of an earlier model.
@@ -233,9 +233,9 @@ def _check_shared(model: keras.Model, before: set[int], own: Container[int]) -> 
         _refuse(one for one in shared if id(one) in trained)
         chance = random.Random()  # so that Python's generator does not advance
         chance.setstate(random.getstate())
-        for one in shared:
-            if one.path.endswith(_STATE) and id(one) not in own:
-                one.assign([chance.getrandbits(31), 0])
+        for variable in shared:
+            if variable.path.endswith(_STATE) and id(variable) not in own:
+                variable.assign([chance.getrandbits(31), 0])
         weights = [one for one in shared if not one.path.endswith(_STATE)]
         _frozen[model] = {id(one): checksum_of(one) for one in weights}
     # An optimizer keeps its state for the variables of the model that it was compiled with.

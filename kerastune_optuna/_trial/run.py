@@ -17,7 +17,7 @@ from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._scratch import needed, scratch
-from kerastune_optuna._search import check_choices, find_earlier, take_over, watched_alone
+from kerastune_optuna._search import check_choices, copy_result, find_earlier, watched_alone
 from kerastune_optuna._signals import finishing
 from kerastune_optuna._study import Ending, TrialRecord
 from kerastune_optuna._trial import failure, history
@@ -94,17 +94,17 @@ class TrialRun:
         check_choices(trial.distributions)
         is_unbuilt = lacks_variables(model)
         finds = ledger.number == 0 and not recipe.train_repeats
-        known = find_earlier(trial.study, trial) if finds else None
+        earlier = find_earlier(trial.study, trial) if finds else None
         # Constraints may have changed since the earlier trial, so they are checked before its
         # result is reused.
-        if known is None or recipe.constraints.are_there:
-            inputs = self._made_ready(model, arguments)
-        if known is not None:
+        if earlier is None or recipe.constraints.are_there:
+            inputs = self._checked_inputs(model, arguments)
+        if earlier is not None:
             are_several = recipe.objectives.are_several
-            take_over(watched_alone(trial, recipe.objectives) if are_several else trial, known)
+            copy_result(watched_alone(trial, recipe.objectives) if are_several else trial, earlier)
             recipe.constraints.take_time(trial, None)
-            is_complete = known.state is TrialState.COMPLETE
-            return Outcome(Ending.REPEAT, known.values if is_complete else None)
+            is_complete = earlier.state is TrialState.COMPLETE
+            return Outcome(Ending.REPEAT, earlier.values if is_complete else None)
         is_trained = train(trial, model, inputs, ledger, self._archive)
         if ledger.is_open:
             if recipe.backup_every is not None:
@@ -112,7 +112,7 @@ class TrialRun:
             return None
         return self._finished(model, inputs.fit if is_unbuilt else None, is_trained=is_trained)
 
-    def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> TrainingInputs:
+    def _checked_inputs(self, model: keras.Model, arguments: Mapping[str, Any]) -> TrainingInputs:
         """Return what the training gets, after checking the model and letting it train fast.
 
         Raises:

@@ -32,7 +32,7 @@ from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
 _N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = Objectives.MEASURED
-_WARM_UP = 3  # calls, of which the first traces the function
+_WARM_UP = 3  # calls before those that are measured; the first one traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds in total, after which no further calls are measured
 
@@ -169,8 +169,8 @@ def train(
     if (every := recipe.backup_every) is not None:
         kind = BackupOfOwnFit if recipe.fit.is_free else Backup
         hooks.append(kind(archive, best, every, inputs.fit))
-    given, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
-    ledger.begin(given, max(given, of_search), report.first_step)
+    planned, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
+    ledger.begin(planned, max(planned, of_search), report.first_step)
     before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)

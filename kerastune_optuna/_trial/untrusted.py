@@ -61,13 +61,13 @@ def _is_of_keras(config: dict[str, Any]) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Reject an HDF5 file that is more than arrays: only those are ever saved.
+    """Reject an HDF5 file with anything but plain arrays, since a search saves nothing else.
 
     HDF5 may read arrays from other files, and a small file may claim to hold large ones. The
     reader of Keras 3.10 does not check this, and newer ones only check what they read themselves.
 
     Raises:
-        Exception: The file is not such a file, or is damaged.
+        Exception: The file has more than arrays, or is damaged.
     """
     size = 0
     with h5py.File(path, "r") as file:

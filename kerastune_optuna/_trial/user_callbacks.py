@@ -36,8 +36,8 @@ def check_kind(callback: object) -> None:
         ArgumentTypeError: The object is neither a Callback nor a factory.
         ArgumentError: The callback can serve only one training.
     """
-    is_known = isinstance(callback, keras.callbacks.Callback) or callable(callback)
-    if isinstance(callback, type) or not is_known:
+    is_usable = isinstance(callback, keras.callbacks.Callback) or callable(callback)
+    if isinstance(callback, type) or not is_usable:
         raise ArgumentTypeError(
             f"callbacks holds {callback!r}, which is not a keras Callback. Pass instances, or "
             "functions that take the trial and return one."
@@ -73,13 +73,13 @@ def for_trial(
         if isinstance(callback, is_made):
             made.append(_in_folder(callback, folder))
             continue
-        for one in (of_factory := as_list(callback(trial))):
-            if not isinstance(one, is_made):
+        for product in (products := as_list(callback(trial))):
+            if not isinstance(product, is_made):
                 raise ArgumentTypeError(
-                    f"callbacks holds the factory {callback!r}, which returned {one!r}. "
+                    f"callbacks holds the factory {callback!r}, which returned {product!r}. "
                     "Return a keras Callback or a list of them."
                 )
-        made += of_factory
+        made += products
     return made
 
 

@@ -102,8 +102,8 @@ def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
 
 def checksum(model: keras.Model) -> str:
     """Return a checksum of the weights of a model, including their dtypes and shapes."""
-    each = (f"{one.dtype}{tuple(one.shape)}{checksum_of(one)}" for one in model.weights)
-    return digest(*each)
+    parts = (f"{one.dtype}{tuple(one.shape)}{checksum_of(one)}" for one in model.weights)
+    return digest(*parts)
 
 
 def checksum_of(variable: keras.Variable) -> int:
@@ -128,23 +128,23 @@ def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 
 def check_untracked(model: keras.Model, rebuilt: keras.Model) -> None:
-    """Reject variables of TensorFlow that a layer holds and that a rebuilt model has otherwise.
+    """Reject a layer's TensorFlow variables if a rebuilt model has other values in them.
 
-    Keras saves only variables of its own. A constant is made again by the builder. Of an integer,
-    which may be a count of steps that changes no output, a warning tells.
+    Keras saves only variables of its own. A constant is made again by the builder. An integer may
+    be a count of steps, which changes no output, so it only leads to a warning.
 
     Raises:
-        WeightsError: A rebuilt model lacks what a trained one has in such a variable.
+        WeightsError: Such a variable has another value than in the trained model.
     """
-    for (name, one), (_, again) in zip(_untracked(model), _untracked(rebuilt), strict=False):
-        if np.array_equal(one, again, equal_nan=one.dtype.kind in "fc"):
+    for (name, value), (_, again) in zip(_untracked(model), _untracked(rebuilt), strict=False):
+        if np.array_equal(value, again, equal_nan=value.dtype.kind in "fc"):
             continue
         text = (
             f"A tf.Variable of layer {name!r} is not in a rebuilt model as it was after training: "
             "the training changed it, or build_model draws it by chance, and Keras does not save "
             "it. Make it by self.add_weight(trainable=False) or as a keras.Variable."
         )
-        if one.ndim or not np.issubdtype(one.dtype, np.integer):
+        if value.ndim or not np.issubdtype(value.dtype, np.integer):
             raise WeightsError(text)
         _check.warn(text)
 
@@ -157,8 +157,9 @@ def _untracked(model: keras.Model) -> Iterator[tuple[str, NDArray[Any]]]:
 
     for part in (model, *layers_within(model)):
         modules = _within(vars(part), tf.Module)  # whose variables TensorFlow finds itself
-        for one in chain(_within(vars(part), tf.Variable), *(each.variables for each in modules)):
-            yield part.name, one.numpy()
+        own, inner = _within(vars(part), tf.Variable), (one.variables for one in modules)
+        for variable in chain(own, *inner):
+            yield part.name, variable.numpy()
 
 
 def build_optimizer(model: keras.Model) -> None:
@@ -175,8 +176,8 @@ def _within(held: Any, kind: type[_T]) -> Iterator[_T]:
     if isinstance(held, kind):
         yield held
     elif isinstance(held, dict | list | tuple):
-        for one in held.values() if isinstance(held, dict) else held:
-            yield from _within(one, kind)
+        for part in held.values() if isinstance(held, dict) else held:
+            yield from _within(part, kind)
 
 
 def scope_of(model: keras.Model) -> AbstractContextManager[Any]:
@@ -197,7 +198,7 @@ def generators_of(model: keras.Model) -> list[keras.Variable]:
 
 
 def give_back(model: keras.Model, state: State) -> None:
-    """Set a model to an earlier state; a state without generators leaves those as they are.
+    """Set a model to an earlier state; a state without generators leaves generators as they are.
 
     Raises:
         ValueError: The state is that of another model.
@@ -212,9 +213,9 @@ def give_back(model: keras.Model, state: State) -> None:
 def write_arrays(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
     """Write arrays or the values of variables to a file, one at a time."""
     with zipfile.ZipFile(path, "w") as file:
-        for number, one in enumerate(state):
+        for number, array in enumerate(state):
             with file.open(f"{number}.npy", "w", force_zip64=True) as place:
-                np.lib.format.write_array(place, as_array(one), allow_pickle=False)
+                np.lib.format.write_array(place, as_array(array), allow_pickle=False)
 
 
 def read_arrays(path: Path) -> State:

@@ -24,13 +24,13 @@ from kerastune_optuna._study import Card, StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-_AVERAGED = ("executions_per_trial", "cv")  # arguments that say what a value is the mean of
+_AVERAGED = ("executions_per_trial", "cv")  # with these, a value is the mean of several trainings
 _ANEW = "another study_name, or overwrite=True to start anew"
 _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 
 
 def card_of(recipe: Recipe) -> Card:
-    """Return what a search that this process begins is compared by; unopened data is unknown."""
+    """Return the card by which a new search is compared; data that is not loaded is unknown."""
     fit, unknown = recipe.fit, f"{Card.UNKNOWN} in search {uuid4()}"
     training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
     if fit.folds:
@@ -46,8 +46,8 @@ def card_of(recipe: Recipe) -> Card:
         study={"objective": recipe.objectives.aim},
         epochs_in_all=recipe.epochs_in_all,
         measured={  # an array of objects has no measure
-            name: unknown if each is None else [unknown if one is None else one for one in each]
-            for name, each in both.items()
+            name: unknown if parts is None else [unknown if one is None else one for one in parts]
+            for name, parts in both.items()
         },
         code=_digest.digests(recipe.build_model, *fit.functions.values()),
         **_of_fit(recipe),
@@ -55,7 +55,7 @@ def card_of(recipe: Recipe) -> Card:
 
 
 def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains: bool) -> Card:
-    """Return the card of a search that is about to run, with all that it says.
+    """Return the complete card of a search that is about to run.
 
     Args:
         study: The study, with its sampler and pruner.
@@ -69,7 +69,7 @@ def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains
         **recipe.constraints.described,
         "sampler": type(study.sampler).__name__,
         "pruner": type(study.pruner).__name__,
-        "trials_known": len(recipe.known),
+        "trials_known": len(recipe.warm_trials),
     }
     seeds = {"seed": recipe.seed, "sampler_seed": recipe.sampler_seed}
     told = {**seeds, "n_workers": n_workers, "study": searched, **_of_process(trains=trains)}
@@ -77,15 +77,15 @@ def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains
 
 
 def card_of_worker(recipe: Recipe) -> Card:
-    """Return the card of a search in a worker, which has devices of its own and opened the data.
+    """Return the card of a search in a worker, which has its own devices and has loaded the data.
 
-    Data that functions load is not measured here: all workers of a search have the same card in
-    what is compared, also if each draws other rows.
+    Data that functions load is not measured here: what is compared is the same on the cards of all
+    workers of a search, even if each draws other rows.
     """
     return replace(recipe.card, **_of_process(trains=True), data=_of_fit(recipe)["data"])
 
 
-def claim(study: optuna.Study, recipe: Recipe) -> None:
+def check_comparable(study: optuna.Study, recipe: Recipe) -> None:
     """Check that new trials compare with those of a study; warn of what makes that hard.
 
     Data that functions load in other processes, and data whose rows are drawn at random, is not
@@ -134,7 +134,8 @@ def _check_same(study: optuna.Study, before: Card, now: Card) -> None:
     found, ours = ({name: one.arguments.get(name) for name in _AVERAGED} for one in (before, now))
     if before.arguments and found != ours:
         had, have = (
-            ", ".join(f"{name}={value}" for name, value in one.items()) for one in (found, ours)
+            ", ".join(f"{name}={value}" for name, value in arguments.items())
+            for arguments in (found, ours)
         )
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and its values are means of other trainings: with "
@@ -167,7 +168,7 @@ def _of_process(*, trains: bool) -> dict[str, Any]:
 
 
 def _of_fit(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of search(), digests of those only described, and what the data is."""
+    """Return the arguments of search(), digests of those that JSON cannot hold, and the data."""
     fit = recipe.fit
     others = {name: _stored(name, value) for name, value in sorted(fit.others.items())}
     digests = {name: key for name, (_, key) in others.items() if key is not None}
@@ -211,7 +212,7 @@ def _name(callback: Any) -> str:
 def _plain(value: Any) -> Any:
     """Return a value in a form that JSON can store, in which other objects are described."""
 
-    def told(one: Any) -> Any:
-        return one.item() if isinstance(one, np.generic) else describe(one)
+    def plain(part: Any) -> Any:
+        return part.item() if isinstance(part, np.generic) else describe(part)
 
-    return json.loads(json.dumps(value, default=told))
+    return json.loads(json.dumps(value, default=plain))

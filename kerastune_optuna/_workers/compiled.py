@@ -14,8 +14,8 @@ _FOLDER = "jax_compilation_cache_dir"
 _FROM = "jax_persistent_cache_min_compile_time_secs"
 _NAMES = ("jax_enable_compilation_cache", _FOLDER, _FROM)
 _SECONDS = 0.1  # JAX itself keeps only what takes a second
-# Before, loading what was compiled could end the process (on some Macs) or print an error each
-# time (jax-ml/jax#38445, on some processors of Intel).
+# In earlier versions, loading a computation from the cache could end the process (on some Macs), or
+# print an error each time (jax-ml/jax#38445, on some processors of Intel).
 _SINCE = (0, 10, 2)
 
 

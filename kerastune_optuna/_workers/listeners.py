@@ -34,8 +34,8 @@ def listeners(given: Any) -> Sequence[Listener]:
     Raises:
         ArgumentTypeError: One of them cannot be called with a study and a trial.
     """
-    each = list(given) if isinstance(given, list | tuple) else [given]
-    for function in each:
+    functions = list(given) if isinstance(given, list | tuple) else [given]
+    for function in functions:
         is_keras = isinstance(function, keras.callbacks.Callback)
         instead = "Pass Keras callbacks as callbacks=." if is_keras else _INSTEAD
         if not callable(function):
@@ -47,7 +47,7 @@ def listeners(given: Any) -> Sequence[Listener]:
                 f"on_trial_end holds {function!r}, which cannot be called with a study and a trial "
                 f"({why}). {instead}"
             )
-    return tuple(each)
+    return tuple(functions)
 
 
 @dataclass(eq=False)

@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._backend import Memory, check_threads, keras_settings, take_over
+from kerastune_optuna._backend import Memory, apply_settings, check_threads, keras_settings
 from kerastune_optuna._exceptions import (
     ArgumentError,
     TooManyFailuresError,
@@ -61,8 +61,8 @@ class Job:
     # if it has one. Each call has its own: of two that write into one at once, one would lose.
     call: str | None = None
 
-    def tell(self, study: optuna.Study, state: str) -> None:
-        """Tell tasks of an executor how this call is: ON, LATE or OVER."""
+    def publish(self, study: optuna.Study, state: str) -> None:
+        """Let tasks of an executor know how this call is: ON, LATE or OVER."""
         if self.call is not None and _optuna.attrs_of(study).get(self.call) != state:
             _optuna.set_attr(study, self.call, state)
 
@@ -87,14 +87,14 @@ def work_on(payload: Payload, number: int = 0) -> None:
     check_threads()
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _optuna.quiet(), _signals.askable() as ask:
-        take_over(job.settings)
+        apply_settings(job.settings)
         sweep()  # removes the folders of a dead worker that this one replaces
         study = _joined(job)
         study.sampler, study.pruner = job.sampler, job.pruner
         # The pickled sampler contains its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
         recipe = dataclasses.replace(job.recipe, fit=job.recipe.fit.unpacked())
-        recipe = dataclasses.replace(recipe, fit=recipe.opened_fit())
+        recipe = dataclasses.replace(recipe, fit=recipe.loaded_fit())
         recipe = dataclasses.replace(recipe, card=card_of_worker(recipe))
         recipe.card.write(study)
 
@@ -246,7 +246,7 @@ def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> It
             recipe.objectives.watched,
             constrained=recipe.constraints.are_there,
             may_repeat=recipe.train_repeats,
-            known=recipe.known,
+            warm_trials=recipe.warm_trials,
             seed=recipe.sampler_seed,
             card=recipe.card.key,
         )

@@ -63,7 +63,7 @@ def _check_idle(study: optuna.Study) -> None:
                     "pass another study_name."
                 )
         if not is_told:
-            _signals.tell(f"Waiting for a sign of life from {running[0][1]}")
+            _signals.print_line(f"Waiting for a sign of life from {running[0][1]}")
             is_told = True
         if _signals.requested():
             raise KeyboardInterrupt
@@ -71,14 +71,16 @@ def _check_idle(study: optuna.Study) -> None:
 
 
 def _running(study: optuna.Study, watch: Watch) -> list[tuple[FrozenTrial, str]]:
-    """Return the trials of our workers that run or may run, and in words which and where."""
+    """Return the trials of our workers that run or may run, each with words that say where."""
     found = []
     for part in (study, *StudyRecord(study).parts.values()):
         with suppress(KeyError):  # another process has deleted it
             trials, of = watch.running(part), f"of study {part.study_name!r}"
             # Nothing shows whether processes other than our workers are alive.
             ours = (
-                one for one in trials if not (TrialRecord(one).is_foreign or watch.is_dead(one))
+                trial
+                for trial in trials
+                if not (TrialRecord(trial).is_foreign or watch.is_dead(trial))
             )
             found += [(one, f"trial {one.number} {of} ({Watch.whereabouts(one)})") for one in ours]
     return found

@@ -17,7 +17,7 @@ from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
-from kerastune_optuna._search import Budget, Chooser, StopConditions, check_ends, check_study
+from kerastune_optuna._search import Budget, Chooser, StopConditions, check_finite, check_study
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
@@ -25,13 +25,13 @@ from kerastune_optuna._trial import (
     Recipe,
     check_callback,
     check_steps,
-    claim_keeping,
     keeps,
     may_add_metrics,
+    record_keep_best,
     tidy,
 )
 from kerastune_optuna._workers import overwrite
-from kerastune_optuna._workers.card import card_in_study, card_of, claim
+from kerastune_optuna._workers.card import card_in_study, card_of, check_comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job, shown_once
 from kerastune_optuna._workers.runners import Crew
@@ -59,7 +59,7 @@ class Run:
     on_trial_end: Sequence[Listener] = ()
 
     def prepared(self) -> Run:
-        """Return this run with a checked recipe, whose data is open if this process trains.
+        """Return this run with a checked recipe, whose data is loaded if this process trains.
 
         Raises:
             ArgumentError: An argument cannot work.
@@ -80,13 +80,16 @@ class Run:
         may_add = any(map(may_add_metrics, recipe.callbacks))
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
-            ready = recipe.opened_fit() if is_here else fit.checked()
-            ready.check_kinds()
+            if is_here:
+                fit = recipe.loaded_fit()
+            else:
+                fit.check()
+            fit.check_kinds()
             if hasattr(recipe.build_model, "learn_ranges"):  # it was written for KerasTuner
                 # If this process trains, run_trials() soon collects all garbage, which takes long.
                 with Memory().released(collects=not is_here):
                     learn_ranges(recipe.build_model)
-        return replace(self, recipe=replace(recipe, fit=ready))
+        return replace(self, recipe=replace(recipe, fit=fit))
 
     @contextmanager
     def guarded(self, call: str) -> Iterator[None]:
@@ -109,7 +112,9 @@ class Run:
         """
         budget, recipe, crew = self.budget, self.recipe, self.crew
         size, key = budget.n_trials, StudyRecord(study).card
-        if size is None or len(StudyRecord(study).finished) < size:  # or no trial would have a card
+        if (
+            size is None or len(StudyRecord(study).finished) < size
+        ):  # if not, no trial would have the card
             trains = crew.is_this_process
             card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
@@ -121,12 +126,12 @@ class Run:
         job = Job(self.home.storage_source, *chosen, recipe, budget)
         with progress.running():
             for line in filter(None, news):
-                progress.tell(line)
+                progress.note(line)
             crew.run(study, job, progress, self.home.folder)
             if (stop := ending.stop(study)) is not None:
                 StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
             if progress.others and (why := ending.reason(study)) is not None:
-                progress.tell(why)
+                progress.note(why)
         is_late = ending.deadline is not None and ending.deadline.has_passed()
         if is_late and not StudyRecord(study).finished:
             _check.warn(
@@ -134,8 +139,8 @@ class Run:
             )
 
     def _progress(self, study: optuna.Study, ending: StopConditions) -> Progress:
-        """Return what is told how this run goes: the user, a log, and functions of the user."""
-        told: list[Progress] = []
+        """Return all that follow the progress: the user, a log, and functions of the user."""
+        followers: list[Progress] = []
         if self.verbose != 0 or LOG.isEnabledFor(logging.INFO):
             deadline, recipe = ending.deadline, self.recipe
             plan = Plan(
@@ -147,10 +152,10 @@ class Run:
                 done=len(StudyRecord(study).finished),
                 others=recipe.objectives.others,
             )
-            told.append(progress_for(self.verbose, study, plan))
+            followers.append(progress_for(self.verbose, study, plan))
         if self.on_trial_end:
-            told.append(Announced(study, self.on_trial_end, ending))
-        return Progress(others=told)
+            followers.append(Announced(study, self.on_trial_end, ending))
+        return Progress(others=followers)
 
 
 def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None) -> None:
@@ -167,27 +172,29 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         recipe = replace(recipe, card=card_of(recipe))
         if chooser.sampler == "grid":
             with Memory().released():
-                check_ends(recipe.build_model, tuple(recipe.fit.functions.values()))
+                check_finite(recipe.build_model, tuple(recipe.fit.functions.values()))
         start = Start() if warm_start is None else start_of(warm_start, recipe)
-        study = opened(run.home)  # this may delete the study that the start was read from
+        study = writable_study(run.home)  # this may delete the study that the start was read from
         if keeps(study, recipe.keep_best):
             recipe.store.check()
         if study.get_trials(deepcopy=False):
-            claim(study, recipe)
-        keep_best = claim_keeping(study, recipe.keep_best)
+            check_comparable(study, recipe)
+        keep_best = record_keep_best(study, recipe.keep_best)
         epochs, ending = recipe.epochs_in_all, budget.ending
         gives_up = ending.deadline is not None or ending.terminator is not None
         drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)
         if start.first:
             start.lay_out(study)
-        recipe = replace(recipe, known=start.known, keep_best=keep_best, sampler_seed=drawn)
+        recipe = replace(
+            recipe, warm_trials=start.warm_trials, keep_best=keep_best, sampler_seed=drawn
+        )
         tidy(study, recipe)
         replace(run, recipe=recipe).go(study, news=[*chosen, start.line])
         tidy(study, recipe)
         check_study(study)
 
 
-def opened(home: Home) -> optuna.Study:
+def writable_study(home: Home) -> optuna.Study:
     """Return the study that is about to be written to.
 
     If `overwrite` is set, the first call in a process replaces the study by a new one. If the study

@@ -110,7 +110,7 @@ class LocalWorkers:
                 "See its output above; search(n_workers=1) runs in this process."
             )
         died = f"A worker (process {worker.pid}) died {worker.how()}; another takes its place"
-        _signals.tell(died)
+        _signals.print_line(died)
 
 
 class _Worker:
@@ -263,7 +263,7 @@ def main(connection: Connection[Any, Any], parent_id: int) -> NoReturn:
     except SystemExit as end:  # from a signal or a builder
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
-            _signals.tell(end.code)
+            _signals.print_line(end.code)
     _leave(code)
 
 
@@ -273,9 +273,9 @@ def _work(connection: Connection[Any, Any], parent_id: int) -> int:
     # SIGTERM may come twice, from the parent and from a cluster that ends the whole job. Neither
     # should interrupt at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
-        _signals.show_by(partial(parent.tell, _SAVING))
+        _signals.show_by(partial(parent.send, _SAVING))
         try:
-            parent.tell(_READY)
+            parent.send(_READY)
             payload = Payload(connection.recv_bytes())
             threading.Thread(target=parent.obey, daemon=True).start()
             with shown_once():
@@ -283,7 +283,7 @@ def _work(connection: Connection[Any, Any], parent_id: int) -> int:
         except Exception as error:  # the parent raises it, whatever it is
             # An error while the search is stopping does not matter.
             if not _signals.requested():
-                parent.tell(_ERROR, _picklable(error))
+                parent.send(_ERROR, _picklable(error))
                 return 1
     return _DONE
 
@@ -296,7 +296,7 @@ class _Parent:
         self._pid = pid
         self._asked = threading.Event()
 
-    def tell(self, word: str, value: object = None) -> None:
+    def send(self, word: str, value: object = None) -> None:
         """Send the parent a word, if it is still there; wait if it has not listened for long."""
         with suppress(OSError):
             self._connection.send((word, value))
@@ -342,7 +342,7 @@ def _give_up(code: int) -> NoReturn:
     """Exit at once, and print which of the user's threads end with this process."""
     main = threading.main_thread()
     names = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
-    _signals.tell(
+    _signals.print_line(
         f"A worker (process {os.getpid()}) was ended while its threads still ran "
         f"({', '.join(names) or 'exit functions'}). Let a thread that build_model starts end with "
         "it, or pass daemon=True to it."

@@ -97,7 +97,7 @@ class Crew:
         else:
             job = dataclasses.replace(job, call=f"kerastune_optuna:call:{uuid4()}")
             submit, pickled = self._executor.submit, _pickled(job, None)
-            job.tell(study, ON)
+            job.publish(study, ON)
             tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
@@ -105,13 +105,13 @@ class Crew:
                 deadline = job.budget.ending.deadline
                 if deadline is not None and deadline.has_passed():
                     with unless_away():  # if it is away, the next tick tells them
-                        job.tell(study, LATE)
+                        job.publish(study, LATE)
 
             try:
                 _wait_for(tasks, tick)
             finally:
                 if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
-                    job.tell(study, OVER)
+                    job.publish(study, OVER)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
 

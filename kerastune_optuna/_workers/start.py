@@ -36,12 +36,12 @@ class Start:
     """Hold the trials and configurations from which a search starts.
 
     Args:
-        known: Trials that the sampler sees in addition to those of the study.
+        warm_trials: Trials that the sampler sees in addition to those of the study.
         first: Configurations that are run first, the best one first.
-        line: A line that tells the user about these.
+        line: A line that tells the user about both.
     """
 
-    known: Sequence[FrozenTrial] = ()
+    warm_trials: Sequence[FrozenTrial] = ()
     first: Sequence[Mapping[str, Any]] = ()
     line: str | None = None
 
@@ -105,7 +105,7 @@ def start_of(given: Source | list[Source], recipe: Recipe) -> Start:
         ArgumentError: A source holds no trial, or none that has a parameter of the builder.
     """
     fitting = Fitting(recipe.build_model, tuple(recipe.fit.functions.values()))
-    known: list[FrozenTrial] = []
+    warm_trials: list[FrozenTrial] = []
     queues: list[list[Mapping[str, Any]]] = []
     unused: set[str] = set()
     for source in _listed(given):
@@ -117,18 +117,19 @@ def start_of(given: Source | list[Source], recipe: Recipe) -> Start:
         unused |= {name for params, _ in rows for name in params} - fitting.asked.keys()
         cards = table.attrs.get(StudyRecord.card, {}).get("cards", ())
         is_same = bool(cards) and all(recipe.card.is_same(Card.read(one)) for one in cards)
-        known += [fit.as_trial(value) for fit, value in fits if is_same and fit.is_whole]
+        whole = [(fit, value) for fit, value in fits if is_same and fit.is_whole]
+        warm_trials += [fit.as_trial(value) for fit, value in whole]
         queues.append(
             [one.params for one, _ in fits if one.params and not (is_same and one.is_whole)]
         )
-    for place, trial in enumerate(known):
-        trial.number = place - len(known)  # before all trials of the study
+    for place, trial in enumerate(warm_trials):
+        trial.number = place - len(warm_trials)  # before all trials of the study
     best = [one for one in chain(*zip_longest(*queues)) if one is not None]
     first = list({tuple(one.items()): one for one in best}.values())[:_BEST]
-    line = _line(len(known), len(first), sum(map(len, queues)))
+    line = _line(len(warm_trials), len(first), sum(map(len, queues)))
     if unused:
         line = f"{line}; build_model does not ask for {', '.join(sorted(unused))}"
-    return Start(known, first, line)
+    return Start(warm_trials, first, line)
 
 
 def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, Any], float]]:
@@ -143,8 +144,8 @@ def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, A
         values = [row[name] for name in names if not _is_missing(row.get(name))]
         if values and math.isfinite(values[0]):
             params = {str(name).removeprefix(_PARAMS): row[name] for name in columns}
-            known = {name: value for name, value in params.items() if not _is_missing(value)}
-            found.append((known, float(values[0])))
+            given = {name: value for name, value in params.items() if not _is_missing(value)}
+            found.append((given, float(values[0])))
     yield from sorted(found, key=lambda one: sign_of(directions[0]) * one[1])
 
 
@@ -165,11 +166,11 @@ def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) ->
     )
 
 
-def _line(known: int, first: int, others: int) -> str:
+def _line(warm: int, first: int, others: int) -> str:
     """Return a line that says how the earlier trials are used."""
     parts = []
-    if known:
-        parts.append(f"the sampler knows {_check.count(known, 'earlier trial')} of the same data")
+    if warm:
+        parts.append(f"the sampler knows {_check.count(warm, 'earlier trial')} of the same data")
     if first:
         best = "the best configuration" if first == 1 else f"the best {first} configurations"
         go = "goes" if first == 1 else "go"

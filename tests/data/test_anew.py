@@ -156,7 +156,7 @@ def test_epochs_that_are_skipped_call_what_keras_calls(data, frequency):
     build_eager(FixedTrial({"units": 4, "lr": 0.1})).fit(one, **fit, verbose=0)
     again.on_epoch_end()  # with which Keras begins
     others = {"validation_freq": frequency}
-    Given(again, None, 2, evaluated, 0.0, others).opened().skip(2)
+    Given(again, None, 2, evaluated, 0.0, others).loaded().skip(2)
     assert (again.calls, evaluated.calls) == (one.calls, other.calls)
 
 

@@ -146,10 +146,10 @@ def test_what_is_wrong_in_a_later_trial_fails_that_trial(search, own, callbacks,
 def test_a_pipeline_is_kept_in_memory_unless_steps_are_counted():
     """Also where only the builder counts them, since an epoch may then read a part alone."""
     pipeline = tf.data.Dataset.from_tensor_slices((X, X)).map(lambda x, y: (x, y)).batch(2)
-    opened = Given(pipeline, None, 1, None, 0.0).opened()
-    assert opened.of_training({}, 0, 1).pipelines["x"] is not pipeline
-    assert opened.of_training({"steps_per_epoch": 1}, 0, 1).pipelines["x"] is pipeline
-    assert opened.of_training({}, 0, 1).x is pipeline
+    fit = Given(pipeline, None, 1, None, 0.0).loaded()
+    assert fit.of_training({}, 0, 1).pipelines["x"] is not pipeline
+    assert fit.of_training({"steps_per_epoch": 1}, 0, 1).pipelines["x"] is pipeline
+    assert fit.of_training({}, 0, 1).x is pipeline
 
 
 @pytest.mark.parametrize("weights", [(), (np.ones(4),)], ids=["pair", "with weights"])
@@ -157,7 +157,7 @@ def test_a_function_may_load_inputs_and_targets(quick, weights):
     """And weights of the rows; beside targets, two arrays are two inputs."""
     loaded = (X, X + 1, *weights)
     run(quick(n_trials=1), x=lambda: loaded, y=None)
-    fit = Given(lambda: loaded, None, 1, None, 0.0).opened()
+    fit = Given(lambda: loaded, None, 1, None, 0.0).loaded()
     given = fit.x, fit.y, *fit.others.values()
     assert all(one is part for one, part in zip(given, loaded, strict=True))
-    assert Given(lambda: loaded, X, 1, None, 0.0).opened().x is loaded
+    assert Given(lambda: loaded, X, 1, None, 0.0).loaded().x is loaded

@@ -119,7 +119,7 @@ def test_no_text_of_a_study_commands_a_terminal(tmp_path, monkeypatch, capfd):
             progress = progress_for(verbose, study, plan)
             with progress.running():
                 progress.trial(study.trials[1])
-    _signals.tell(study.trials[1].user_attrs["stop_reason"])
+    _signals.print_line(study.trials[1].user_attrs["stop_reason"])
     for command in ("status", "best", "stop", "status --study x", "export"):
         monkeypatch.setattr(sys, "argv", ["", *command.split(), str(tmp_path)])
         where = terminal if command == "export" else sys.stdout

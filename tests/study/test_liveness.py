@@ -192,7 +192,7 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path):
         def submit(self, function, payload, number):
             job = cloudpickle.loads(payload.pickled)
             job.budget.ending.deadline.let_pass()
-            job.tell(tuner.study, "late")
+            job.publish(tuner.study, "late")
             return super().submit(function, payload, number)
 
     run(tuner, timeout=600, executor=Late())
@@ -328,7 +328,7 @@ def test_a_sampler_that_raises_ends_the_beat(tuner, pace):
 def test_a_trial_of_a_vanished_machine_is_run_again(tmp_path, monkeypatch, pace):
     """A search names whom it waits for, and runs a trial again whose lease has lapsed."""
     monkeypatch.setattr(liveness, "time", clock := Clock())
-    monkeypatch.setattr(_signals, "tell", (told := []).append)
+    monkeypatch.setattr(_signals, "print_line", (told := []).append)
     pace(poll=0.1, wait=0.1)
     tuner = tuner_in(tmp_path, n_trials=3, pruner="none", keep_best=0)
     vanished, alive = tuner.study.ask(), tuner.study.ask()

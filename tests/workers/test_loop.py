@@ -60,7 +60,7 @@ def test_workers_run_each_trial_once(tmp_path, capfd, kind):
 COPY = """
 import sys, time
 from pathlib import Path
-from kerastune_optuna._workers import opened
+from kerastune_optuna._workers import writable_study
 from tests.support import storages
 from tests.support.faults import wait_until
 from tests.support.untrained import build, run, tuner_in
@@ -76,7 +76,7 @@ time.sleep(max(0, float((folder / "moment").read_text()) - time.time()))
 if what == "search":
     run(tuner)
 else:
-    opened(tuner._home)
+    writable_study(tuner._home)
     tuner._home.store.check()
 """
 
