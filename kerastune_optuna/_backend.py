@@ -10,8 +10,6 @@ import logging
 import math
 import os
 import random
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -34,10 +32,7 @@ from kerastune_optuna._exceptions import WorkerError
 _SHARE = 0.01  # the share of a search's time that garbage collection may take
 _MOST_GROWN = 256e6  # bytes by which a process may grow before we clear JAX's compiled functions
 _log = logging.getLogger("kerastune_optuna")
-# The variables that set how many threads TensorFlow, PyTorch and JAX start; each reads its own when
-# it is imported.
-THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
-# Without these, the first worker on a GPU takes all its memory. PyTorch takes only what it needs.
+# Without these, the first process on a GPU takes most of its memory. PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _SEEDS = ("global_random_seed", "global_seed_generator")  # as Keras names them
 
@@ -164,6 +159,15 @@ def apply_settings(settings: tuple[str, str, str, str]) -> None:
     keras.config.set_dtype_policy(policy)
 
 
+def let_memory_grow() -> None:
+    """Let TensorFlow and JAX take memory of GPUs only as they need it, if they have taken none yet.
+
+    Both read these variables when they first use a GPU. Workers inherit them.
+    """
+    for name, value in _GROWING.items():
+        os.environ.setdefault(name, value)
+
+
 def accelerators() -> list[str]:
     """Return the names of the GPUs that the backend sees."""
     backend = keras.backend.backend()
@@ -179,40 +183,11 @@ def accelerators() -> list[str]:
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
-def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return environment variables for a worker, which add to or replace those of the user.
-
-    Args:
-        number: The number of the worker, counted from 0.
-        n_workers: How many workers there are.
-        given: The environment of this process.
-    """
-    share = str(max(1, cores() // n_workers))
-    # The variable may be unset here, or have changed since Keras read it.
-    added = {"KERAS_BACKEND": keras.backend.backend()}
-    added |= {name: share for name in THREADS if name not in given}
-    if gpus := _gpus(given):
-        added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-        added |= {name: value for name, value in _GROWING.items() if name not in given}
-    return added
-
-
 def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _gpus(given: Mapping[str, str]) -> list[str]:
-    """Return the GPUs that workers may use, without starting a backend in this process."""
-    if "CUDA_VISIBLE_DEVICES" in given:
-        return [gpu for gpu in given["CUDA_VISIBLE_DEVICES"].split(",") if gpu not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    listed = subprocess.run(query, capture_output=True, text=True, check=False)
-    return listed.stdout.split() if listed.returncode == 0 else []
 
 
 class Memory:

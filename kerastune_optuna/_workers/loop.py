@@ -21,7 +21,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._backend import Memory, apply_settings, check_threads, keras_settings
+from kerastune_optuna._backend import (
+    Memory,
+    apply_settings,
+    check_threads,
+    keras_settings,
+    let_memory_grow,
+)
 from kerastune_optuna._exceptions import (
     ArgumentError,
     TooManyFailuresError,
@@ -85,6 +91,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
         TunerError: The search cannot go on.
     """
     check_threads()
+    let_memory_grow()  # before an object of the job makes a tensor
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _optuna.quiet(), _signals.askable() as ask:
         apply_settings(job.settings)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import optuna
 
 from kerastune_optuna import _check, _optuna, _signals
-from kerastune_optuna._backend import Memory, check_threads, seeds_kept
+from kerastune_optuna._backend import Memory, check_threads, let_memory_grow, seeds_kept
 from kerastune_optuna._data import check_training
 from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
@@ -67,6 +67,8 @@ class Run:
         """
         recipe, fit, is_here = self.recipe, self.recipe.fit, self.crew.is_this_process
         check_threads()
+        if not is_here:  # what this process takes of a GPU, its workers lack
+            let_memory_grow()
         if fit.steps_per_execution != "auto":
             check_steps(fit.steps_per_execution)
         _check.one_of("verbose", self.verbose, ("auto", 0, 1, 2))

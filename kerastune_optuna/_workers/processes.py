@@ -23,11 +23,11 @@ import cloudpickle
 import optuna
 
 from kerastune_optuna import _signals
-from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._search import Budget
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers import compiled
+from kerastune_optuna._workers.devices import environment, usable_gpus
 from kerastune_optuna._workers.loop import Payload, shown_once, work_on
 
 if sys.platform == "win32":
@@ -66,6 +66,7 @@ class LocalWorkers:
     payload: bytes
     n_workers: int
     _watch: Watch = field(default_factory=Watch)
+    _gpus: list[str] = field(default_factory=partial(usable_gpus, os.environ))
     _deaths: int = 0
     _finished_at_death: int = 0
 
@@ -80,7 +81,7 @@ class LocalWorkers:
         crew: dict[int, _Worker] = {}
         try:
             for number in range(self.n_workers):
-                crew[number] = _Worker(self.payload, number, self.n_workers)
+                crew[number] = self._start(number)
             while crew and not _signals.requested():
                 _hear(list(crew.values()), _POLL)
                 tick()
@@ -96,7 +97,12 @@ class LocalWorkers:
             del crew[number]
             if worker.died():
                 self._mourn(worker)
-                crew[number] = _Worker(self.payload, number, self.n_workers)
+                crew[number] = self._start(number)
+
+    def _start(self, number: int) -> _Worker:
+        """Start the worker with a number, by which it and those that replace it have devices."""
+        own = environment(number, self.n_workers, os.environ, self._gpus)
+        return _Worker(self.payload, own | compiled.environment())
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise if too many died in a row."""
@@ -114,12 +120,16 @@ class LocalWorkers:
 
 
 class _Worker:
-    """Run one worker process, from its start to its end."""
+    """Run one worker process, from its start to its end.
 
-    def __init__(self, payload: bytes, number: int, n_workers: int) -> None:
+    Args:
+        payload: The pickled Job.
+        own: Environment variables that this worker has besides those of this process.
+    """
+
+    def __init__(self, payload: bytes, own: dict[str, str]) -> None:
         self._payload = payload
         self._connection, its = Pipe()
-        own = environment(number, n_workers, os.environ) | compiled.environment()
         # With -P, a file such as random.py in its folder does not hide Python's own module.
         with its, _as_file(its) as stdin:
             self._process = subprocess.Popen(

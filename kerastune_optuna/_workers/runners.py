@@ -24,6 +24,7 @@ from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
+from kerastune_optuna._workers.devices import check_tpu
 from kerastune_optuna._workers.loop import LATE, ON, OVER, Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
@@ -53,6 +54,8 @@ class Crew:
                 "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
                 "n_workers= without executor= for processes on this machine."
             )
+        if n_workers > 1 and executor is None:
+            check_tpu(n_workers)
         self.n_workers = n_workers
         self._executor = executor
         self.is_this_process = n_workers == 1 and executor is None  # otherwise others train

@@ -17,7 +17,6 @@ import psutil
 import pytest
 
 from kerastune_optuna import ArgumentError, TooManyFailuresError, WorkerError
-from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
@@ -238,24 +237,6 @@ def test_a_function_opens_the_artifact_store_in_each_worker(search, by_two, tmp_
     assert len(kept(by_two.tuner, by_two.store)) == 1
 
 
-@needs_posix
-def test_workers_share_cores_and_gpus():
-    """Threads are shared out, GPUs are taken in turn, and what the user set stays."""
-    cores = str(len(os.sched_getaffinity(0)))
-    assert environment(0, 1, {"CUDA_VISIBLE_DEVICES": ""}) == {
-        "KERAS_BACKEND": keras.backend.backend(),
-        "TF_NUM_INTRAOP_THREADS": cores,
-        "OMP_NUM_THREADS": cores,
-        "PJRT_NPROC": cores,
-    }
-    given = {"CUDA_VISIBLE_DEVICES": "2,5", "OMP_NUM_THREADS": "3"}
-    added = [environment(number, 100, given) for number in range(3)]
-    assert [one["CUDA_VISIBLE_DEVICES"] for one in added] == ["2", "5", "2"]
-    shared = {"TF_NUM_INTRAOP_THREADS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    shared["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    assert all(shared.items() <= one.items() and "OMP_NUM_THREADS" not in one for one in added)
-
-
 def printed(*command, cwd, **variables):
     command = [sys.executable, *command]
     env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
@@ -363,7 +344,7 @@ run(tuner, n_workers=2, on_trial_end=fork)
 
 def test_a_ctrl_c_while_workers_are_killed_spares_none(monkeypatch):
     """Each of them is gone, and our end of its connection is closed."""
-    workers = [processes._Worker(b"", number, 2) for number in range(2)]
+    workers = [processes._Worker(b"", {}) for _ in range(2)]
     kill = processes._Worker.kill
 
     def interrupted(worker):
