@@ -114,9 +114,8 @@ class Run:
         """
         budget, recipe, crew = self.budget, self.recipe, self.crew
         size, key = budget.n_trials, StudyRecord(study).card
-        if (
-            size is None or len(StudyRecord(study).finished) < size
-        ):  # if not, no trial would have the card
+        # A call that begins no trial writes no card, which no trial would have.
+        if size is None or len(StudyRecord(study).finished) < size:
             trains = crew.is_this_process
             card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
