@@ -248,9 +248,11 @@ class Live(Lines):
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Do nothing: the thread shows how a trial ended."""
+        """Write how a trial failed; the picture shows the others."""
+        if trial.state is TrialState.FAIL:
+            super().trial(trial)
 
-    def catch_up(self) -> None:
+    def catch_up(self, *, waits: bool = False) -> None:
         """Do nothing: the thread looks for trials that ended."""
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
@@ -266,14 +268,11 @@ class Live(Lines):
         """Read the trials; if that fails, keep those that were read before."""
         try:
             with one_try():
-                trials = self._study.get_trials(deepcopy=False)
+                trials = self.study.get_trials(deepcopy=False)
         except Exception:  # each kind of storage has its own errors, with no common base class
             return  # the search uses the same storage, and raises an error itself
         self._frame = replace(self._frame, trials=trials)
-        for trial in trials:
-            is_new = trial.number not in self._told and TrialRecord(trial).has_begun
-            if trial.state is TrialState.FAIL and is_new:
-                super().trial(trial)
+        self._receive(trials)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, keras_settings, take_over
@@ -153,7 +152,7 @@ def run_trials(
     study: optuna.Study,
     recipe: Recipe,
     budget: Budget,
-    notify: Callable[[FrozenTrial], None] = lambda trial: None,
+    notify: Callable[[], None] = lambda: None,
     at_each_beat: Callable[[], None] = lambda: None,
 ) -> None:
     """Run trials until the budget is spent.
@@ -162,7 +161,7 @@ def run_trials(
         study: The study to take trials from.
         recipe: What all trials share.
         budget: When to stop.
-        notify: Called with each trial that ended in this process.
+        notify: Called after each trial of this process.
         at_each_beat: Called every few seconds, from another thread.
 
     Raises:
@@ -197,8 +196,7 @@ def run_trials(
                 raise
             finally:
                 own_runs.leave(_optuna.storage_of(study), _optuna.id_of(trial))
-            if ended.state.is_finished():  # otherwise another process runs it
-                notify(ended)
+            notify()
             record = TrialRecord(ended)
             # A trial that its builder pruned did not get as far as its training.
             is_trained = record.ending is not Ending.FAILED and record.n_params is not None

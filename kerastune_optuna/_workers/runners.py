@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -78,7 +79,9 @@ class Crew:
         with compiled_once() if keras.backend.backend() == "jax" else nullcontext():
             while is_more:
                 if self.is_this_process:
-                    run_trials(study, job.recipe, job.budget, progress.trial)
+                    run_trials(
+                        study, job.recipe, job.budget, partial(progress.catch_up, waits=True)
+                    )
                 else:
                     self._run_elsewhere(study, job, progress, folder)
                 progress.catch_up()
