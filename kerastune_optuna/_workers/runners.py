@@ -29,6 +29,7 @@ from kerastune_optuna._workers.loop import LATE, ON, OVER, Job, Payload, run_tri
 from kerastune_optuna._workers.processes import LocalWorkers
 
 _POLL = 0.5  # seconds between two checks of the workers
+_OF_SEVERAL = ("recipe", "fit", "store", "budget")  # fields of a Job that are no argument of users
 
 
 class Crew:
@@ -147,22 +148,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
     """Return the error that names the argument which cannot be pickled."""
-    arguments: dict[str, Any] = {
-        "build_model": job.recipe.build_model,
-        **job.recipe.fit.data,
-        **job.recipe.fit.others,
-        "callbacks": job.recipe.callbacks,
-        "sampler": job.sampler,
-        "pruner": job.pruner,
-        "storage": job.storage,
-        "artifact_store": job.recipe.store,
-    }
+    recipe, ending = job.recipe, job.budget.ending
+    fit = {**recipe.fit.data, **recipe.fit.others, "artifact_store": recipe.store}
+    arguments: dict[str, Any] = {**vars(recipe), **fit, **vars(job), **vars(ending)}
     names = []
     for name, value in arguments.items():
         try:
             cloudpickle.dumps(value)
         except Exception:  # the __reduce__ of the user's objects may raise anything
-            names.append(name)  # the first failure becomes the cause of our error
+            names.append(name)
+    names = [name for name in names if name not in _OF_SEVERAL]
     return ArgumentError(
         f"{' and '.join(names)} cannot travel to other workers ({type(error).__name__}: {error}). "
         "Pass a function that makes it there (for storage, a URL), or search with n_workers=1."
