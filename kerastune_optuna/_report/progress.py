@@ -14,32 +14,28 @@ from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, StudyRecord, TrialRecord
+from kerastune_optuna._study import Objective, Objectives, StudyRecord, TrialRecord
 
 _NEVER = datetime.max  # for trials that were added without an end time
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold the aim and the size of a search, and how many trials were done before it.
+    """Hold the aim and the size of a search.
 
     Args:
         study_name: The name of the study.
-        objective: Its objective.
+        objectives: Its objectives.
         size: The number of trials that it should have; None for no limit.
         epochs: How many epochs a trial runs that is not stopped early.
         seconds: The time limit of the search in seconds; None for no limit.
-        done: How many trials were done when the search began.
-        others: Further objectives of the study, if there are several.
     """
 
     study_name: str
-    objective: Objective
+    objectives: Objectives
     size: int | None
     epochs: int
     seconds: float | None = None
-    done: int = 0
-    others: Sequence[Objective] = ()
 
 
 @dataclass(eq=False)
@@ -140,7 +136,7 @@ class Lines(Told):
 
     def trial(self, trial: FrozenTrial) -> None:
         """Write how a trial ended."""
-        self.tell(line_of(trial, self.plan.objective))
+        self.tell(line_of(trial, self.plan.objectives.watched))
 
     def tell(self, line: str) -> None:
         """Write a line of information."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, StopConditions, check_ends, check_study
-from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
@@ -135,19 +133,11 @@ class Run:
 
     def _progress(self, study: optuna.Study, ending: StopConditions) -> Progress:
         """Return what is told how this run goes: the user, a log, and functions of the user."""
-        told: list[Progress] = []
-        if self.verbose != 0 or LOG.isEnabledFor(logging.INFO):
-            deadline, recipe = ending.deadline, self.recipe
-            plan = Plan(
-                study.study_name,
-                recipe.objectives.watched,
-                self.budget.n_trials,
-                recipe.epochs_in_all,
-                None if deadline is None else deadline.seconds_left(),
-                done=len(StudyRecord(study).finished),
-                others=recipe.objectives.others,
-            )
-            told.append(progress_for(self.verbose, study, plan))
+        deadline, recipe = ending.deadline, self.recipe
+        seconds = None if deadline is None else deadline.seconds_left()
+        aim, size, epochs = recipe.objectives, self.budget.n_trials, recipe.epochs_in_all
+        plan = Plan(study.study_name, aim, size, epochs, seconds)
+        told = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
             told.append(Announced(study, self.on_trial_end, ending))
         return Progress(others=told)
