@@ -37,9 +37,8 @@ from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
-# What a call of search() tells its tasks in an executor: it goes on; its time is over, which a task
-# that began later would not know by its own clock; it has ended.
-ON, LATE, OVER = "on", "late", "over"
+# What a call of search() tells its tasks in an executor: it goes on; it has ended.
+ON, OVER = "on", "over"
 _TENSORFLOW = logging.getLogger("tensorflow")
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
@@ -61,7 +60,7 @@ class Job:
     call: str | None = None
 
     def tell(self, study: optuna.Study, state: str) -> None:
-        """Tell tasks of an executor how this call is: ON, LATE or OVER."""
+        """Tell tasks of an executor how this call is: ON or OVER."""
         if self.call is not None and _optuna.attrs_of(study).get(self.call) != state:
             _optuna.set_attr(study, self.call, state)
 
@@ -98,15 +97,10 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe.card.write(study)
 
         def look() -> None:
-            if job.call is not None:
-                state = _optuna.attrs_of(study).get(job.call)
-                deadline = job.budget.ending.deadline
-                if state == OVER:
-                    ask()
-                elif state == LATE and deadline is not None:
-                    deadline.let_pass()
+            if job.call is not None and _optuna.attrs_of(study).get(job.call) == OVER:
+                ask()
 
-        look()  # a task may have waited until its time was over
+        look()  # a task may have waited until its call was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
 
 

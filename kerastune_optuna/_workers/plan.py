@@ -121,12 +121,11 @@ class Run:
             for line in filter(None, news):
                 progress.tell(line)
             crew.run(study, job, progress, self.home.folder)
-            if (stop := ending.stop(study)) is not None:
+            if stop := ending.stop(study):
                 StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
-            if progress.others and (why := ending.reason(study)) is not None:
+            if progress.others and (why := ending.reason(study)):
                 progress.tell(why)
-        is_late = ending.deadline is not None and ending.deadline.has_passed()
-        if is_late and not StudyRecord(study).finished:
+        if ending.is_late and not StudyRecord(study).finished:
             _check.warn(
                 "The search ended before any trial had a result: its time was over (timeout=)."
             )

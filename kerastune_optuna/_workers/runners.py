@@ -25,7 +25,7 @@ from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
-from kerastune_optuna._workers.loop import LATE, ON, OVER, Job, Payload, run_trials, work_on
+from kerastune_optuna._workers.loop import ON, OVER, Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 _POLL = 0.5  # seconds between two checks of the workers
@@ -106,10 +106,8 @@ class Crew:
 
             def tick() -> None:
                 progress.catch_up()
-                deadline = job.budget.ending.deadline
-                if deadline is not None and deadline.has_passed():
-                    with unless_away():  # if it is away, the next tick tells them
-                        job.tell(study, LATE)
+                with unless_away():  # if it is away, the next tick tells them
+                    job.budget.ending.tell_if_late(study)
 
             try:
                 _wait_for(tasks, tick)
