@@ -197,17 +197,11 @@ def run_trials(
             checked = checked or is_trained
             try:
                 if record.ending.works is False:
-                    _check_failures(study, budget, cause)
+                    budget.ending.check_failures(study)
+            except TooManyFailuresError as error:
+                raise error from cause
             finally:
                 cause = None  # its traceback holds this frame, which would hold it in turn
-
-
-def _check_failures(study: optuna.Study, budget: Budget, cause: Exception | None) -> None:
-    """Raise if too many trials failed in a row, the last one for this cause."""
-    try:
-        budget.ending.check_failures(study)
-    except TooManyFailuresError as error:
-        raise error from cause
 
 
 def _ends_search(study: optuna.Study, error: Exception, *, check: bool) -> bool:
