@@ -42,9 +42,8 @@ _HOW = "--study with one of"  # how to pass the name of a study
 
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
 def status(source: Source = "tuning", study: Name = None) -> None:
-    """Print the progress of a search, its best trial, and the trials that are running."""
-    for line in _report.status(load(source, study, _HOW)):
-        typer.echo(readable(line))
+    """Print the best trials of a study, and how many have ended or are running."""
+    typer.echo(_report.summary(load(source, study, _HOW), 10), nl=False)
 
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
