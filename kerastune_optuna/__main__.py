@@ -64,25 +64,6 @@ def report(
     typer.echo(f"Wrote {_report.write_page(load(source, study, _HOW), output)}")
 
 
-@app.command(epilog="Example: kerastune-optuna export tuning --output trials.csv")
-def export(
-    source: Source = "tuning",
-    study: Name = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The file to write; default: standard output."
-        ),
-    ] = None,
-) -> None:
-    """Write all trials as CSV, with one row for each."""
-    table = _report.results(load(source, study, _HOW))
-    if output is None and sys.stdout.isatty():
-        typer.echo(readable(table.to_csv(index=False)), nl=False)
-    else:
-        table.to_csv(output or sys.stdout, index=False)
-
-
 @app.command(epilog="Example: kerastune-optuna stop tuning --study iris")
 def stop(source: Source = "tuning", study: Name = None) -> None:
     """End the searches of a study: each worker begins no further trial."""

@@ -1,7 +1,5 @@
 """The command line, run as a shell runs it."""
 
-import csv
-import io
 import json
 import sqlite3
 import subprocess
@@ -85,16 +83,6 @@ def test_stop_ends_a_search_after_its_trial(call, tmp_path, capsys):
     assert len(search(tuner).results()) == 3
 
 
-def test_export_writes_a_row_a_trial(call, tuner, tmp_path):
-    """To standard output or to a file, with what results() has."""
-    out, _ = call("export", tuner.directory)
-    call("export", tuner.directory, "--output", tmp_path / "trials.csv")
-    assert (tmp_path / "trials.csv").read_text() == out
-    rows = list(csv.DictReader(io.StringIO(out)))
-    assert [row["number"] for row in rows] == ["0", "1", "2"]
-    assert list(rows[0]) == list(tuner.results().columns)
-
-
 def test_report_writes_the_page(call, tuner, tmp_path):
     """The report of the study lies where --output says."""
     out, _ = call("report", tuner.directory, "-o", tmp_path / "page.html")
@@ -143,7 +131,7 @@ def test_reading_changes_nothing(call, tuner, tmp_path):
     for path in (tuner.directory / "study.db", tmp_path / "plain.db"):
         before = content(path)
         call("status", f"sqlite:///{path}")
-        call("export", f"sqlite:///{path}")
+        call("best", f"sqlite:///{path}", code=int(path.stem == "plain"))
         assert content(path) == before
     with closing(sqlite3.connect(tmp_path / "plain.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
@@ -194,15 +182,16 @@ def test_passwords_are_shown_nowhere(call, arguments, code):
 
 def test_a_file_that_cannot_be_written_is_one_line(call, tuner, tmp_path):
     """An error of the disk is no traceback."""
-    _, err = call("export", tuner.directory, "-o", tmp_path / "none" / "x.csv", code=1)
-    assert str(tmp_path / "none") in one_line(err)
+    (tmp_path / "file").touch()
+    _, err = call("report", tuner.directory, "-o", tmp_path / "file" / "x.html", code=1)
+    assert str(tmp_path / "file") in one_line(err)
 
 
 def test_help_lists_all_commands(call):
     """Each has a line, and a help of its own with an example that begins like what a user types."""
     listed = call("--help")[0].split("Commands:")[1].strip().splitlines()
     commands = [line.split()[0] for line in listed]
-    assert commands == ["status", "best", "report", "export", "stop"]
+    assert commands == ["status", "best", "report", "stop"]
     for command in commands:
         assert f"Example: kerastune-optuna {command} " in call(command, "--help")[0]
 
