@@ -26,7 +26,7 @@ def hints(facts: Facts) -> list[str]:
     """Return the sentences that hold for a study; none for one with several objectives."""
     if facts.objectives.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
-    return [sentence for say in (edges, ended) for sentence in say(facts)]
+    return [*edges(facts), *ended(facts)]
 
 
 def edges(facts: Facts) -> Iterator[str]:

@@ -37,8 +37,6 @@ from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
-# What a call of search() tells its tasks in an executor: it goes on; it has ended.
-ON, OVER = "on", "over"
 _TENSORFLOW = logging.getLogger("tensorflow")
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
@@ -55,14 +53,9 @@ class Job:
     recipe: Recipe
     budget: Budget
     settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
-    # The study's system attribute by which this call of search() talks to its tasks in an executor,
-    # if it has one. Each call has its own: of two that write into one at once, one would lose.
+    # The study's system attribute in which tasks of an executor read whether this call of search()
+    # goes on. Each call has its own: of two that write into one at once, one would lose.
     call: str | None = None
-
-    def tell(self, study: optuna.Study, state: str) -> None:
-        """Tell tasks of an executor how this call is: ON or OVER."""
-        if self.call is not None and _optuna.attrs_of(study).get(self.call) != state:
-            _optuna.set_attr(study, self.call, state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +90,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe.card.write(study)
 
         def look() -> None:
-            if job.call is not None and _optuna.attrs_of(study).get(job.call) == OVER:
+            if job.call is not None and _optuna.attrs_of(study).get(job.call) is False:
                 ask()
 
         look()  # a task may have waited until its call was over

@@ -18,14 +18,14 @@ import cloudpickle
 import keras
 import optuna
 
-from kerastune_optuna import _check, _digest, _generators, _signals
+from kerastune_optuna import _check, _digest, _generators, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
-from kerastune_optuna._workers.loop import ON, OVER, Job, Payload, run_trials, work_on
+from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 _POLL = 0.5  # seconds between two checks of the workers
@@ -99,9 +99,10 @@ class Crew:
                 payload = _pickled(job, arrays)
                 LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
-            job = dataclasses.replace(job, call=f"kerastune_optuna:call:{uuid4()}")
-            submit, pickled = self._executor.submit, _pickled(job, None)
-            job.tell(study, ON)
+            call = f"kerastune_optuna:call:{uuid4()}"
+            submit = self._executor.submit
+            pickled = _pickled(dataclasses.replace(job, call=call), None)
+            _optuna.set_attr(study, call, True)
             tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
@@ -113,7 +114,7 @@ class Crew:
                 _wait_for(tasks, tick)
             finally:
                 if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
-                    job.tell(study, OVER)
+                    _optuna.set_attr(study, call, False)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
 
