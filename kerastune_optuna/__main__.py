@@ -42,9 +42,8 @@ _HOW = "--study with one of"  # how to pass the name of a study
 
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
 def status(source: Source = "tuning", study: Name = None) -> None:
-    """Print the progress of a search, its best trial, and the trials that are running."""
-    for line in _report.status(load(source, study, _HOW)):
-        typer.echo(readable(line))
+    """Print the best trials of a study, and how many have ended or are running."""
+    typer.echo(_report.summary(load(source, study, _HOW), 10), nl=False)
 
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
@@ -63,25 +62,6 @@ def report(
 ) -> None:
     """Write the report of a study: one HTML page that needs no network."""
     typer.echo(f"Wrote {_report.write_page(load(source, study, _HOW), output)}")
-
-
-@app.command(epilog="Example: kerastune-optuna export tuning --output trials.csv")
-def export(
-    source: Source = "tuning",
-    study: Name = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The file to write; default: standard output."
-        ),
-    ] = None,
-) -> None:
-    """Write all trials as CSV, with one row for each."""
-    table = _report.results(load(source, study, _HOW))
-    if output is None and sys.stdout.isatty():
-        typer.echo(readable(table.to_csv(index=False)), nl=False)
-    else:
-        table.to_csv(output or sys.stdout, index=False)
 
 
 @app.command(epilog="Example: kerastune-optuna stop tuning --study iris")

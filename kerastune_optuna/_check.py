@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,
     MissingExtraError,
-    UnknownNameError,
 )
 
 
@@ -106,26 +105,6 @@ def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
     """
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=least)
     return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def absent(of: object, what: str, name: str, hints: Mapping[str, str], other: str) -> Any:
-    """Raise an error that says what replaces an attribute that another library has.
-
-    Args:
-        of: The object that was asked for the attribute.
-        what: What the message calls the object.
-        name: The name of the attribute.
-        hints: Sentences that say what to use instead, by the names that the other library has.
-        other: What has these names.
-
-    Raises:
-        UnknownNameError: Says what to use instead.
-        AttributeError: There is no such attribute there either, or a property raised this error.
-    """
-    if name in hints:
-        raise UnknownNameError(f"{what} has no {name!r}, unlike {other}. {hints[name]}")
-    # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
-    return object.__getattribute__(of, name)
 
 
 def warn(text: str) -> None:

@@ -62,8 +62,8 @@ for tuning in sys.argv[1:]:
     tuner.report(f"{output}/tuner.html")
     tuner.plot_history(), tuner.plot_curves()
     assert len(open_study(tuning).results()) == len(open_study(tuning).study.trials) == 2
-    for command in ("status", "best", "report", "export"):
-        more = ["--output", f"{output}/{command}"] if command in ("report", "export") else []
+    for command in ("status", "best", "report"):
+        more = ["--output", f"{output}/{command}"] if command == "report" else []
         result = CliRunner().invoke(app, [command, tuning, *more])
         assert result.exit_code == 0, result.output
     try:
@@ -112,7 +112,7 @@ def test_a_study_that_may_only_be_read_is_read(of_somebody_else):
     assert ran.stdout.count("may write to") == 2
     for folder in of_somebody_else:
         output = folder.with_name(f"{folder.name}-of-mine")
-        assert {path.name for path in output.iterdir()} == {"tuner.html", "report", "export"}
+        assert {path.name for path in output.iterdir()} == {"tuner.html", "report"}
     assert [sorted(folder.iterdir()) for folder in of_somebody_else] == before
 
 

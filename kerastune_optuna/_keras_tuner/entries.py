@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
 
-from kerastune_optuna import _check
-
 _APART = " | "  # between a name and the conditions that distinguish it from the same name elsewhere
-# Names of KerasTuner's hyperparameters that an entry does not have.
-_GONE = "from_config from_proto get_config max_value min_value ordered prob_to_value random_sample "
-_GONE += "sampling step to_proto value value_to_prob values"
-_INSTEAD = "Its `distribution` is Optuna's, with `low`, `high` and `step`, or with `choices`."
-_HINTS = dict.fromkeys(_GONE.split(), _INSTEAD)
 
 
 @dataclass(frozen=True)
@@ -69,12 +62,6 @@ class Entry:
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Whether all conditions are met."""
         return all(condition.is_met(values) for condition in self.conditions)
-
-    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any attribute
-
-        def __getattr__(self, name):
-            """Raise an error that says what replaces a name of KerasTuner's."""
-            return _check.absent(self, "An entry of hp.space", name, _HINTS, "KerasTuner's")
 
 
 @dataclass

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial, Trial
 
-from kerastune_optuna import _check
 from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._keras_tuner import ranges
@@ -21,14 +20,6 @@ from kerastune_optuna._keras_tuner.entries import (
     Key,
     plain_name,
 )
-
-_PARAMS = "Use tuner.best_params, a dict that json.dumps() writes and tuner.enqueue() takes."
-_ACTIVE = "An active hyperparameter has a value once it is asked for; see hp.is_active(name)."
-_HINTS = {  # for names of KerasTuner's HyperParameters that ours does not have
-    **dict.fromkeys(("from_config", "from_proto", "get_config", "to_proto"), _PARAMS),
-    **dict.fromkeys(("active_scopes", "ensure_active_values", "inactive_scopes"), _ACTIVE),
-    "merge": "Pass one builder that calls the others.",
-}
 
 
 class HyperParameters:
@@ -301,12 +292,6 @@ class HyperParameters:
         made = HyperParameters()
         made.values, made._entries = dict(self.values), {one.key: one for one in self.space}
         return made
-
-    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any attribute
-
-        def __getattr__(self, name):
-            """Raise an error that says what replaces a name of KerasTuner's."""
-            return _check.absent(self, "HyperParameters", name, _HINTS, "KerasTuner's")
 
     def _was_asked(self, name: str) -> bool:
         """Whether the builder asked for a hyperparameter, though it may not be active."""

@@ -10,8 +10,12 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, BuilderError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    BuilderError,
+    UnknownNameError,
+)
 
 _BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
@@ -83,9 +87,17 @@ _DIRECTIONS = {"min": "minimize", "max": "maximize"}  # of an Objective
 
 
 def absent(tuner: object, name: str) -> Any:
-    """Raise an error that says what replaces a name of KerasTuner's tuners or Optuna's Study."""
-    other = "Optuna's Study" if name == "optimize" else "KerasTuner"
-    return _check.absent(tuner, "OptunaTuner", name, _METHODS, other)
+    """Raise an error that says what replaces a name of KerasTuner's tuners or Optuna's Study.
+
+    Raises:
+        UnknownNameError: Says what to use instead.
+        AttributeError: There is no such attribute there either, or a property raised this error.
+    """
+    if name in _METHODS:
+        other = "Optuna's Study" if name == "optimize" else "KerasTuner"
+        raise UnknownNameError(f"OptunaTuner has no {name!r}, unlike {other}. {_METHODS[name]}")
+    # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
+    return object.__getattribute__(tuner, name)
 
 
 def check_hooks(kind: type) -> None:

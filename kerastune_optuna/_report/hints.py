@@ -7,16 +7,14 @@ How often they speak without a reason is in tests/benchmarks/README.md under "Me
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.trial import TrialState
 
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._study import StudyRecord, TrialRecord
+from kerastune_optuna._study import StudyRecord
 
 _FEWEST = 20  # trials: with fewer, nothing is said about the range of a parameter
 _EDGE = 0.1  # the share of a range that is its edge, at each end
@@ -28,7 +26,7 @@ def hints(facts: Facts) -> list[str]:
     """Return the sentences that hold for a study; none for one with several objectives."""
     if facts.objectives.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
-    return [sentence for say in (edges, ended, luck) for sentence in say(facts)]
+    return [*edges(facts), *ended(facts)]
 
 
 def edges(facts: Facts) -> Iterator[str]:
@@ -90,25 +88,3 @@ def ended(facts: Facts) -> Iterator[str]:
     match StudyRecord(facts.study).ended:  # another program may have written another list
         case [int(trials), str(why)] if trials == facts.done:
             yield f"The search ended after {trials} trials. {why}."
-
-
-def luck(facts: Facts) -> Iterator[str]:
-    """Say if other seeds change a value by more than the best trial's lead over the second."""
-    first, second, *_ = [*facts.complete, None, None]
-    if first is None or second is None or not math.isfinite(second.cost):
-        return
-    lead = second.cost - first.cost
-    where, values = "its", TrialRecord(first.trial).values or []
-    if not values:
-        where, link = "confirm()'s", StudyRecord(facts.study).confirmation
-        study = StudyRecord(facts.study).parts.get(link["study"]) if link else None
-        trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
-        values = [one.values[0] for one in trials if TrialRecord(one).confirms == first.number]
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    # The mean of several trainings has a smaller error than the value of one.
-    error = spread / math.sqrt(len(values)) if where == "its" else spread
-    if error > lead:
-        yield (
-            f"The best trial leads the second by {lead:.2g}, and chance moves its value by "
-            f"{error:.2g} (standard error, from {where} {len(values)} trainings): that is no lead."
-        )

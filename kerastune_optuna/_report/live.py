@@ -36,7 +36,7 @@ from kerastune_optuna._report.text import (
 )
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location, one_try
-from kerastune_optuna._study import TrialRecord, ranked
+from kerastune_optuna._study import StudyRecord, TrialRecord, ranked
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _LEAST_WORK = 0.5  # trials: too little for an estimate, since the first epoch takes longest
@@ -54,19 +54,21 @@ class Frame:
         trials: The trials of the study.
         seconds: How long the search has run.
         is_over: Whether it has ended.
+        done: How many trials were done when it began.
     """
 
     plan: Plan
     trials: Sequence[FrozenTrial]
     seconds: float
     is_over: bool = False
+    done: int = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the head, and a line for each running trial."""
         width, plan = options.max_width, self.plan
-        aims = ", ".join(f"{one.direction} {one.name}" for one in (plan.objective, *plan.others))
         # Here and below Text, not str: rich would read brackets in a name as markup.
-        yield Text(f"Study {plan.study_name!r}: {aims}", "bold", no_wrap=True, overflow="ellipsis")
+        title = f"Study {plan.study_name!r}: {plan.objectives.aim}"
+        yield Text(title, "bold", no_wrap=True, overflow="ellipsis")
         running = [trial for trial in self.trials if trial.state is TrialState.RUNNING]
         head = self._head(running, width)
         yield head
@@ -106,7 +108,7 @@ class Frame:
         """Estimate the time to the end; None if it is too early for an estimate."""
         plan, left = self.plan, []
         begun = sum(min(1.0, _last_epoch(one) / self._epochs_of(one)) for one in running)
-        work = done - plan.done + begun
+        work = done - self.done + begun
         if plan.seconds is not None:
             left.append(max(0.0, plan.seconds - self.seconds))
         if plan.size is not None and work >= _LEAST_WORK:
@@ -119,7 +121,8 @@ class Frame:
 
     def _best(self) -> Text:
         """Return the best value, and where it was found."""
-        best = next(iter(ranked(self.trials, self.plan.objective, 1)), None)
+        objective = self.plan.objectives.watched
+        best = next(iter(ranked(self.trials, objective, 1)), None)
         if best is None:
             return Text("none yet", "dim")
         found, record = f" in trial {best.number}", TrialRecord(best)
@@ -127,7 +130,7 @@ class Frame:
             found = f" ± {record.std:.2g}{found}"
         elif record.best_epoch is not None:  # it is None for a trial that was added by hand
             found += f", epoch {record.best_epoch + 1}"
-        line = Text(_number(self.plan.objective.value_of(best)), "bold green")
+        line = Text(_number(objective.value_of(best)), "bold green")
         return line.append(found, style="not bold default")
 
     def _rows(self, running: Sequence[FrozenTrial], width: int, most: int) -> Table:
@@ -181,24 +184,23 @@ Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
 
 
-def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> Progress:
-    """Return the object that shows the user how a search goes, and logs it if logging is set up.
+def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> list[Progress]:
+    """Return what shows the user how a search goes, and what logs it if logging is set up.
 
     Args:
         verbose: 0, 1, 2 or "auto", as search() takes it.
         study: The study that is searched.
         plan: The plan of the search.
     """
+    told: list[Progress] = []
     may_draw = verbose not in (0, 2) and not Location(_optuna.storage_of(study)).is_of_one_thread
-    shown = Progress()
     if may_draw and (place := _place()) is not None:
-        shown = Live(study, plan, place)
+        told.append(Live(study, plan, place))
     elif verbose != 0:
-        shown = Lines(study, plan)
-    if not LOG.isEnabledFor(logging.INFO):
-        return shown
-    logged = Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name))
-    return Progress(others=[shown, logged])
+        told.append(Lines(study, plan))
+    if LOG.isEnabledFor(logging.INFO):
+        told.append(Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name)))
+    return told
 
 
 def _place() -> Place | None:
@@ -223,7 +225,7 @@ class Live(Lines):
     def __init__(self, study: optuna.Study, plan: Plan, place: Place) -> None:
         super().__init__(study, plan)
         self._place = place
-        self._frame = Frame(plan, (), 0.0)
+        self._frame = Frame(plan, (), 0.0, done=len(StudyRecord(study).finished))
         self._over = threading.Event()
 
     @contextmanager
@@ -248,9 +250,11 @@ class Live(Lines):
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Do nothing: the thread shows how a trial ended."""
+        """Write how a trial failed; the picture shows the others."""
+        if trial.state is TrialState.FAIL:
+            super().trial(trial)
 
-    def catch_up(self) -> None:
+    def catch_up(self, *, waits: bool = False) -> None:
         """Do nothing: the thread looks for trials that ended."""
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
@@ -266,14 +270,11 @@ class Live(Lines):
         """Read the trials; if that fails, keep those that were read before."""
         try:
             with one_try():
-                trials = self._study.get_trials(deepcopy=False)
+                trials = self.study.get_trials(deepcopy=False)
         except Exception:  # each kind of storage has its own errors, with no common base class
             return  # the search uses the same storage, and raises an error itself
         self._frame = replace(self._frame, trials=trials)
-        for trial in trials:
-            is_new = trial.number not in self._told and TrialRecord(trial).has_begun
-            if trial.state is TrialState.FAIL and is_new:
-                super().trial(trial)
+        self._receive(trials)
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -13,30 +14,28 @@ from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, StudyRecord, TrialRecord
+from kerastune_optuna._study import Objective, Objectives, StudyRecord, TrialRecord
+
+_NEVER = datetime.max  # for trials that were added without an end time
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold the aim and the size of a search, and how many trials were done before it.
+    """Hold the aim and the size of a search.
 
     Args:
         study_name: The name of the study.
-        objective: Its objective.
+        objectives: Its objectives.
         size: The number of trials that it should have; None for no limit.
         epochs_in_all: How many epochs a trial runs in all of its trainings, unless it ends early.
         seconds: The time limit of the search in seconds; None for no limit.
-        done: How many trials were done when the search began.
-        others: Further objectives of the study, if there are several.
     """
 
     study_name: str
-    objective: Objective
+    objectives: Objectives
     size: int | None
     epochs_in_all: int
     seconds: float | None = None
-    done: int = 0
-    others: Sequence[Objective] = ()
 
 
 @dataclass(eq=False)
@@ -57,15 +56,15 @@ class Progress:
                 stack.enter_context(other.running())
             yield
 
-    def trial(self, trial: FrozenTrial) -> None:
-        """Receive a trial of this process that ended."""
-        for other in self.others:
-            other.trial(trial)
+    def catch_up(self, *, waits: bool = False) -> None:
+        """Look for trials that have ended, in whichever process.
 
-    def catch_up(self) -> None:
-        """Look for trials that ended in other processes."""
+        Args:
+            waits: Whether to wait for a storage that is away, rather than leave them to the next
+                call. Default False.
+        """
         for other in self.others:
-            other.catch_up()
+            other.catch_up(waits=waits)
 
     def note(self, line: str) -> None:
         """Receive a line of information."""
@@ -73,7 +72,44 @@ class Progress:
             other.note(line)
 
 
-class Lines(Progress):
+@dataclass(eq=False)
+class Told(Progress):
+    """Receive each trial that ends from now on, once, whichever process ran it.
+
+    Args:
+        study: The study that is searched.
+    """
+
+    study: optuna.Study
+    _told: set[int] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._told = {trial.number for trial in self._new(self.study.get_trials(deepcopy=False))}
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Receive a trial that ended; a subclass defines what that means."""
+
+    def catch_up(self, *, waits: bool = False) -> None:
+        """Read the study, and receive the trials that have ended since the last call."""
+        trials: list[FrozenTrial] = []
+        with nullcontext() if waits else unless_away():
+            trials = self.study.get_trials(deepcopy=False)
+        self._receive(trials)
+
+    def _receive(self, trials: Sequence[FrozenTrial]) -> None:
+        for trial in self._new(trials):
+            self._told.add(trial.number)
+            self.trial(trial)
+
+    def _new(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return those that have ended and are not received yet, in the order of their ends."""
+        ended = [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
+        new = [one for one in ended if one.number not in self._told]
+        return sorted(new, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))
+
+
+@dataclass(eq=False)
+class Lines(Told):
     """Write the lines of one search.
 
     Args:
@@ -82,18 +118,15 @@ class Lines(Progress):
         write: Takes a line. Default: print it.
     """
 
-    def __init__(
-        self, study: optuna.Study, plan: Plan, write: Callable[[str], object] = say
-    ) -> None:
-        self._study, self._plan, self._write = study, plan, write
-        self._told = {trial.number for trial in self._ended()}
+    plan: Plan
+    write: Callable[[str], object] = say
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Write how much of an existing study is done, before the block runs."""
-        if any(TrialRecord(one).has_begun for one in self._study.get_trials(deepcopy=False)):
-            name, done = self._study.study_name, len(StudyRecord(self._study).finished)
-            size = self._plan.size
+        if any(TrialRecord(one).has_begun for one in self.study.get_trials(deepcopy=False)):
+            name, done = self.study.study_name, len(StudyRecord(self.study).finished)
+            size = self.plan.size
             of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
             line = f"Continuing study {name!r}: {of} done"
             if size is not None and done >= size:
@@ -103,25 +136,11 @@ class Lines(Progress):
 
     def trial(self, trial: FrozenTrial) -> None:
         """Write how a trial ended."""
-        self._told.add(trial.number)
-        self.note(line_of(trial, self._plan.objective))
-
-    def catch_up(self) -> None:
-        """Write how trials ended that other processes have run since the last call."""
-        ended: list[FrozenTrial] = []
-        with unless_away():  # if it is away, the next call prints them
-            ended = self._ended()
-        for trial in ended:
-            if trial.number not in self._told:
-                self.trial(trial)
-
-    def _ended(self) -> list[FrozenTrial]:
-        trials = self._study.get_trials(deepcopy=False)
-        return [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
+        self.note(line_of(trial, self.plan.objectives.watched))
 
     def note(self, line: str) -> None:
         """Write a line of information."""
-        self._write(readable(line))
+        self.write(readable(line))
 
 
 def line_of(trial: FrozenTrial, objective: Objective) -> str:

@@ -1,4 +1,4 @@
-"""What a study has come to: as a table for a terminal or a notebook, in lines, and as JSON."""
+"""What a study has come to: as a table for a terminal or a notebook, and as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -80,27 +79,6 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
-
-
-def status(study: optuna.Study) -> Iterator[str]:
-    """Yield lines about the aim, the states of trials, the best ones, and the running ones."""
-    facts = Facts(study)
-    yield f"Study {facts.name!r}: {facts.objectives.aim}"
-    states = ", ".join(f"{count} {state}" for state, count in facts.states.items())
-    trials = count(len(facts.trials), "trial")
-    yield f"{trials}: {states}" if facts.trials else "No trial has begun"
-    if facts.excluded:
-        yield f"Excluded: {facts.excluded}"
-    what = "On the front" if facts.objectives.are_several else "Best"
-    for trial in (row.trial for row in facts.front):
-        values = ", ".join(f"{value:.6g}" for value in trial.values)
-        yield f"{what}: {values} in trial {trial.number} ({_text.params_line(trial.params)})"
-    for trial in facts.trials:
-        if trial.state is TrialState.RUNNING:
-            told, step = "first epoch", trial.last_step
-            if step is not None:
-                told = f"{trial.intermediate_values[step]:.6g} after epoch {step + 1}"
-            yield f"Trial {trial.number} is running: {told} ({_text.params_line(trial.params)})"
 
 
 def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:

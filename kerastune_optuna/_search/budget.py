@@ -87,7 +87,7 @@ class Budget:
             waiting = [one for one in counted[: self.n_trials] if one.state is TrialState.WAITING]
             waiting.sort(key=_is_enqueued, reverse=True)
             is_wanted = any(map(_is_enqueued, waiting)) or self.ending.may_go_on(study)
-            if not is_wanted or self.ending.stop(study, asks=True):
+            if not is_wanted or self.ending.stop(study, asks=True) is not None:
                 return None
             has_room = not waiting and self._has_room(len(counted))
             asked = _take_one(study, waiting) if waiting else None

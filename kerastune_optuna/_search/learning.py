@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,19 +25,18 @@ from kerastune_optuna._study import Objective, TrialRecord, derive, sign_of
 _DRAWS = 10  # draws of a sampler, which may repeat itself; after that, chance decides
 _OF_GP = 2  # draws of a Gaussian process, which take long and are mostly alike
 _MOST_LOOKED_AT = 10_000  # values of a parameter; if there are more, hardly any was tried
-_GP = (GaussianProcessSampler, GPSampler)
 # Samplers that see a pruned trial as a COMPLETE one: a process, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
-_GAIN = (*_GP, TPESampler)
+_GAIN = (GaussianProcessSampler, TPESampler)
 
 
 @dataclass(eq=False, repr=False)
 class LearningSampler(BaseSampler):
     """Learn from pruned and failed trials, and draw none of them again.
 
-    Optuna's TPE ranks PRUNED trials below all others, and its GP does not see them, though most
-    trials of a search with a good pruner are PRUNED. Here both see a pruned trial as a COMPLETE one
-    whose value is its best report plus what the best trial of the study gained after those epochs.
+    Optuna's TPE ranks PRUNED trials below all others, though most trials of a search with a good
+    pruner are PRUNED. Here it sees a pruned trial as a COMPLETE one whose value is its best report
+    plus what the best trial of the study gained after those epochs.
 
     Failed trials, and those that broke a constraint, are taken for bad ones. A region where all
     trials fail stays unknown to Optuna's samplers, and TPE takes the unknown for promising: with a
@@ -97,7 +96,7 @@ class LearningSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         shown: Any = _Shown(study, self, search_space)
-        for _ in range(_OF_GP if isinstance(self.sampler, _GP) else _DRAWS):
+        for _ in range(_OF_GP if isinstance(self.sampler, GaussianProcessSampler) else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
             if not self._unwanted.is_closed_for(self._places):
@@ -211,8 +210,6 @@ class _Shown(_optuna.ShownStudy):
         if not self.space:  # the sampler only looks for parameters that all trials have
             return valued
         rest = [one for one, shown in zip(pruned, learned, strict=True) if shown is None]
-        if isinstance(self.by.sampler, GPSampler):  # which does not look at PRUNED trials
-            rest += _optuna.known_trials(self._study, (TrialState.FAIL,))
         # Optuna's Gaussian process cannot read a trial that lacks a parameter to be drawn.
         wanted = self.space.items()
         bad = [one for one in filter(is_bad, rest) if wanted <= one.distributions.items()]

@@ -26,7 +26,7 @@ class Deadline:
 
     Processes on one machine share that clock. A process on another machine gets the seconds that
     are left when the deadline is pickled. Since it may begin later, the process that leads the
-    search tells it when the time is over.
+    search tells it when the time is over, by `StopConditions.tell_if_late`.
 
     Args:
         seconds: Seconds from now to that moment.
@@ -50,10 +50,6 @@ class Deadline:
     def has_passed(self) -> bool:
         """Whether no further trial may start."""
         return self.seconds_left() <= 0
-
-    def let_pass(self) -> None:
-        """Set the moment into the past."""
-        self._moment = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -114,8 +110,17 @@ class StopConditions:
 
     def is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
-        is_late = self.deadline is not None and self.deadline.has_passed()
-        return is_late or _signals.requested()
+        return self.is_late or _signals.requested()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is over."""
+        return self.deadline is not None and self.deadline.has_passed()
+
+    def tell_if_late(self, study: optuna.Study) -> None:
+        """Tell workers with other clocks once the time is over; users need no line about it."""
+        if self.is_late and self.stop(study) is None:
+            self.bring_about(study, "")
 
     def may_go_on(
         self, study: optuna.Study, before: float | None = None, *, waits: bool = False
@@ -124,7 +129,10 @@ class StopConditions:
         return self.train_repeats or Tree.of(study, self.card).is_left(before, waits=waits)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
-        """Return the line that says why the search ended; with `asks`, this worker may end it."""
+        """Return the line that says why the search ended; with `asks`, this worker may end it.
+
+        It is "" if the time is over, and None if nothing ended the search.
+        """
         attrs = _optuna.attrs_of(study)  # read once, since this is asked before each trial
         why: str | None = attrs.get(self.key)
         asked = attrs.get(StudyRecord.asked_to_stop)

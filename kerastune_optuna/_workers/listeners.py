@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,14 +15,11 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentTypeError
-from kerastune_optuna._report import Progress
+from kerastune_optuna._report import Told
 from kerastune_optuna._search import StopConditions
-from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import TrialRecord
 
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 
-_NEVER = datetime.max  # for trials that were added without an end time
 _INSTEAD = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
 _STOPPED = "Stopped by study.stop() in on_trial_end"
 
@@ -51,7 +47,7 @@ def listeners(given: Any) -> Sequence[Listener]:
 
 
 @dataclass(eq=False)
-class Announced(Progress):
+class Announced(Told):
     """Call functions with each trial that ends during a search.
 
     Args:
@@ -60,42 +56,17 @@ class Announced(Progress):
         ending: The conditions by which study.stop() in one of the functions ends the search.
     """
 
-    study: optuna.Study
     functions: Sequence[Listener]
     ending: StopConditions
-
-    def __post_init__(self) -> None:
-        self._told = {trial.number for trial in self._ended()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Announce the last trials at the end, even if that has to wait for the database."""
         yield
-        self._announce(self._ended())
+        self.catch_up(waits=True)
 
     def trial(self, trial: FrozenTrial) -> None:
-        """Announce a trial of this process that ended."""
-        self._announce(self._ended())
-
-    def catch_up(self) -> None:
-        """Announce the trials of other processes, at the next call if the storage is away now."""
-        ended: list[FrozenTrial] = []
-        with unless_away():
-            ended = self._ended()
-        self._announce(ended)
-
-    def _ended(self) -> list[FrozenTrial]:
-        """Return the trials that have ended, in the order in which they ended."""
-        trials = self.study.get_trials(deepcopy=False)
-        ended = [one for one in trials if one.state.is_finished() and TrialRecord(one).has_begun]
-        return sorted(ended, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))
-
-    def _announce(self, ended: Sequence[FrozenTrial]) -> None:
-        """Call the functions with each of these trials that they do not know yet."""
-        stop = partial(self.ending.bring_about, self.study, _STOPPED)
-        for trial in ended:
-            if trial.number not in self._told:
-                self._told.add(trial.number)
-                with _optuna.stoppable(self.study, stop):
-                    for function in self.functions:
-                        function(self.study, copy.deepcopy(trial))
+        """Call the functions with a trial that ended."""
+        with _optuna.stoppable(self.study, partial(self.ending.bring_about, self.study, _STOPPED)):
+            for function in self.functions:
+                function(self.study, copy.deepcopy(trial))

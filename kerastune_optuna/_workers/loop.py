@@ -18,7 +18,6 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import (
@@ -44,9 +43,6 @@ from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
-# What a call of search() tells its tasks in an executor: it goes on; its time is over, which a task
-# that began later would not know by its own clock; it has ended.
-ON, LATE, OVER = "on", "late", "over"
 _TENSORFLOW = logging.getLogger("tensorflow")
 # Keras's seeds and sessions belong to the process, so the threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
@@ -63,14 +59,9 @@ class Job:
     recipe: Recipe
     budget: Budget
     settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
-    # The study's system attribute by which this call of search() talks to its tasks in an executor,
-    # if it has one. Each call has its own: of two that write into one at once, one would lose.
+    # The study's system attribute in which tasks of an executor read whether this call of search()
+    # goes on. Each call has its own: of two that write into one at once, one would lose.
     call: str | None = None
-
-    def publish(self, study: optuna.Study, state: str) -> None:
-        """Let tasks of an executor know how this call is: ON, LATE or OVER."""
-        if self.call is not None and _optuna.attrs_of(study).get(self.call) != state:
-            _optuna.set_attr(study, self.call, state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,15 +97,10 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe.card.write(study)
 
         def look() -> None:
-            if job.call is not None:
-                state = _optuna.attrs_of(study).get(job.call)
-                deadline = job.budget.ending.deadline
-                if state == OVER:
-                    ask()
-                elif state == LATE and deadline is not None:
-                    deadline.let_pass()
+            if job.call is not None and _optuna.attrs_of(study).get(job.call) is False:
+                ask()
 
-        look()  # a task may have waited until its time was over
+        look()  # a task may have waited until its call was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
 
 
@@ -160,7 +146,7 @@ def run_trials(
     study: optuna.Study,
     recipe: Recipe,
     budget: Budget,
-    notify: Callable[[FrozenTrial], None] = lambda trial: None,
+    notify: Callable[[], None] = lambda: None,
     at_each_beat: Callable[[], None] = lambda: None,
 ) -> None:
     """Run trials until the budget is spent.
@@ -169,7 +155,7 @@ def run_trials(
         study: The study to take trials from.
         recipe: What all trials share.
         budget: When to stop.
-        notify: Called with each trial that ended in this process.
+        notify: Called after each trial of this process.
         at_each_beat: Called every few seconds, from another thread.
 
     Raises:
@@ -204,25 +190,18 @@ def run_trials(
                 raise
             finally:
                 own_runs.leave(_optuna.storage_of(study), _optuna.id_of(trial))
-            if ended.state.is_finished():  # otherwise another process runs it
-                notify(ended)
+            notify()
             record = TrialRecord(ended)
             # A trial that its builder pruned did not get as far as its training.
             is_trained = record.ending is not Ending.FAILED and record.n_params is not None
             checked = checked or is_trained
             try:
                 if record.ending.works is False:
-                    _check_failures(study, budget, cause)
+                    budget.ending.check_failures(study)
+            except TooManyFailuresError as error:
+                raise error from cause
             finally:
                 cause = None  # its traceback holds this frame, which would hold it in turn
-
-
-def _check_failures(study: optuna.Study, budget: Budget, cause: Exception | None) -> None:
-    """Raise if too many trials failed in a row, the last one for this cause."""
-    try:
-        budget.ending.check_failures(study)
-    except TooManyFailuresError as error:
-        raise error from cause
 
 
 def _ends_search(study: optuna.Study, error: Exception, *, check: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
 from kerastune_optuna._report import Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, StopConditions, check_finite, check_study
-from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
@@ -129,31 +127,22 @@ class Run:
             for line in filter(None, news):
                 progress.note(line)
             crew.run(study, job, progress, self.home.folder)
-            if (stop := ending.stop(study)) is not None:
+            if stop := ending.stop(study):
                 StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
-            if progress.others and (why := ending.reason(study)) is not None:
+            if progress.others and (why := ending.reason(study)):
                 progress.note(why)
-        is_late = ending.deadline is not None and ending.deadline.has_passed()
-        if is_late and not StudyRecord(study).finished:
+        if ending.is_late and not StudyRecord(study).finished:
             _check.warn(
                 "The search ended before any trial had a result: its time was over (timeout=)."
             )
 
     def _progress(self, study: optuna.Study, ending: StopConditions) -> Progress:
         """Return all that follow the progress: the user, a log, and functions of the user."""
-        followers: list[Progress] = []
-        if self.verbose != 0 or LOG.isEnabledFor(logging.INFO):
-            deadline, recipe = ending.deadline, self.recipe
-            plan = Plan(
-                study.study_name,
-                recipe.objectives.watched,
-                self.budget.n_trials,
-                recipe.epochs_in_all,
-                None if deadline is None else deadline.seconds_left(),
-                done=len(StudyRecord(study).finished),
-                others=recipe.objectives.others,
-            )
-            followers.append(progress_for(self.verbose, study, plan))
+        deadline, recipe = ending.deadline, self.recipe
+        seconds = None if deadline is None else deadline.seconds_left()
+        aim, size, epochs = recipe.objectives, self.budget.n_trials, recipe.epochs_in_all
+        plan = Plan(study.study_name, aim, size, epochs, seconds)
+        followers = progress_for(self.verbose, study, plan)
         if self.on_trial_end:
             followers.append(Announced(study, self.on_trial_end, ending))
         return Progress(others=followers)

@@ -338,25 +338,13 @@ def _leave(code: int) -> NoReturn:
     Python waits for the user's threads, and the search waits for this process. So that neither
     waits forever, this process ends after a while in any case.
     """
-    limit = threading.Timer(_LINGER, _give_up, (code,))
+    limit = threading.Timer(_LINGER, os._exit, (code,))
     limit.daemon = True
     limit.start()
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
-
-
-def _give_up(code: int) -> NoReturn:
-    """Exit at once, and print which of the user's threads end with this process."""
-    main = threading.main_thread()
-    names = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
-    _signals.print_line(
-        f"A worker (process {os.getpid()}) was ended while its threads still ran "
-        f"({', '.join(names) or 'exit functions'}). Let a thread that build_model starts end with "
-        "it, or pass daemon=True to it."
-    )
     os._exit(code)
 
 

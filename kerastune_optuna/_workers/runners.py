@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ import cloudpickle
 import keras
 import optuna
 
-from kerastune_optuna import _check, _digest, _generators, _signals
+from kerastune_optuna import _check, _digest, _generators, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
@@ -25,10 +26,11 @@ from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import StudyRecord, Watch
 from kerastune_optuna._workers.compiled import compiled_once
 from kerastune_optuna._workers.devices import check_tpu
-from kerastune_optuna._workers.loop import LATE, ON, OVER, Job, Payload, run_trials, work_on
+from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 _POLL = 0.5  # seconds between two checks of the workers
+_OF_SEVERAL = ("recipe", "fit", "store", "budget")  # fields of a Job that are no argument of users
 
 
 class Crew:
@@ -81,7 +83,9 @@ class Crew:
         with compiled_once() if keras.backend.backend() == "jax" else nullcontext():
             while is_more:
                 if self.is_this_process:
-                    run_trials(study, job.recipe, job.budget, progress.trial)
+                    run_trials(
+                        study, job.recipe, job.budget, partial(progress.catch_up, waits=True)
+                    )
                 else:
                     self._run_elsewhere(study, job, progress, folder)
                 progress.catch_up()
@@ -98,23 +102,22 @@ class Crew:
                 payload = _pickled(job, arrays)
                 LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
-            job = dataclasses.replace(job, call=f"kerastune_optuna:call:{uuid4()}")
-            submit, pickled = self._executor.submit, _pickled(job, None)
-            job.publish(study, ON)
+            call = f"kerastune_optuna:call:{uuid4()}"
+            submit = self._executor.submit
+            pickled = _pickled(dataclasses.replace(job, call=call), None)
+            _optuna.set_attr(study, call, True)
             tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
                 progress.catch_up()
-                deadline = job.budget.ending.deadline
-                if deadline is not None and deadline.has_passed():
-                    with unless_away():  # if it is away, the next tick tells them
-                        job.publish(study, LATE)
+                with unless_away():  # if it is away, the next tick tells them
+                    job.budget.ending.tell_if_late(study)
 
             try:
                 _wait_for(tasks, tick)
             finally:
                 if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
-                    job.publish(study, OVER)
+                    _optuna.set_attr(study, call, False)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
 
@@ -147,22 +150,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
     """Return the error that names the argument which cannot be pickled."""
-    arguments: dict[str, Any] = {
-        "build_model": job.recipe.build_model,
-        **job.recipe.fit.data,
-        **job.recipe.fit.others,
-        "callbacks": job.recipe.callbacks,
-        "sampler": job.sampler,
-        "pruner": job.pruner,
-        "storage": job.storage,
-        "artifact_store": job.recipe.store,
-    }
+    recipe, ending = job.recipe, job.budget.ending
+    fit = {**recipe.fit.data, **recipe.fit.others, "artifact_store": recipe.store}
+    arguments: dict[str, Any] = {**vars(recipe), **fit, **vars(job), **vars(ending)}
     names = []
     for name, value in arguments.items():
         try:
             cloudpickle.dumps(value)
         except Exception:  # the __reduce__ of the user's objects may raise anything
-            names.append(name)  # the first failure becomes the cause of our error
+            names.append(name)
+    names = [name for name in names if name not in _OF_SEVERAL]
     return ArgumentError(
         f"{' and '.join(names)} cannot travel to other workers ({type(error).__name__}: {error}). "
         "Pass a function that makes it there (for storage, a URL), or search with n_workers=1."

@@ -13,7 +13,7 @@ from kerastune_optuna._data import Given
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan
-from kerastune_optuna._study.objectives import parse_objective
+from kerastune_optuna._study.objectives import Objectives
 from kerastune_optuna._study.retry import INTERRUPTED
 from tests.support import falling
 from tests.support.faults import interrupt_after
@@ -46,7 +46,7 @@ def test_epochs_are_tuned(search):
 )
 def test_the_display_counts_the_epochs_of_each_trial(planned, own, told):
     """A running trial is shown out of its own epochs, and foretells the time by them."""
-    plan = Plan("test", parse_objective("val_accuracy", "auto"), 2, planned)
+    plan = Plan("test", Objectives.parse("val_accuracy", "auto"), 2, planned)
     reports = {"intermediate_values": {0: 0.5, 1: 0.5}, "user_attrs": own}
     running = create_trial(state=TrialState.RUNNING, **reports)
     console = Console(width=100, file=io.StringIO())

@@ -3,7 +3,6 @@
 import copy
 import importlib
 import inspect
-import pickle
 import re
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from kerastune_optuna import (
     ArgumentError,
     ArgumentTypeError,
-    HyperParameters,
     NoTrialsError,
     OptunaTuner,
     TunerError,
@@ -66,33 +64,6 @@ def test_a_method_of_keras_tuner_is_answered(name, make_tuner):
     assert isinstance(got.value, TunerError)
     assert isinstance(got.value, AttributeError)
     assert len(str(got.value).splitlines()) == 1
-
-
-def attributes_of(thing):
-    """Return the public attributes of an object."""
-    return {name for name in dir(thing) if not name.startswith("_")}
-
-
-def test_a_name_of_hp_or_of_its_entries_is_answered():
-    """As for a tuner; what neither has is answered by Python, and both are copied as before."""
-    theirs, ours = keras_tuner.HyperParameters(), HyperParameters()
-    for hp in (theirs, ours):
-        hp.Int("i", 1, 9), hp.Float("f", 0.1, 0.9), hp.Choice("c", [1, 2])
-        hp.Boolean("b"), hp.Fixed("x", 1)
-    pairs = [("HyperParameters has", theirs, ours)]
-    pairs += [
-        ("An entry of hp.space has", *both) for both in zip(theirs.space, ours.space, strict=True)
-    ]
-    for begins, other, own in pairs:
-        gone = attributes_of(other) - attributes_of(own)
-        assert "get_config" in gone
-        for name in gone:
-            with pytest.raises(UnknownNameError, match=f"^{begins} no '{name}', unlike K") as got:
-                getattr(own, name)
-            assert len(str(got.value).splitlines()) == 1
-        with pytest.raises(AttributeError, match=f"{type(own).__name__}' object has no attribute"):
-            own.no_such_name  # noqa: B018
-        assert attributes_of(pickle.loads(pickle.dumps(copy.deepcopy(own)))) == attributes_of(own)
 
 
 def test_a_habit_of_optuna_is_answered(make_tuner):

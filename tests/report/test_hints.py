@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -12,7 +11,7 @@ from kerastune_optuna import _report
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 from kerastune_optuna._study import StudyRecord
-from tests.support.untrained import Untrained, X, run, tuner_in
+from tests.support.untrained import run, tuner_in
 
 RATE = FloatDistribution(1e-4, 1e-1, log=True)
 UNITS = IntDistribution(1, 64)
@@ -65,10 +64,9 @@ def said(study, part):
     return [sentence for sentence in hints(Facts(study)) if part in sentence]
 
 
-def with_values(*values, **attrs):
+def with_values(*values):
     study = optuna.create_study(study_name="made", direction="maximize")
-    for number, value in enumerate(values):
-        study.add_trial(create_trial(value=value, user_attrs={} if number else attrs))
+    study.add_trials(create_trial(value=value) for value in values)
     return study
 
 
@@ -140,35 +138,6 @@ def test_where_a_search_was_ended_is_told():
     assert said(study, "The search ended") == told
     study.add_trial(create_trial(value=0.0))
     assert said(study, "The search ended") == []
-
-
-def test_luck_that_is_larger_than_the_lead_is_told():
-    """The standard error of the mean of several trainings beside the lead of the best."""
-    assert said(with_values(0.9, 0.895, values=[0.88, 0.92]), "no lead") == [
-        "The best trial leads the second by 0.005, and chance moves its value by 0.02 (standard "
-        "error, from its 2 trainings): that is no lead."
-    ]
-    assert said(with_values(0.9, 0.8, values=[0.88, 0.92]), "no lead") == []
-    assert said(with_values(0.9, 0.899), "no lead") == []
-
-
-@pytest.mark.parametrize("chance", [0.0, 0.5])
-def test_the_luck_that_confirm_saw_is_told(tmp_path, chance):
-    """Of the executions of the search's best; where all come to one value there was none."""
-
-    def lucky(trial):
-        level = trial.suggest_float("level", 0, 1)
-        is_searched = trial.study.study_name == "test"  # and not a study of executions
-        luck = 0.0 if is_searched else chance * np.random.random()
-        return Untrained(1, [{"val_mae": level + luck}])
-
-    memory = optuna.storages.InMemoryStorage()
-    tuner = tuner_in(tmp_path, lucky, "val_mae", n_trials=2, storage=memory)
-    for level in (0.1, 0.11):
-        tuner.enqueue({"level": level})
-    run(tuner).confirm(2, 3, x=X, y=X, validation_data=(X, X), verbose=0)
-    told = ["from confirm()'s 3 trainings" in sentence for sentence in said(tuner.study, "no lead")]
-    assert told == ([True] if chance else [])
 
 
 def test_sentences_are_in_the_summary_and_on_the_page(tmp_path):

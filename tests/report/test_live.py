@@ -81,7 +81,8 @@ def terminal(monkeypatch):
 
 
 def progress(study):
-    return progress_for("auto", study, frame(study).plan)
+    (shown,) = progress_for("auto", study, frame(study).plan)
+    return shown
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])

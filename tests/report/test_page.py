@@ -302,12 +302,6 @@ def test_a_notebook_makes_no_study(make_tuner, tmp_path):
     assert len(optuna.get_all_study_names(tuner._home.storage)) == 1
 
 
-def test_one_is_not_many():
-    """What is there once is told in the singular."""
-    study = study_of(by_hand(), name="one")
-    assert "1 trial: 1 COMPLETE" in list(_report.status(study))
-
-
 @pytest.fixture
 def mostly_pruned():
     """Give a study whose rate decides which trials are pruned, and whose units decide the rest."""

@@ -285,9 +285,9 @@ def test_one_objective_has_no_front(make_tuner):
 
 def test_the_live_display_names_all_objectives(tuner):
     """It shows the best of the first metric."""
-    first, second = Objectives.parse(OBJECTIVES, "auto").each
+    objectives = Objectives.parse(OBJECTIVES, "auto")
     console = Console(file=io.StringIO(), width=80, height=9)
-    console.print(Frame(Plan("test", first, 16, 5, others=[second]), tuner.study.trials, 1.0))
+    console.print(Frame(Plan("test", objectives, 16, 5), tuner.study.trials, 1.0))
     drawn = console.file.getvalue()
     assert "minimize val_mae, minimize n_params" in drawn
     best = min(tuner.best_trials, key=lambda trial: trial.values[0])

@@ -15,7 +15,7 @@ from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan
 from kerastune_optuna._study import Ranking, ranked
-from kerastune_optuna._study.objectives import Objective
+from kerastune_optuna._study.objectives import Objective, Objectives
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.untrained import build, tuner_in
 
@@ -56,7 +56,7 @@ def test_all_agree_on_one_objective(tmp_path, capsys, direction, values, repeats
     assert [row.rank for row in facts.complete] == list(range(1, len(order) + 1))
     assert tuner.best_trial.number == facts.best.number == order[0]
     console = Console(file=io.StringIO(), width=80, height=9)
-    console.print(Frame(Plan("test", objective, None, 2), trials, 0.0))
+    console.print(Frame(Plan("test", Objectives([objective]), None, 2), trials, 0.0))
     assert f" in trial {order[0]}" in console.file.getvalue()
     app(["best", str(tmp_path)], standalone_mode=False)
     assert json.loads(capsys.readouterr().out) == {"units": order[0]}

@@ -8,7 +8,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan
-from kerastune_optuna._study.objectives import parse_objective
+from kerastune_optuna._study.objectives import Objectives
 
 EPOCHS = 10
 SPACE = {
@@ -50,5 +50,5 @@ def study_of_the_middle(running=4):
 
 def frame(study, *, is_over=False):
     """Return the picture of a study 31 seconds after its search began."""
-    objective = parse_objective("val_accuracy", "auto")
-    return Frame(Plan(study.study_name, objective, 30, EPOCHS), study.trials, 31.4, is_over)
+    objectives = Objectives.parse("val_accuracy", "auto")
+    return Frame(Plan(study.study_name, objectives, 30, EPOCHS), study.trials, 31.4, is_over)

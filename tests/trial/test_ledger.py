@@ -21,7 +21,7 @@ from kerastune_optuna._report import summary
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan, line_of
 from kerastune_optuna._study import Card
-from kerastune_optuna._study.objectives import parse_objective
+from kerastune_optuna._study.objectives import Objectives, parse_objective
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import ledger
@@ -209,7 +209,7 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
         "Trial 0: val_accuracy 0.5 ± 0.013 in 2 trainings, ran all epochs, 2.0 s"
     )
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Frame(Plan("test", objective, 1, 4), [trial], 1.0))
+    console.print(Frame(Plan("test", Objectives([objective]), 1, 4), [trial], 1.0))
     assert "0.5000 ± 0.013 in trial 0" in console.export_text()
     page = tuner.report(tmp_path / "report.html").read_text()
     assert '<button type="button">std</button>' in page

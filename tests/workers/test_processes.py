@@ -78,19 +78,18 @@ def test_a_worker_that_ends_in_a_trial_has_died(tmp_path, capfd, leave):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_thread_of_the_user_does_not_keep_a_search_waiting(tmp_path, capfd, fails):
+def test_a_thread_of_the_user_does_not_keep_a_search_waiting(tmp_path, fails):
     """A worker that is done ends after a while, though a thread of its builder would never end."""
 
     def threading_on(trial):
         processes._LINGER = 0.5  # in the worker, where this runs
-        threading.Thread(target=threading.Event().wait, name="endless").start()
+        threading.Thread(target=threading.Event().wait).start()
         if fails:
             raise NameError("nothing is named so")
         return build(trial)
 
     with pytest.raises(NameError) if fails else nullcontext():
         run(tuner_in(tmp_path, threading_on, n_trials=2), n_workers=2)
-    assert "while its threads still ran (endless" in capfd.readouterr().err
 
 
 @pytest.mark.slow

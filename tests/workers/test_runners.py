@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import cloudpickle
 import keras
@@ -124,6 +125,7 @@ class OneElsewhere(Inline):
 
 
 LOCKED = partial(lambda lock, trial: build_model(trial), threading.Lock())
+LOCKED_END = SimpleNamespace(should_terminate=bool, lock=threading.Lock())
 GENERATED = tf.data.Dataset.from_generator(
     lambda: iter([(np.zeros(4), 0)]),
     output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
@@ -137,6 +139,7 @@ REFUSED = {
     "in memory": (lambda: {"storage": InMemoryStorage()}, {}, IN_MEMORY),
     "database in memory": (lambda: {"storage": RDBStorage("sqlite://")}, {}, IN_MEMORY),
     "lock": (lambda: {"build": LOCKED}, {}, "build_model cannot travel to other workers"),
+    "terminator": (lambda: {"terminator": LOCKED_END}, {}, "^terminator cannot travel to other"),
     "Python": (dict, {"x": GENERATED, "y": None}, r"calls Python through PyFunc.*x=lambda: \.\.\."),
 }
 
