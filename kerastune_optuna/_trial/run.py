@@ -108,7 +108,7 @@ class TrialRun:
         is_trained = train(trial, model, inputs, ledger, self._archive)
         if ledger.is_open:
             if recipe.backup_every is not None:
-                self._archive.back_up_between(ledger)
+                self._archive.back_up(ledger)  # so that a retry does not train it again
             return None
         return self._finished(model, inputs.fit if is_unbuilt else None, is_trained=is_trained)
 
