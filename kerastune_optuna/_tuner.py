@@ -474,7 +474,7 @@ class OptunaTuner:
             >>> tuner.study.trials[-1].state.name
             'WAITING'
         """
-        if isinstance(self.build_model, _trial.FromFiles):
+        if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
@@ -697,7 +697,7 @@ class OptunaTuner:
         Raises:
             BuilderError: It belongs to open_study(), which has no builder.
         """
-        if isinstance(self.build_model, _trial.FromFiles):
+        if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             _report.say(_search.outlined(self.build_model, functions), end="")
@@ -865,7 +865,7 @@ class OptunaTuner:
         self, call: str, given: tuple[Any, ...], callbacks: Any, cv: Any = None, groups: Any = None
     ) -> Recipe:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
-        if isinstance(self.build_model, _trial.FromFiles):
+        if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         is_free = callable(getattr(self.build_model, "fit", None))  # it replaces Model.fit
         fit = replace(Given(*given), is_free=is_free)

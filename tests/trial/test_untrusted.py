@@ -17,10 +17,10 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import TunerError, WeightsError, open_study
+from kerastune_optuna._rerun.from_files import _PLACES, check_config
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import architecture, variables
 from kerastune_optuna._trial.files import digest
-from kerastune_optuna._trial.untrusted import _PLACES, check_config
 from tests.support.models import in_classes
 from tests.support.untrained import tuner_in
 from tests.zoo import ANIMALS
