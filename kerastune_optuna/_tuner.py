@@ -51,9 +51,9 @@ class OptunaTuner:
             trains the model instead of Model.fit, and the model need not be compiled.
         objective: Name of a metric in the epoch logs, or a list of names. Default "val_accuracy",
             which also matches the categorical, sparse and binary accuracies of Keras. A list may
-            also contain "n_params", "flops", "seconds" and "inference_ms"; the first metric in it
-            decides which epoch is best and which trials are pruned. An Objective of KerasTuner,
-            which includes its direction, may replace a name.
+            also contain "n_params", "flops" and "seconds"; the first metric in it decides which
+            epoch is best and which trials are pruned. An Objective of KerasTuner, which includes
+            its direction, may replace a name.
         direction: "minimize", "maximize", or "auto" (default), which infers the direction if the
             name of the objective makes it certain; or a list with one of these for each objective.
         n_trials: How many COMPLETE and PRUNED trials the study may have, over all calls of
