@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
-from kerastune_optuna._storage import disks, journal, mysql
+from kerastune_optuna._storage import disks, journal
 from kerastune_optuna._storage import url as _url
 from kerastune_optuna._storage.excluded import Excluding
 from kerastune_optuna._storage.held import Held
@@ -153,7 +153,10 @@ class Location:
     @property
     def ignores_capitals(self) -> bool:
         """Whether two names that differ by capitals are one to the database."""
-        return self.database is not None and self.database.engine.dialect.name in mysql.DIALECTS
+        return self.database is not None and self.database.engine.dialect.name in (
+            "mysql",
+            "mariadb",
+        )
 
     def anchored(self) -> str | BaseStorage:
         """Make the path of a SQLite file absolute, since workers may have another current folder.
@@ -246,9 +249,7 @@ def _make_safe(storage: BaseStorage, make: bool) -> None:
 def _guard(engine: sqlalchemy.Engine) -> None:
     """Let an engine serve many processes for days; SQLAlchemy adds each listener only once."""
     sqlalchemy.event.listen(engine, "handle_error", as_ours)
-    if engine.dialect.name in mysql.DIALECTS:
-        mysql.refuse_long_texts(engine)
-    elif engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite":
         # Optuna reads a trial's state and then writes it. With SQLite's deferred transactions, two
         # processes could read the same state: trials would run twice, and writers would get
         # "database is locked".
