@@ -150,14 +150,6 @@ class Location:
             has_log = header.read(19)[18:] == b"\x02"  # a read version of 2 stands for WAL
         return disks.network_of(self.file.parent) if has_log else None
 
-    @property
-    def ignores_capitals(self) -> bool:
-        """Whether two names that differ by capitals are one to the database."""
-        return self.database is not None and self.database.engine.dialect.name in (
-            "mysql",
-            "mariadb",
-        )
-
     def anchored(self) -> str | BaseStorage:
         """Make the path of a SQLite file absolute, since workers may have another current folder.
 
