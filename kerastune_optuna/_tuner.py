@@ -779,7 +779,6 @@ class OptunaTuner:
             The path of the file.
 
         Raises:
-            ArgumentError: The path cannot be that of a file.
             NoTrialsError: There is no study.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """

@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal
 from kerastune_optuna._storage import url as _url
@@ -249,12 +249,7 @@ def _guard(engine: sqlalchemy.Engine) -> None:
 
 
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL or an Optuna storage; warn of what a search does not use."""
-    if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
-        _check.warn(
-            "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
-            "heartbeats of their own, and trials of dead ones are run again. Leave it out."
-        )
+    """Refuse anything but a URL or an Optuna storage."""
     if isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):
