@@ -79,15 +79,13 @@ def set_all(seed: int) -> None:
 
 @contextmanager
 def seeds_kept() -> Iterator[None]:
-    """Restore, after a block, all the generators that keras.utils.set_random_seed() seeds."""
+    """Restore, after a block, what keras.utils.set_random_seed() seeds.
+
+    The seed of `tf.random` is not restored: TensorFlow has no public function that tells it.
+    """
     attributes = {name: global_state.get_global_attribute(name) for name in _SEEDS}
     own = attributes["global_seed_generator"]
     drawn = None if own is None else keras.ops.convert_to_numpy(own.state)
-    eager = sys.modules.get("tensorflow.python.eager.context")
-    context: Any = None if eager is None else eager.context()
-    seed = None if context is None else context._seed
-    # Without a seed, there is no _rng.
-    drawn_eagerly = None if seed is None else context._rng.getstate()
     others = generators()
     try:
         yield
@@ -97,10 +95,6 @@ def seeds_kept() -> Iterator[None]:
             global_state.set_global_attribute(name, value)
         if own is not None:
             own.state.assign(drawn)
-        if context is not None:
-            context._set_global_seed(seed)
-        if drawn_eagerly is not None:
-            context._rng.setstate(drawn_eagerly)
 
 
 @contextmanager

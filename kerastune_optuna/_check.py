@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,18 +54,6 @@ def one_of(name: str, value: object, choices: Iterable[object]) -> None:
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ArgumentError(f"{name}={value!r} is not a choice. Pass one of {listed}.")
-
-
-def file_to_write(name: str, value: object) -> Path:
-    """Return the path of a file to write, after creating its folder."""
-    if not isinstance(value, str | Path):
-        came = f"{value!r} of type {type(value).__name__}"
-        raise ArgumentTypeError(f"{name}={came} is not a path. Pass one like 'report.html'.")
-    path = Path(value)
-    if path.is_dir():
-        raise ArgumentError(f"{name}={str(value)!r} is a folder. Pass the name of a file in it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def installed(package: str, *, extra: str) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from optuna.storages import BaseStorage
 
 from kerastune_optuna._arguments import check_store
+from kerastune_optuna._rerun import FromFiles
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home, load
-from kerastune_optuna._trial import FromFiles
 from kerastune_optuna._tuner import OptunaTuner
 
 

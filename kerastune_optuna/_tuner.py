@@ -51,9 +51,9 @@ class OptunaTuner:
             trains the model instead of Model.fit, and the model need not be compiled.
         objective: Name of a metric in the epoch logs, or a list of names. Default "val_accuracy",
             which also matches the categorical, sparse and binary accuracies of Keras. A list may
-            also contain "n_params", "flops", "seconds" and "inference_ms"; the first metric in it
-            decides which epoch is best and which trials are pruned. An Objective of KerasTuner,
-            which includes its direction, may replace a name.
+            also contain "n_params", "flops" and "seconds"; the first metric in it decides which
+            epoch is best and which trials are pruned. An Objective of KerasTuner, which includes
+            its direction, may replace a name.
         direction: "minimize", "maximize", or "auto" (default), which infers the direction if the
             name of the objective makes it certain; or a list with one of these for each objective.
         n_trials: How many COMPLETE and PRUNED trials the study may have, over all calls of
@@ -474,7 +474,7 @@ class OptunaTuner:
             >>> tuner.study.trials[-1].state.name
             'WAITING'
         """
-        if isinstance(self.build_model, _trial.FromFiles):
+        if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
@@ -697,7 +697,7 @@ class OptunaTuner:
         Raises:
             BuilderError: It belongs to open_study(), which has no builder.
         """
-        if isinstance(self.build_model, _trial.FromFiles):
+        if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         with borrowed(self.build_model, *functions):
             _report.say(_search.outlined(self.build_model, functions), end="")
@@ -779,7 +779,6 @@ class OptunaTuner:
             The path of the file.
 
         Raises:
-            ArgumentError: The path cannot be that of a file.
             NoTrialsError: There is no study.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
@@ -865,7 +864,7 @@ class OptunaTuner:
         self, call: str, given: tuple[Any, ...], callbacks: Any, cv: Any = None, groups: Any = None
     ) -> Recipe:
         """Check the arguments of Model.fit; return what all trainings of a call share."""
-        if isinstance(self.build_model, _trial.FromFiles):
+        if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         is_free = callable(getattr(self.build_model, "fit", None))  # it replaces Model.fit
         fit = replace(Given(*given), is_free=is_free)

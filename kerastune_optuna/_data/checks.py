@@ -238,14 +238,7 @@ def fault_of_values(leaf: Any) -> str | None:
             if (found := _first_fault(leaf.iloc[:, place])) is not None:
                 return f"{found} in column {name!r}"
         return None
-    if hasattr(leaf, "flat_values"):  # a ragged tensor, of which only the values are stored
-        stored = leaf.flat_values
-    elif hasattr(leaf, "dense_shape"):  # a sparse tensor
-        stored = leaf.values
-    else:
-        stored = leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
-    found = _first_fault(stored)
-    return found if found is None or stored is leaf else found.partition(" (")[0]
+    return _first_fault(leaf)
 
 
 def _first_fault(array: Any) -> str | None:

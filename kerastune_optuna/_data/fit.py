@@ -194,14 +194,6 @@ class FitArguments:
         for _ in range(epochs * (1 + (data.cardinality() >= 0))):
             iter(data)
 
-    def inputs_of_a_batch(self) -> Any:
-        """Return the inputs of one batch of the validation data or, if there is none, of x."""
-        x = self.x
-        if self.validation_data is not None:
-            x = keras.utils.unpack_x_y_sample_weight(self.validation_data)[0]
-        size = self.others.get("validation_batch_size") or self.batch_size
-        return keras.utils.unpack_x_y_sample_weight(a_batch(x, batch_size=size))[0]
-
     def specification(self) -> Any:
         """Return a symbolic batch as a step gets it; None if that requires reading the data."""
         batch = getattr(self.x, "element_spec", None)

@@ -229,10 +229,10 @@ def pick(data: Any, rows: NDArray[Any] | slice) -> Any:
     return data[rows]
 
 
-def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
-    """Return the first batch as a training step gets it."""
+def a_batch(x: Any, y: Any) -> Any:
+    """Return the first batch as a training step gets it; of arrays, one row."""
     if not makes_batches(x):
-        rows = np.arange(min(batch_size, count_rows(x) or 0))
+        rows = np.arange(min(1, count_rows(x) or 0))
         return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
     return x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
 

@@ -48,12 +48,12 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
         The path of the file.
 
     Raises:
-        ArgumentError: The path cannot be that of a file.
         MissingExtraError: plotly or jinja2 is not installed.
     """
     for package in ("plotly", "jinja2"):
         _check.installed(package, extra="plots")
-    facts, path = Facts(study), _check.file_to_write("path", path)
+    facts, path = Facts(study), Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_page(facts), encoding="utf-8")
     return path
 

@@ -11,10 +11,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._search import space
-from kerastune_optuna._storage import Location
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
@@ -39,20 +38,7 @@ def explain(
     if not any(str(one.f_globals.get("__name__")).startswith("optuna.") for one in frames):
         return
 
-    # Whether the database may take two names for one; a finished trial does not tell.
-    may_lack_capitals = (
-        not isinstance(trial, optuna.Trial)
-        or Location(_optuna.storage_of(trial.study)).ignores_capitals
-    )
-    asked: dict[str, str] = {}  # by their names in small letters
-
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        twin = asked.setdefault(name.casefold(), name)
-        if twin != name and name not in trial.params and may_lack_capitals:
-            raise StudyMismatchError(
-                f"{who} asks for {name!r} and {twin!r}, which are one name to the database if that "
-                "is MySQL or MariaDB, which ignore capitals. Give one of them another name."
-            )
         _compare(trial, who, name, distribution)
         return trial.params[name] if name in trial.params else space.middle(distribution)
 

@@ -7,9 +7,8 @@ import io
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import methodcaller
 from pathlib import Path
@@ -32,8 +31,6 @@ StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 _BUCKETS = ("bucket", "bucket_name")  # attributes for the bucket's name in Amazon and Google stores
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
 _FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
-_PROBE = "kerastune_optuna-probe-"  # how the names of files begin that only check a store
-_LEFT = 3600.0  # seconds after which no process will remove its probe any more
 _LEAST = 100_000  # bytes that the weights of a small model take
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Errors in code, and those of a folder that is missing or not accessible: a further try would raise
@@ -176,19 +173,14 @@ class PatientStore:
     def check(self) -> None:
         """Write and remove a probe, to find out before training whether the store works.
 
-        Probes that killed processes left in a folder are removed, too; those in a bucket stay.
-
         Raises:
             WeightsError: The store cannot be written.
         """
-        probe = f"{_PROBE}{uuid4()}"  # others may check the same store at this moment
+        # Others may check the same store at this moment.
+        probe = f"kerastune_optuna-probe-{uuid4()}"
 
         def write_and_remove(opened: ArtifactStore) -> None:
             folder = _optuna.folder_of(opened)
-            for left in Path(folder).glob(f"{_PROBE}*") if folder else ():
-                with suppress(OSError):  # another process removes it, or it is another user's
-                    if time.time() - left.stat().st_mtime > _LEFT:
-                        left.unlink()
             with telling_room(folder, _LEAST):
                 opened.write(probe, io.BytesIO(b"probe"))
             try:

@@ -20,9 +20,9 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
-from kerastune_optuna._storage import disks, journal, mysql
+from kerastune_optuna._storage import disks, journal
 from kerastune_optuna._storage import url as _url
 from kerastune_optuna._storage.excluded import Excluding
 from kerastune_optuna._storage.held import Held
@@ -150,11 +150,6 @@ class Location:
             has_log = header.read(19)[18:] == b"\x02"  # a read version of 2 stands for WAL
         return disks.network_of(self.file.parent) if has_log else None
 
-    @property
-    def ignores_capitals(self) -> bool:
-        """Whether two names that differ by capitals are one to the database."""
-        return self.database is not None and self.database.engine.dialect.name in mysql.DIALECTS
-
     def anchored(self) -> str | BaseStorage:
         """Make the path of a SQLite file absolute, since workers may have another current folder.
 
@@ -246,9 +241,7 @@ def _make_safe(storage: BaseStorage, make: bool) -> None:
 def _guard(engine: sqlalchemy.Engine) -> None:
     """Let an engine serve many processes for days; SQLAlchemy adds each listener only once."""
     sqlalchemy.event.listen(engine, "handle_error", as_ours)
-    if engine.dialect.name in mysql.DIALECTS:
-        mysql.refuse_long_texts(engine)
-    elif engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite":
         # Optuna reads a trial's state and then writes it. With SQLite's deferred transactions, two
         # processes could read the same state: trials would run twice, and writers would get
         # "database is locked".
@@ -256,12 +249,7 @@ def _guard(engine: sqlalchemy.Engine) -> None:
 
 
 def check_storage(storage: object) -> None:
-    """Refuse anything but a URL or an Optuna storage; warn of what a search does not use."""
-    if isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None:
-        _check.warn(
-            "storage= has a heartbeat_interval=, which has no effect: the workers of a search have "
-            "heartbeats of their own, and trials of dead ones are run again. Leave it out."
-        )
+    """Refuse anything but a URL or an Optuna storage."""
     if isinstance(storage, BaseStorage):
         return
     if not isinstance(storage, str):

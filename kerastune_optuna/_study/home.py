@@ -239,21 +239,16 @@ class Home:
             study = self.__dict__.get("study")
             if study is None:
                 raise
-            if _optuna.has_study(self.storage, _optuna.id_of(study)):
-                if not _optuna.is_of_missing_row(error):
-                    raise
-                raise StorageError(
-                    f"Study {self.name!r} no longer has a trial that ran here: an earlier state of "
-                    "the database was put back while this process used it. Call this again to go "
-                    "on from that state."
-                ) from error
+            is_there = _optuna.has_study(self.storage, _optuna.id_of(study))
+            if is_there and not _optuna.is_of_missing_row(error):
+                raise
             self.forget()
             raise StudyMismatchError(
                 f"Another process deleted study {self.name!r} while this one used it, as "
-                "overwrite=True does, and as optuna-dashboard does to rename it: then the copy has "
-                "the trials that ran here, without their weights, and otherwise they are lost. "
-                "Call this again to use the study that has the name now, or pass another "
-                "study_name."
+                "overwrite=True does, and as optuna-dashboard does to rename it, or an earlier "
+                "state of the database was put back. Trials that ran here may be lost, or have "
+                "lost their weights. Call this again to use the study that has the name now, or "
+                "pass another study_name."
             ) from error
 
     def top(self, n: int) -> list[FrozenTrial]:

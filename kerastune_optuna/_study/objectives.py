@@ -160,7 +160,7 @@ class Objectives:
     """
 
     # Measures of a trial as a whole, for which less is better.
-    MEASURED: ClassVar[Sequence[str]] = (*_SIZES, TrialRecord.seconds, "inference_ms")
+    MEASURED: ClassVar[Sequence[str]] = (*_SIZES, TrialRecord.seconds)
 
     def __init__(self, each: Sequence[Objective]) -> None:
         self.each = each

@@ -49,22 +49,6 @@ class Ranking:
             return {own[place].number: rank for rank, place in enumerate(order, start=1)}
         return dict(zip([one.number for one in own], _layers(own, costs), strict=True))
 
-    def are_dominated(
-        self, values: Sequence[float], trial: FrozenTrial, others: Iterable[FrozenTrial]
-    ) -> bool:
-        """Whether a COMPLETE trial has a lower rank than a trial with these values would have.
-
-        Args:
-            values: The values.
-            trial: The trial, of which only the constraints count.
-            others: Some COMPLETE trials.
-        """
-        own = _excess(trial)
-        if own > 0:
-            return any(_excess(one) < own for one in others)
-        costs = self._costs([values, *(one.values for one in others if _excess(one) == 0)])
-        return _is_dominated(costs[0], costs)  # values do not dominate themselves
-
     def _costs(self, values: Sequence[Sequence[float]]) -> np.ndarray:
         """Return the values of some trials as rows of costs, for which less is better."""
         signs = np.array([sign_of(one) for one in self.directions])

@@ -18,5 +18,5 @@ from kerastune_optuna._trial.tell import run_trial as run_trial
 from kerastune_optuna._trial.user_callbacks import check_callback as check_callback
 from kerastune_optuna._trial.user_callbacks import check_kind as check_kind
 from kerastune_optuna._trial.user_callbacks import may_add_metrics as may_add_metrics
-from kerastune_optuna._trial.weights import FromFiles as FromFiles
 from kerastune_optuna._trial.weights import MissingWeightsError as MissingWeightsError
+from kerastune_optuna._trial.weights import config_of as config_of

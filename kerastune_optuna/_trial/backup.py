@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
+import math
 import time
 import uuid
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._backend import begin_at, generators, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._signals import finishing, print_line, requested
 from kerastune_optuna._storage import (
     PatientStore,
@@ -39,6 +37,7 @@ from kerastune_optuna._trial.files import chain, digest
 from kerastune_optuna._trial.hooks import Best
 from kerastune_optuna._trial.ledger import Ledger, Training
 from kerastune_optuna._trial.variables import (
+    State,
     build_optimizer,
     give_back,
     lacks_variables,
@@ -49,10 +48,12 @@ from kerastune_optuna._trial.variables import (
     write_arrays,
 )
 
-# The files of a backup: the model's variables now and at its best epoch, those of its optimizers,
-# the weights of the best training that ended, and what JSON represents.
-_NOW, _BEST, _OPTIMIZERS = "now.npz", "best.npz", "optimizers.npz"
-_OF_BEST, _STATE = "best_training.npz", "state.json"
+# The parts of a backup: the model's variables now and at its best epoch, those of its optimizers,
+# the weights of the best training that ended, and what JSON represents, as a text.
+_NOW, _BEST, _OPTIMIZERS = "now", "best", "optimizers"
+_OF_BEST, _STATE = "best_training", "state"
+
+Parts: TypeAlias = Mapping[str, Sequence[keras.Variable | NDArray[Any]]]
 
 
 @dataclass
@@ -66,7 +67,8 @@ class Archive:
     Args:
         trial: The trial that is trained; it may be the retry of another.
         store: The store in which weights are kept.
-        folder: The folder in which the files of a backup are written and unpacked.
+        folder: The folder in which a backup lies before it is put into the store, and when it was
+            fetched.
         card: The card of the search. A backup from a search with other data, epochs or arguments
             is not used, since a trial with a mixture of both would not be comparable.
     """
@@ -76,7 +78,7 @@ class Archive:
     folder: Path
     card: Card
     error: WeightsError | None = None
-    state: Mapping[str, Any] = field(default_factory=dict)  # of the backup that was unpacked
+    state: Mapping[str, Any] = field(default_factory=dict)  # of the backup that was fetched
     # The file name of a backup that is not complete yet, so that the next attempt after a failure
     # overwrites an incomplete file.
     _name: str = ""
@@ -84,44 +86,50 @@ class Archive:
     _has_told: bool = False  # whether the user was told that the store is away
 
     def open(self, ledger: Ledger, record: Mapping[str, Any]) -> None:
-        """Unpack the last intact backup that the trial has on record; resume the ledger from it."""
+        """Fetch the last intact backup that the trial has on record; resume the ledger from it."""
         self._record, why = record, "its backup is lost or damaged"
-        if any(unpack(self.store, one, self.folder) for one in chain(record)):
-            self.state = json.loads((self.folder / _STATE).read_text())
+        if any(fetch(self.store, one, self._path) for one in chain(record)):
+            self.state = json.loads(str(self.read(_STATE)[0]))
             before = Card.all_of(self.trial.study).get(self.state["card"], Card())
             if not (changes := before.changes_for_a_trial(self.card)):
-                path = self.folder / _OF_BEST
-                ledger.resume(self.state["ledger"], read_arrays(path) if path.exists() else None)
+                ledger.resume(self.state["ledger"], self.read(_OF_BEST) or None)
                 return
             why = "; ".join(changes)
         print_line(f"Trial {self.trial.number} starts over: {why}")
-        self._clear()
 
-    def back_up(self, ledger: Ledger, write: Callable[[], Mapping[str, Any]]) -> None:
-        """Put the ledger, and the files that `write` writes into the folder, into the store.
+    def read(self, part: str) -> State:
+        """Return a part of the backup that was fetched; nothing if the backup lacks it."""
+        return read_arrays(self._path, part)
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "backup.npz"
+
+    def back_up(
+        self, ledger: Ledger, take: Callable[[], tuple[Parts, Mapping[str, Any]]] | None = None
+    ) -> None:
+        """Put the ledger, and what it takes to resume the training that runs, into the store.
 
         After an error, no further backups are made; the error is kept until the trial has a result.
 
         Args:
             ledger: The ledger.
-            write: Writes the files, and returns what else a resumed training needs.
-
-        Raises:
-            ScratchError: The temporary folder cannot be used, so the trial is to be run again.
+            take: Returns the parts that the backup has of the model, and what else a resumed
+                training needs. Default: nothing, so that a retry begins with the next training.
         """
         if self.error is not None:
             return
         try:
             with finishing():
-                of_model, of_best = write(), ledger.state_of_best
-                if of_best is not None and not (self.folder / _OF_BEST).exists():
-                    write_arrays(self.folder / _OF_BEST, of_best)
-                state = {"card": self.card.key, "ledger": ledger.state(), "model": of_model}
-                (self.folder / _STATE).write_text(json.dumps(state))
+                of_model, others = ({}, {}) if take is None else take()
+                state = {"card": self.card.key, "ledger": ledger.state(), "model": others}
+                text = np.array(json.dumps(state))
+                parts = {**of_model, _OF_BEST: ledger.state_of_best or [], _STATE: [text]}
+                n_numbers = sum(math.prod(one.shape) for part in parts.values() for one in part)
+                with telling_room(str(self.folder), 4 * n_numbers):
+                    write_arrays(self._path, parts)
                 n_epochs = sum(len(one.rows) for one in [*ledger.past, ledger.now])
-                self._put_folder(n_epochs + ledger.number)
-        except ScratchError:
-            raise
+                self._put(n_epochs + ledger.number)
         except Exception as error:  # the user's layers and stores may raise anything
             self.error = WeightsError(
                 f"Trial {self.trial.number} could not be backed up: {type(error).__name__}: "
@@ -129,49 +137,31 @@ class Archive:
                 "pass backup_every=None."
             )
 
-    def back_up_between(self, ledger: Ledger) -> None:
-        """Back up between two trainings, so that a retry does not repeat those that ended."""
-
-        def write() -> Mapping[str, Any]:
-            self._clear()  # removes the files of the training that ended
-            return {}
-
-        self.back_up(ledger, write)
-
-    def _clear(self) -> None:
-        for path in list(self.folder.iterdir()):
-            path.unlink()
-
-    def _put_folder(self, done: int) -> None:
-        """Put the folder into the store as one file, after recording its name in the trial.
+    def _put(self, done: int) -> None:
+        """Put the backup into the store, after recording its name in the trial.
 
         Args:
             done: How many epochs and trainings it holds, by which a retry sees progress.
         """
         last = self._record
         self._name = self._name or f"{uuid.uuid4()}.backup"
-        with scratch() as place:
-            packed = place / "backup.zip"
-            with zipfile.ZipFile(packed, "w") as file:  # uncompressed, since compression is slow
-                for path in self.folder.iterdir():
-                    file.write(path, path.name)
-            record = {"id": self._name, "sha256": digest(packed), "previous": last, "done": done}
-            if not (self._let_know(record) and self._put(packed)):
-                return  # the storage or the store is away, so the last backup remains valid
+        record = {"id": self._name, "sha256": digest(self._path), "previous": last, "done": done}
+        if not (self._let_know(record) and self._upload()):
+            return  # the storage or the store is away, so the last backup remains valid
         self._record, self._name = record, ""
         with one_try(), suppress(Exception):  # the next backup removes what is left
             self.store.remove(*(one["id"] for one in chain(last)))
             self._record = {**record, "previous": None}
 
-    def _put(self, packed: Path) -> bool:
-        """Put a backup into the store; if the store is away, tell the user once and return False.
+    def _upload(self) -> bool:
+        """Put the backup into the store; if the store is away, tell the user once and return False.
 
         A training that continues does not wait for the store, since its next backup tries again. A
         training that a signal stops has no next backup, so it waits.
         """
         try:
             with nullcontext() if requested() else one_try():
-                self.store.put(self._name, packed)
+                self.store.put(self._name, self._path)
         except Exception as error:  # a store may raise anything
             if not may_pass(error):
                 raise
@@ -191,20 +181,15 @@ class Archive:
         return False
 
 
-def unpack(store: PatientStore, record: Mapping[str, Any], folder: Path) -> bool:
-    """Unpack a backup that a trial has on record; False if it is missing or damaged."""
-    with scratch() as place:
-        packed = place / "backup.zip"
-        try:
-            is_there = store.fetch(record["id"], packed)
-        except Exception as error:  # stores have no common base class for their errors
-            if is_of_full_disk(error):
-                raise  # of the folder: the backup may be intact
-            return False  # the caller informs the user
-        if is_there and digest(packed) == record["sha256"]:
-            shutil.unpack_archive(packed, folder, "zip")  # writes nothing outside of the folder
-            return True
-    return False
+def fetch(store: PatientStore, record: Mapping[str, Any], path: Path) -> bool:
+    """Fetch a backup that a trial has on record; False if it is missing or damaged."""
+    try:
+        is_there = store.fetch(record["id"], path)
+    except Exception as error:  # stores have no common base class for their errors
+        if is_of_full_disk(error):
+            raise  # of the folder: the backup may be intact
+        return False  # the caller informs the user
+    return is_there and digest(path) == record["sha256"]
 
 
 class UnfitBackupError(Exception):
@@ -218,7 +203,7 @@ class Backup(Hook):
     the best epoch.
 
     Args:
-        archive: The archive of the trial's backups, whose folder holds the last one, unpacked.
+        archive: The archive of the trial's backups, which has fetched the last one.
         best: The hook that holds the weights of the best epoch.
         every: The least number of seconds between two backups.
         fit: The data that the model is trained on.
@@ -248,14 +233,14 @@ class Backup(Hook):
             batch = to_plain(self._fit.specification_of_a_batch())
             make_again(model, {"shapes": state["shapes"], "batch": batch})
         build_optimizer(model)
-        saved = read_arrays(self._path(_OPTIMIZERS))
-        # Optimizers that only the model's own steps use may not be built yet. The file then has
-        # more arrays, zip() raises, and the trial starts over.
+        saved = self._archive.read(_OPTIMIZERS)
+        # Optimizers that only the model's own steps use may not be built yet. The backup then
+        # has more arrays, zip() raises, and the trial starts over.
         for variable, value in zip(_variables_of_optimizers(model), saved, strict=True):
             variable.assign(value)
-        now, best = read_arrays(self._path(_NOW)), self._path(_BEST)
+        now = self._archive.read(_NOW)
         if training.best_epoch is not None:
-            self._best.state = read_arrays(best) if best.exists() else now
+            self._best.state = self._archive.read(_BEST) or now
         give_back(model, now)
         begin_at(model, state["next_epoch"])
         self._fit.skip(len(training.rows))
@@ -274,26 +259,22 @@ class Backup(Hook):
         # fits before it, so it cannot be resumed.
         goes_on = ledger.ending in (Ending.OPEN, Ending.CUT_OFF) and len(ledger.now.starts) <= 1
         if goes_on and (requested() or time.monotonic() - self._saved >= self._every):
-            self._archive.back_up(ledger, lambda: self._written(model, begins))
+            self._archive.back_up(ledger, lambda: self._parts_of(model, begins))
             self._saved = time.monotonic()
 
-    def _written(self, model: keras.Model, next_epoch: int) -> dict[str, Any]:
-        """Write the model to the folder, and return what else a resumed training needs of it."""
-        size = sum(one.nbytes for one in model.get_weights())
-        with telling_room(tempfile.gettempdir(), 4 * size):
-            write_arrays(self._path(_NOW), variables_of(model))
-            write_arrays(self._path(_OPTIMIZERS), _variables_of_optimizers(model))
-            # The state of the best epoch is saved too, if it differs from the model's own.
-            self._path(_BEST).unlink(missing_ok=True)
-            now = map(keras.ops.convert_to_numpy, variables_of(model))
-            best = self._best.state
-            if best is not None and not all(map(np.array_equal, best, now)):
-                write_arrays(self._path(_BEST), best)
-        chance, shapes = generators(), model.get_build_config()
-        return {"chance": chance, "shapes": shapes, "next_epoch": next_epoch}
-
-    def _path(self, name: str) -> Path:
-        return self._archive.folder / name
+    def _parts_of(self, model: keras.Model, next_epoch: int) -> tuple[Parts, Mapping[str, Any]]:
+        """Return what a backup has of the model, and what else a resumed training needs of it."""
+        best = self._best.state or []
+        now = map(keras.ops.convert_to_numpy, variables_of(model))
+        # The state of the best epoch is saved too, if it differs from the model's own.
+        differs = not all(map(np.array_equal, best, now))
+        parts: Parts = {
+            _NOW: variables_of(model),
+            _BEST: best if differs else [],
+            _OPTIMIZERS: _variables_of_optimizers(model),
+        }
+        others = {"chance": generators(), "shapes": model.get_build_config()}
+        return parts, {**others, "next_epoch": next_epoch}
 
 
 class BackupOfOwnFit(Backup):

@@ -27,7 +27,6 @@ from kerastune_optuna._backend import (
     strategy_of,
 )
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.variables import OWN_LOOPS, OWN_STEPS, build_optimizer, has_own
@@ -51,13 +50,10 @@ _BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 # Limits for the batches that are made of small arrays:
 _MOST_NUMBERS = 16e6  # in the arrays, since the batches are a second copy in memory
 _MOST_BATCHES = 2000  # since reading one takes 0.3 ms
-_MOST_SETS = 8  # of validation data, since cross-validation has one for each fold
-_MOST_KEPT = 1e5  # numbers in validation data whose batches are kept for later trainings
 _COUNTED = ("steps_per_epoch", "validation_steps")  # with these, an epoch may read only a part
 _METHODS = ("fit", "evaluate")
 _DATA = ("x", "y", "sample_weight")
 _OF_ARRAYS = (*_DATA, "class_weight", "batch_size")  # arguments that fit() takes only with arrays
-_kept: dict[str, Any] = {}  # the batches of recent validation data, by digests of its arrays
 
 
 def is_usual(model: keras.Model, *methods: str) -> bool:
@@ -245,25 +241,9 @@ def _with_validation(given: dict[str, Any]) -> dict[str, Any]:
         return given
     x, y, weights = keras.utils.unpack_x_y_sample_weight(validation)
     size = given.get("validation_batch_size") or given.get("batch_size")
-    own = _same_batches({"x": x, "y": y, "sample_weight": weights, "batch_size": size})
+    own = _batches({"x": x, "y": y, "sample_weight": weights, "batch_size": size})
     own = validation if own is None else own
     return {**given, "validation_data": own, "validation_split": 0.0, "validation_batch_size": size}
-
-
-def _same_batches(arrays: Mapping[str, Any]) -> Any:
-    """Return the batches of arrays that are not shuffled; reuse those of small NumPy arrays."""
-    data = [arrays[name] for name in _DATA]
-    leaves = [one for one in keras.tree.flatten(data) if one is not None]
-    are_numbers = all(isinstance(one, np.ndarray) and one.dtype.kind in "biuf" for one in leaves)
-    if not are_numbers or sum(one.size for one in leaves) > _MOST_KEPT:
-        return _batches(arrays)
-    structure = keras.tree.map_structure(lambda one: one is None, data)
-    key = digest(leaves, str(structure), arrays["batch_size"], keras.config.floatx())
-    found = _kept.pop(key, None)
-    _kept[key] = found = _batches(arrays) if found is None else found
-    for oldest in list(_kept)[:-_MOST_SETS]:
-        _kept.pop(oldest, None)  # another thread may have removed it already
-    return found
 
 
 def _batches(arrays: Mapping[str, Any]) -> Any:

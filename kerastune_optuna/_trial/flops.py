@@ -17,6 +17,7 @@ from kerastune_optuna._trial import failure
 _HEAVY = re.compile(r"Conv|MatMul|Dot|Einsum|RNN|FFT|PyFunc|Xla|^(Stateless)?(While|If|Case)$")
 # XLA counts a loop as one pass, and does not know what cuDNN does.
 _UNCOUNTED_BY_XLA = re.compile(r"stablehlo\.while|@__cudnn\w+")
+_UNROLLED = " (an RNN needs unroll=True)"
 
 
 def count(model: keras.Model, batch: Callable[[], Any]) -> int:
@@ -73,7 +74,7 @@ def _with_tensorflow(model: keras.Model, inputs: Any) -> int:
 
 
 def _of_graph(graph: Any) -> int:
-    """Return the FLOPs of what the outputs need: Keras calls the cell of an RNN once in vain."""
+    """Return the FLOPs of what the outputs need; a layer may compute more."""
     needed, waiting = set(), [output.op for output in graph.outputs]
     while waiting:
         if (operation := waiting.pop()) not in needed:
@@ -81,25 +82,15 @@ def _of_graph(graph: Any) -> int:
             waiting += [one.op for one in operation.inputs]
     total = 0
     for operation in needed:
-        is_loop = operation.type.endswith("While")
-        times = _most_passes(operation) if is_loop else 1
-        if times and (name := operation.node_def.attr["body" if is_loop else "f"].func.name):
-            total += times * _of_graph(graph._get_function(name).graph)
+        if name := operation.node_def.attr["f"].func.name:
+            total += _of_graph(graph._get_function(name).graph)
             continue
         counted = _counted(operation)
         if counted is None and _HEAVY.search(operation.type):
-            raise NotImplementedError(f"TensorFlow does not count its operation {operation.type}")
+            unrolled = _UNROLLED * operation.type.endswith(("While", "RNN"))
+            raise NotImplementedError(f"TensorFlow does not count {operation.type}{unrolled}")
         total += int(counted or 0)
     return total
-
-
-def _most_passes(loop: Any) -> int:
-    """Return the limit of a loop, which is its second input; 0 if it is unknown or -1, for none."""
-    from tensorflow import get_static_value
-
-    limit = loop.inputs[1]  # for Keras's RNNs, the longest of one row
-    passes = get_static_value(limit.op.inputs[0] if limit.op.type == "Max" else limit)
-    return 0 if passes is None else max(0, int(passes.max()))
 
 
 def _counted(operation: Any) -> Any:
@@ -133,7 +124,7 @@ def _with_jax(model: keras.Model, inputs: Any) -> int:
     shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), given)
     lowered = jax.jit(forward).lower(*shapes)
     if (found := _UNCOUNTED_BY_XLA.search(lowered.as_text())) is not None:
-        raise NotImplementedError(f"XLA does not count {found[0]} (an RNN needs unroll=True)")
+        raise NotImplementedError(f"XLA does not count {found[0]}{_UNROLLED}")
     return int(lowered.cost_analysis().get("flops", 0))
 
 

@@ -76,29 +76,9 @@ def record_keep_best(study: optuna.Study, asked: int | str) -> int | str:
     return asked
 
 
-def _is_alone(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> bool:
+def _is_alone(trial: FrozenTrial, recipe: Recipe) -> bool:
     """Whether a model is so large that it is kept only if it is the best, as nobody asked."""
     return recipe.keep_best == "auto" and (TrialRecord(trial).n_params or 0) > _LARGE
-
-
-def _enters_best(trial: optuna.Trial, values: Sequence[float], recipe: Recipe) -> bool:
-    """Whether a trial is among those that keep their weights, given the study's other trials."""
-    study, objectives = trial.study, recipe.objectives
-    count = keeps(study, recipe.keep_best)
-    if _is_alone(trial, recipe):
-        count = min(count, 1)
-    if not count:
-        return False
-    trials = study.get_trials(deepcopy=False)
-    others = (one for one in trials if TrialRecord(one).ending.may_be_best)
-    if objectives.are_several:
-        known = _optuna.as_known(trial)
-        return not Ranking(objectives.directions).are_dominated(values, known, others)
-    watched = objectives.watched
-    # As in ranked(), of equal trials the one with the lower number ranks first.
-    own = watched.cost(values[watched.place]), trial.number
-    costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
-    return sum(cost < own for cost in costs) < count
 
 
 def tidy(
@@ -142,10 +122,16 @@ def discard_outranked(
 
 def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
     """Return the numbers of the trials that keep their weights."""
-    count = keeps(study, recipe.keep_best)
-    if recipe.objectives.are_several and count:
-        return {trial.number for trial in Ranking.front(study)}
-    best = ranked(study.get_trials(deepcopy=False), recipe.objectives.watched, count)
+    return _kept_of(study.get_trials(deepcopy=False), study, recipe)
+
+
+def _kept_of(trials: Sequence[FrozenTrial], study: optuna.Study, recipe: Recipe) -> set[int]:
+    """Return the numbers of those trials of a study that keep their weights, if these were all."""
+    count, objectives = keeps(study, recipe.keep_best), recipe.objectives
+    if objectives.are_several and count:
+        ranks = Ranking(objectives.directions).ranks(trials)
+        return {number for number, rank in ranks.items() if rank == 1}
+    best = ranked(trials, objectives.watched, count)
     return {one.number for rank, one in enumerate(best) if not (rank and _is_alone(one, recipe))}
 
 
@@ -175,7 +161,9 @@ def save_if_best(
     Raises:
         ScratchError: The temporary folder cannot be used, so the trial is to be run again.
     """
-    if not _enters_best(trial, ledger.means, recipe):
+    study, own = trial.study, copy.copy(_optuna.as_known(trial))
+    own.state, own.values = TrialState.COMPLETE, ledger.means  # as the study will have it
+    if own.number not in _kept_of([*study.get_trials(deepcopy=False), own], study, recipe):
         return None
     if not is_trained:
         _check.warn(_UNTRAINED)

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._study import Ending, Objective, TrialRecord, derive
 from kerastune_optuna._trial.variables import State
 
@@ -99,6 +100,7 @@ class Ledger:
         self.ending = Ending.OPEN  # of the trial, as far as its trainings know
         self.reason: str | None = None  # why the training ended, for people
         self._error: Exception | None = None
+        self.late_error: TunerError | None = None  # that came once the trial had its result
         self._began = time.monotonic()
 
     @property

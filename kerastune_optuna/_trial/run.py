@@ -1,11 +1,10 @@
-"""One trial from its builder to its outcome: build, check, train, and keep the best weights."""
+"""One trial from its builder to its result: build, check, train, and keep the best weights."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,7 +14,6 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._scratch import needed, scratch
 from kerastune_optuna._search import check_choices, copy_result, find_earlier, watched_alone
 from kerastune_optuna._signals import finishing
@@ -28,15 +26,6 @@ from kerastune_optuna._trial.ready import check_constraints, make_ready
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.training import TrainingInputs, train
 from kerastune_optuna._trial.variables import lacks_variables
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Hold the result of a trial, and the error that occurred after the result was known."""
-
-    ending: Ending
-    values: Sequence[float] | None = None
-    error: TunerError | None = None
 
 
 class TrialRun:
@@ -56,10 +45,10 @@ class TrialRun:
         objective, length = recipe.objectives.watched, recipe.n_trainings
         self._ledger = Ledger(objective, length, seed, is_open_ended=recipe.fit.is_free)
 
-    def outcome(self) -> Outcome:
-        """Run the trainings that the trial's backup lacks; return the trial's outcome."""
-        trial, recipe, record = self._trial, self._recipe, self._record
-        seeds = self._ledger.seeds
+    def run(self) -> Ledger:
+        """Run the trainings that the trial's backup lacks; return the trial's ledger."""
+        trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
+        seeds = ledger.seeds
         if record.seed is None:  # the retry of another trial has its seed already
             record.seed = seeds[0]
         if len(seeds) > 1:
@@ -74,21 +63,20 @@ class TrialRun:
                 with needed():
                     self._archive = Archive(trial, recipe.store, folder, recipe.card)
                     if recipe.backup_every is not None and record.backup is not None:
-                        self._archive.open(self._ledger, record.backup)
-                outcome = None
-                while outcome is None:
+                        self._archive.open(ledger, record.backup)
+                while ledger.is_open:
                     with released():
-                        outcome = self._train_next()
-                return outcome
+                        self._train_next()
         except UnfitBackupError:  # the trial starts over
             record.backup = None
-            return TrialRun(trial, recipe, self._memory, check=self._check).outcome()
+            return TrialRun(trial, recipe, self._memory, check=self._check).run()
         except optuna.TrialPruned as error:  # by a limit or the builder, before any training
             record.stop_reason, record.epochs_run = failure.of_pruned(error), 0
-            return Outcome(Ending.FORBIDDEN)
+            ledger.ending = Ending.FORBIDDEN
+        return ledger
 
-    def _train_next(self) -> Outcome | None:
-        """Build and train the model; return the outcome unless another training follows."""
+    def _train_next(self) -> None:
+        """Build and train the model, or take over the result of an earlier trial."""
         trial, recipe, ledger = self._trial, self._recipe, self._ledger
         model, arguments = build(recipe.build_model, trial, ledger.seeds[ledger.number])
         check_choices(trial.distributions)
@@ -103,14 +91,14 @@ class TrialRun:
             are_several = recipe.objectives.are_several
             copy_result(watched_alone(trial, recipe.objectives) if are_several else trial, earlier)
             recipe.constraints.take_time(trial, None)
-            is_complete = earlier.state is TrialState.COMPLETE
-            return Outcome(Ending.REPEAT, earlier.values if is_complete else None)
+            ledger.ending = Ending.REPEAT
+            ledger.means = earlier.values if earlier.state is TrialState.COMPLETE else []
+            return
         is_trained = train(trial, model, inputs, ledger, self._archive)
-        if ledger.is_open:
-            if recipe.backup_every is not None:
-                self._archive.back_up_between(ledger)
-            return None
-        return self._finished(model, inputs.fit if is_unbuilt else None, is_trained=is_trained)
+        if not ledger.is_open:
+            self._keep(model, inputs.fit if is_unbuilt else None, is_trained=is_trained)
+        elif recipe.backup_every is not None:
+            self._archive.back_up(ledger)  # so that a retry does not train it again
 
     def _checked_inputs(self, model: keras.Model, arguments: Mapping[str, Any]) -> TrainingInputs:
         """Return what the training gets, after checking the model and letting it train fast.
@@ -135,10 +123,8 @@ class TrialRun:
             check_constraints(trial, model, inputs)
         return inputs
 
-    def _finished(
-        self, model: keras.Model, builds: FitArguments | None, *, is_trained: bool
-    ) -> Outcome:
-        """Keep the trial's logs, and its weights if it is among the best; return its outcome.
+    def _keep(self, model: keras.Model, builds: FitArguments | None, *, is_trained: bool) -> None:
+        """Keep the trial's logs, and its weights if it is among the best.
 
         Args:
             model: The model of the trial's last training.
@@ -153,10 +139,8 @@ class TrialRun:
             record.n_params = model.count_params()
             if recipe.constraints.max_seconds is not None:
                 recipe.constraints.take_time(trial, ledger.seconds)
-            error = None
             if recipe.keep_best != 0:
-                error = history.save(recipe.store, trial, ledger, self._archive.folder)
-            if ledger.ending is not Ending.COMPLETE:
-                return Outcome(ledger.ending, error=error)
-            kept = save_if_best(recipe, trial, model, ledger, builds, is_trained=is_trained)
-            return Outcome(Ending.COMPLETE, ledger.means, kept or self._archive.error or error)
+                ledger.late_error = history.save(recipe.store, trial, ledger, self._archive.folder)
+            if ledger.ending is Ending.COMPLETE:
+                kept = save_if_best(recipe, trial, model, ledger, builds, is_trained=is_trained)
+                ledger.late_error = kept or self._archive.error or ledger.late_error

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import Memory
-from kerastune_optuna._exceptions import StorageError
+from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import Ending, TrialRecord, own_runs
@@ -41,11 +41,11 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     """
     record, began = TrialRecord(trial), time.perf_counter()
     try:
-        outcome = TrialRun(trial, recipe, memory, check=check).outcome()
+        ledger = TrialRun(trial, recipe, memory, check=check).run()
         record.seconds = round(time.perf_counter() - began, 3)
-        record.code = outcome.ending.name
-        state = outcome.ending.states[0 if outcome.values is not None else -1]
-        finished = _optuna.tell(trial.study, trial, outcome.values, state)
+        record.code = ledger.ending.name
+        state = ledger.ending.states[0 if ledger.means else -1]
+        finished = _optuna.tell(trial.study, trial, ledger.means or None, state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
@@ -58,7 +58,8 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
         with suppress(UpdateFinishedTrialError):
             _fail(trial, recipe, error)
         raise
-    wrong, storage = outcome.error, _optuna.storage_of(trial.study)
+    wrong: TunerError | None = ledger.late_error
+    storage = _optuna.storage_of(trial.study)
     try:
         files.discard(recipe.store, storage, finished, files.BACKUP)
         if files.ids(storage, finished, files.WEIGHTS):  # others may lose their place to it

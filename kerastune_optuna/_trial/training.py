@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,10 +29,7 @@ from kerastune_optuna._trial.recipe import Recipe, check_trained
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
-_N_PARAMS, _FLOPS, _SECONDS, _INFERENCE_MS = Objectives.MEASURED
-_WARM_UP = 3  # calls before those that are measured; the first one traces the function
-_FEWEST, _MOST = 10, 200  # calls that are measured
-_ENOUGH = 0.3  # seconds in total, after which no further calls are measured
+_N_PARAMS, _FLOPS, _SECONDS = Objectives.MEASURED
 
 
 @dataclass(frozen=True)
@@ -216,8 +211,6 @@ def _scores(
             value = float(TrialRecord(trial).flops or 0)
         elif objective.name == _SECONDS:
             value = now.seconds
-        elif objective.name == _INFERENCE_MS:
-            value = _inference_ms(model, inputs.fit.inputs_of_a_batch())
         else:
             value = _logged(objective, now.logs)
         scores.append(value)
@@ -234,20 +227,3 @@ def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
     if math.isnan(value := float(epoch[name])):
         raise ValueError(f"{name} is NaN at the best epoch")
     return value
-
-
-def _inference_ms(model: keras.Model, batch: Any) -> float:
-    """Return the time of one prediction in milliseconds: the median of many, after a warm-up.
-
-    Args:
-        model: The model.
-        batch: One batch of inputs.
-    """
-    for _ in range(_WARM_UP):
-        model.predict_on_batch(batch)
-    times: list[float] = []
-    while len(times) < _FEWEST or (len(times) < _MOST and sum(times) < _ENOUGH):
-        began = time.perf_counter()
-        model.predict_on_batch(batch)  # returns NumPy arrays, so it waits for the GPU
-        times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times)

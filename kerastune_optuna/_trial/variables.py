@@ -210,18 +210,19 @@ def give_back(model: keras.Model, state: State) -> None:
             variable.assign(value)
 
 
-def write_arrays(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
-    """Write arrays or the values of variables to a file, one at a time."""
+def write_arrays(path: Path, parts: Mapping[str, Iterable[keras.Variable | NDArray[Any]]]) -> None:
+    """Write arrays or the values of variables to a .npz file, one at a time, which saves memory."""
     with zipfile.ZipFile(path, "w") as file:
-        for number, array in enumerate(state):
-            with file.open(f"{number}.npy", "w", force_zip64=True) as place:
-                np.lib.format.write_array(place, as_array(array), allow_pickle=False)
+        for name, part in parts.items():
+            for number, array in enumerate(part):
+                with file.open(f"{name}/{number}.npy", "w", force_zip64=True) as place:
+                    np.lib.format.write_array(place, as_array(array), allow_pickle=False)
 
 
-def read_arrays(path: Path) -> State:
-    """Return the arrays in a file that `write_arrays` wrote."""
+def read_arrays(path: Path, part: str) -> State:
+    """Return the arrays of one part of a file that `write_arrays` wrote."""
     with np.load(path) as file:
-        return list(file.values())
+        return [file[name] for name in file.files if name.startswith(f"{part}/")]
 
 
 def as_array(value: keras.Variable | NDArray[Any]) -> NDArray[Any]:

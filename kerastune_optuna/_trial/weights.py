@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._backend import layers_within
-from kerastune_optuna._exceptions import BuilderError, WeightsError
+from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, telling_room
-from kerastune_optuna._study import Home, TrialRecord
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import architecture, failure, files, untrusted
 from kerastune_optuna._trial.variables import (
     as_array,
@@ -67,43 +66,15 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
         ) from error
 
 
-@dataclass(frozen=True)
-class FromFiles:
-    """Build the models of finished trials as their files describe them, without a builder."""
+def config_of(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> Any:
+    """Return the config of a trial's model; None if its weights file has none that can be read.
 
-    home: Home
-
-    def __call__(self, trial: Any) -> keras.Model:
-        """Return the model of a trial, compiled, without its weights.
-
-        Raises:
-            WeightsError: The trial has no intact file, or its model has code that is not Keras's.
-        """
-        told = (
-            f"The model of trial {trial.number} has code that is not Keras's, so its file alone "
-            "does not build it. Make an OptunaTuner with the build_model of the search, and call "
-            f"its best_model(trial={trial.number})."
-        )
-        with _fetched(self.home.store, self.home.storage, trial) as path:
-            try:
-                with h5py.File(path, "r") as file:
-                    config = json.loads(file[_CONFIG][()]) if _CONFIG in file else None
-                untrusted.check_config(config)
-                # Otherwise any string may name the user's objects.
-                with keras.saving.custom_object_scope({}):
-                    model = keras.saving.deserialize_keras_object(config)
-            except Exception as error:  # the config may name what only the user's code registers
-                raise WeightsError(f"{told} ({error!r:.200})") from error
-        if model is None:  # as Keras makes it of no config
-            raise WeightsError(told)
-        return model
-
-    def error(self) -> BuilderError:
-        """Return the error for a call that needs the builder, which open_study() does not know."""
-        return BuilderError(
-            f"open_study() knows no build_model, so nothing of study {self.home.name!r} can be "
-            "trained. Make an OptunaTuner with its build_model to go on."
-        )
+    Raises:
+        WeightsError: The trial has no intact file.
+    """
+    with _fetched(store, storage, trial) as path, h5py.File(path, "r") as file, suppress(Exception):
+        return json.loads(file[_CONFIG][()])  # a search saves none of a model with own code
+    return None
 
 
 def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:

@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
+from kerastune_optuna import MissingExtraError, _report
 from kerastune_optuna._report.figures import FIGURES
 from kerastune_optuna._study import Card
 from tests.support.faults import WATCHDOG
@@ -246,16 +246,6 @@ def test_report_returns_its_path(tuner, tmp_path, monkeypatch):
     assert tuner.report("new/folder/a.html") == Path("new/folder/a.html")
     for path in ("report.html", "new/folder/a.html"):
         assert "<title>test: val_mae<" in (tmp_path / path).read_text()
-
-
-@pytest.mark.parametrize(
-    ("path", "error", "text"),
-    [(3, ArgumentTypeError, "not a path.*report.html"), (".", ArgumentError, "is a folder")],
-)
-def test_a_path_that_is_none_is_an_error(path, error, text):
-    """The error says what to pass."""
-    with pytest.raises(error, match=text):
-        _report.write_page(study_of(), path)
 
 
 @pytest.mark.parametrize("ask", ["report", "plot_history", "plot_curves", "plot_importance"])

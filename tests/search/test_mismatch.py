@@ -80,19 +80,6 @@ def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(quick):
     assert len(calls) == 1
 
 
-def test_names_that_differ_by_capitals_hide_no_other_error(tmp_path):
-    """SQLite tells such names apart, so the error is the builder's own."""
-
-    def build(trial):
-        trial.suggest_int("Units", 2, 4)
-        trial.set_user_attr("note", object())
-        return Untrained(trial.suggest_int("units", 2, 4), FLAT)
-
-    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=1)
-    with pytest.raises(TypeError, match="object is not JSON serializable"):
-        run(tuner)
-
-
 @pytest.mark.filterwarnings("ignore:.*has changed")
 def test_a_parameter_that_was_added_is_named(tmp_path):
     """Each way to a model of an old trial says which parameter it lacks, and how to go on."""

@@ -195,14 +195,6 @@ def test_an_opened_database_is_read_as_its_url_is(tmp_path):
     assert not [one for one in asked if "trial_values" in one]
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_heartbeat_of_optuna_that_nobody_would_use_is_told(tmp_path):
-    """Workers have beats of their own, so that Optuna's would find no trial to fail."""
-    opened = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db", heartbeat_interval=60)
-    with pytest.warns(UserWarning, match=r"a heartbeat_interval=, which has no effect"):
-        tuner_in(tmp_path, storage=opened)
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param("what? {c}", marks=[needs_escapes, needs_posix]), "a%20b d#e ünï"]
 )

@@ -190,12 +190,11 @@ def test_a_second_metric_that_is_not_logged_is_told_before_training(quick):
 
 
 def test_time_is_measured(search):
-    """The seconds of a real training and the milliseconds of a prediction are objectives."""
-    names = ["val_accuracy", "seconds", "inference_ms", "val_loss"]
+    """The seconds of a real training are an objective."""
+    names = ["val_accuracy", "seconds", "val_loss"]
     (trial,) = (tuner := search(objective=names, n_trials=1)).best_trials
-    accuracy, seconds, milliseconds, loss = trial.values
+    accuracy, seconds, loss = trial.values
     assert 0 < seconds < trial.user_attrs["seconds"]
-    assert 0 < milliseconds < 1000 * seconds
     best = history(tuner, 0)[trial.user_attrs["best_epoch"]]
     assert [accuracy, loss] == [float(best["val_accuracy"]), float(best["val_loss"])]
 

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import zipfile
 from uuid import UUID
 
 import keras
@@ -12,8 +11,9 @@ import pytest
 
 from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._trial.backup import unpack
+from kerastune_optuna._trial.backup import fetch
 from kerastune_optuna._trial.files import digest
+from kerastune_optuna._trial.variables import read_arrays, write_arrays
 from tests.support.faults import EpochLog, interrupt_after, logged, trials_of
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
@@ -204,36 +204,29 @@ def test_backups_change_no_digit(search, data):
     assert often.best_trial.user_attrs["best_epoch"] < 3
 
 
-def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
-    """What has a name that leads elsewhere is not unpacked."""
-    (tmp_path / "folder").mkdir()
-    name = f"{UUID(int=0)}.backup"
-    with zipfile.ZipFile(tmp_path / name, "w") as packed:
-        for place in ("../outside", "/outside", "state.json"):
-            packed.writestr(place, "{}")
-    before = sorted(tmp_path.iterdir())
-    record = {"id": name, "sha256": digest(tmp_path / name)}
-    assert unpack(PatientStore(WholeFileStore(tmp_path)), record, tmp_path / "folder")
-    assert sorted(tmp_path.iterdir()) == before
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["state.json"]
-
-
-@pytest.mark.parametrize("content", [b'{"epochs": 9}', None], ids=["another file", "a lost bit"])
-def test_a_backup_with_another_checksum_is_not_unpacked(tmp_path, content):
-    """Whether it is some other archive, or this one with damage, the caller hears of it."""
-    name, folder = f"{UUID(int=0)}.backup", tmp_path / "folder"
-    folder.mkdir()
+@pytest.mark.parametrize("content", [b"another file", b"{1}", None], ids=["other", "bit", "gone"])
+def test_a_backup_with_another_checksum_is_not_read(tmp_path, content):
+    """Whether it is some other file, this one with damage, or gone, the caller hears of it."""
+    store, name = PatientStore(WholeFileStore(tmp_path)), f"{UUID(int=0)}.backup"
     path = tmp_path / name
-    with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr("state.json", b'{"epochs": 1}')
+    path.write_bytes(b"{3}")
     record = {"id": name, "sha256": digest(path)}
-    if content is None:
-        path.write_bytes(path.read_bytes().replace(b"1}", b"3}"))
-    else:
-        with zipfile.ZipFile(path, "w") as packed:
-            packed.writestr("state.json", content)
-    assert not unpack(PatientStore(WholeFileStore(tmp_path)), record, folder)
-    assert not [*folder.iterdir()]
+    assert fetch(store, record, tmp_path / "fetched")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert not fetch(store, record, tmp_path / "fetched")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "int8", "bool", "float64"])
+def test_a_backup_has_values_of_any_dtype(tmp_path, dtype):
+    """Those that NumPy's files cannot store are read as float32, which has all their values."""
+    values = np.array([0, 1, -3.5 if "float" in dtype else 1]).astype(dtype)
+    write_arrays(tmp_path / "file", {"now": [values] * 11, "nowhere": [values], "none": []})
+    found = read_arrays(tmp_path / "file", "now")
+    assert len(found) == 11
+    assert found[10].astype(dtype).tobytes() == values.tobytes()
+    assert list(read_arrays(tmp_path / "file", "none")) == []
 
 
 def drawing(trial):

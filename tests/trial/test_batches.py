@@ -232,33 +232,3 @@ def test_a_search_trains_from_batches(make_tuner, monkeypatch):
     make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(X, Y, **fit)
     assert is_dataset(given[0]["x"])
     assert is_dataset(given[0]["validation_data"])
-
-
-MODEL = compiled()
-
-
-def validation_of(x, **sizes):
-    """Return the validation data that a training is given for arrays."""
-    keywords = {"x": X, "y": Y, "validation_data": (x, np.zeros(len(x))), **sizes}
-    return batched(MODEL, keywords)["validation_data"]
-
-
-def test_batches_of_validation_data_are_made_once():
-    """Trainings with the same rows to validate with read one dataset; changed rows have theirs."""
-    rows = X[:35].copy()
-    first = validation_of(rows)
-    assert validation_of(rows) is first
-    rows[0] += 1
-    assert validation_of(rows) is not first
-    assert np.array_equal(next(iter(validation_of(rows)))[0][0], rows[0])
-    assert validation_of(X[:35]) is first
-
-
-def test_batches_of_few_validation_data_are_kept(monkeypatch):
-    """The oldest go where there are more, and large ones are not kept."""
-    monkeypatch.setattr(fast, "_MOST_SETS", 3)
-    made = [validation_of(X[:35] + number) for number in range(4)]
-    assert validation_of(X[:35] + 1) is made[1]
-    assert validation_of(X[:35]) is not made[0]
-    large, size = np.zeros((30_000, 4), "float32"), {"validation_batch_size": 30_000}
-    assert validation_of(large, **size) is not validation_of(large, **size)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -242,15 +241,6 @@ def test_the_name_of_a_check_cannot_be_foretold(tmp_path):
         PatientStore(Noting(tmp_path)).check()
     assert len(set(names)) == 2
     assert os.listdir(tmp_path) == []
-
-
-def test_a_probe_that_a_killed_process_left_is_removed(tmp_path):
-    """One of an hour ago is; another process may be about to remove a new one."""
-    for age, seconds in (("old", 4000), ("new", 0)):
-        (probe := tmp_path / f"kerastune_optuna-probe-{age}").touch()
-        os.utime(probe, (time.time() - seconds,) * 2)
-    PatientStore(WholeFileStore(tmp_path)).check()
-    assert os.listdir(tmp_path) == ["kerastune_optuna-probe-new"]
 
 
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
