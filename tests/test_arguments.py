@@ -9,7 +9,6 @@ import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
-from optuna.terminator import BaseTerminator
 from pandas import DataFrame
 
 from kerastune_optuna import (
@@ -35,12 +34,8 @@ SEVERAL = {"objective": ["val_loss", "n_params"]}
 MISSPELT = {"objective": "val_acuracy", "direction": "maximize"}
 
 
-class NoGain(BaseTerminator):
-    """Be a terminator of Optuna's kind, which nobody asks here."""
-
-    should_terminate = None
-
-
+# A stand-in for a terminator of Optuna, which Optuna 6 will not have.
+NoGain = type("NoGain", (), {"__module__": "optuna.terminator", "should_terminate": None})
 STOPPING = keras.callbacks.EarlyStopping
 BACKUP = keras.callbacks.BackupAndRestore("backups")
 UNCOPIED = keras.callbacks.LambdaCallback(holds=threading.Lock())
@@ -98,7 +93,7 @@ CONSTRUCTOR = [
     ({"pruner": "weak"}, VALUE, "pruner='weak' is not a pruner. Pass one of 'auto', 'halving',"),
     ({"pruner": optuna.pruners.NopPruner}, TYPE, "is not an Optuna pruner."),
     ({"terminator": 0}, VALUE, "terminator=0 is less than 1. Pass how many trials in a row"),
-    ({"terminator": BaseTerminator}, TYPE, "is a class. Pass how many trials"),
+    ({"terminator": NoGain}, TYPE, "is a class. Pass how many trials"),
     ({"sampler": "grid", "train_repeats": True}, VALUE, "but train_repeats=True asks for more."),
     ({"warm_start": 3}, TYPE, "warm_start= got 3, which holds no trials."),
     ({"warm_start": []}, VALUE, "warm_start=[] holds no trials. Pass an Optuna study"),

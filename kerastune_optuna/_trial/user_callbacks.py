@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 # The attributes in which Keras's own callbacks keep the file that they write to.
 _FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}
+# It opens its folder when it is made, so only a new one writes elsewhere. Keras 3.10 lacks it.
+_ORBAX = getattr(keras.callbacks, "OrbaxCheckpoint", None)
 
 
 def check_callback(callback: object) -> None:
@@ -94,6 +97,8 @@ def may_add_metrics(callback: Any) -> bool:
 
 def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
     """Return a copy of a callback, or say that it has none."""
+    if type(callback) is _ORBAX:
+        return callback  # it holds threads, and `_in_folder` makes another one
     try:
         return copy.deepcopy(callback)
     except Exception as error:  # a callback may hold anything, so copying may raise anything
@@ -106,6 +111,11 @@ def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
 
 def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbacks.Callback:
     """Return the callback; if it is one of Keras's that write files, a copy that uses `folder`."""
+    if type(callback) is _ORBAX:
+        # All its arguments are attributes, except `initial_value_threshold`, which is `best`.
+        names = inspect.signature(type(callback)).parameters
+        given = {name: getattr(callback, name, callback.best) for name in names}
+        return type(callback)(**given | {"directory": os.path.join(callback.directory, folder)})
     if not isinstance(callback, (*_FILES, keras.callbacks.TensorBoard)):
         return callback
     callback = copy.copy(callback)  # a builder may return the same callback in each trial

@@ -88,6 +88,24 @@ def command_line(description, only=(), **numbers):
     return parser
 
 
+def add_jit(parser):
+    """Let a command line ask for models that XLA compiles."""
+    told = "let XLA compile each model, on every side"
+    parser.add_argument("--jit", action="store_true", help=told)
+    return parser
+
+
+def with_jit(build_model):
+    """Return a builder whose models are compiled as by `compile(jit_compile=True)`."""
+
+    def build(trial):
+        model = build_model(trial)
+        model.jit_compile = True
+        return model
+
+    return build
+
+
 def in_turn(sides, measure, rounds):
     """Measure all sides once a round, print a line for each run, and return the runs of each."""
     runs = {side: [] for side in sides}

@@ -3,7 +3,8 @@
 The network of examples/iris.py trains for ten epochs a trial, with SQLite and weights, in one
 process: the time of search() less that inside of `build_model` and `Model.fit`, where calls to the
 database do not count, and what most of it goes to. Then a plain loop builds and fits the same
-configurations with the same seeds, as one does without a tuner.
+configurations with the same seeds, as one does without a tuner. With `--jit`, XLA compiles all
+models.
 """
 
 import functools
@@ -12,7 +13,16 @@ import statistics
 import tempfile
 import time
 
-from tests.benchmarks._sides import at_random, command_line, iris_task, report, search_ours, timed
+from tests.benchmarks._sides import (
+    add_jit,
+    at_random,
+    command_line,
+    iris_task,
+    report,
+    search_ours,
+    timed,
+    with_jit,
+)
 
 EPOCHS, SEARCHES = 10, 3
 PARTS = "build and fit", "database", "rehearsal", "garbage", "seeds", "weights", "history"
@@ -64,19 +74,19 @@ def watch(clock):
     clock.note("history", history, "save")
 
 
-def searches(trials):
+def searches(trials, jit):
     """Return of each search its seconds, those of the plain loop, and those of each part."""
     clock = Clock()
-    search_once(clock, 1)  # what only a first search pays: imports, threads, tables
+    search_once(clock, 1, jit)  # what only a first search pays: imports, threads, tables
     watch(clock)
-    return [search_once(clock, trials) for _ in range(SEARCHES)]
+    return [search_once(clock, trials, jit) for _ in range(SEARCHES)]
 
 
-def search_once(clock, trials):
+def search_once(clock, trials, jit):
     """Search in a new folder, and train the same without a tuner; return the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         task = iris_task(folder, trials, EPOCHS)
-        plain = task.build_model
+        plain = with_jit(task.build_model) if jit else task.build_model
         task.build_model = clock.noted("build and fit", plain)
         clock.seconds = dict.fromkeys(PARTS, 0.0)
         began = time.perf_counter()
@@ -99,8 +109,9 @@ def train_plainly(build_model, fit, trials):
 
 
 def main():
-    trials = command_line(__doc__, trials=60).parse_args().trials
-    found = timed(("overhead:searches", trials)).answers[0]
+    options = add_jit(command_line(__doc__, trials=60)).parse_args()
+    trials = options.trials
+    found = timed(("overhead:searches", trials, options.jit)).answers[0]
     rows = [figures(*one, trials) for one in found]
     for number, row in enumerate(rows, 1):
         print(f"search {number}: ratio {row['search() / plain loop']:.3f}", flush=True)

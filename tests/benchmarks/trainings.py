@@ -5,7 +5,7 @@ process for each model and number of epochs, in turn and after a warm-up. Ours c
 of the builder to the saved weights, and the plain one from the call of the builder to the end of
 `fit`. The large models see so few digits that an epoch takes about a second. A column has the most
 that lay on disk, in the folder of the study and that of temporary files, divided by the size of the
-weights.
+weights. With `--jit`, XLA compiles the models of both.
 """
 
 import os
@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna import OptunaTuner
-from tests.benchmarks._sides import command_line, report, timed
+from tests.benchmarks._sides import add_jit, command_line, report, timed, with_jit
 
 TRIALS = 3  # of a search
 LOOKS = 0.02  # seconds between two looks at what lies on disk
@@ -66,23 +66,23 @@ ROWS = [
 ]  # with how many epochs of how many digits
 
 
-def train_plainly(model, fit, trials):
+def train_plainly(build_model, fit, trials):
     """Train as one does without a tuner; return the seconds and the validation losses."""
     seconds, losses = 0, []
     for seed, epochs in trials:
         keras.utils.set_random_seed(seed)
         began = time.perf_counter()
-        history = BUILDERS[model](None).fit(**{**fit, "epochs": epochs})
+        history = build_model(None).fit(**{**fit, "epochs": epochs})
         seconds += time.perf_counter() - began
         losses += history.history["val_loss"]
     return seconds, losses
 
 
-def train_ours(model, fit):
+def train_ours(build_model, fit):
     """Search; return the seconds, the losses, the seed and epochs of each trial, bytes on disk."""
     with tempfile.TemporaryDirectory() as folder, most_on_disk(folder) as found:
         options = {"n_trials": TRIALS, "directory": folder, "seed": 1}
-        trials = OptunaTuner(BUILDERS[model], "val_loss", **options).search(**fit).study.trials
+        trials = OptunaTuner(build_model, "val_loss", **options).search(**fit).study.trials
     seconds = sum(trial.user_attrs["seconds"] for trial in trials)
     reports = [trial.intermediate_values for trial in trials]
     losses = [one[epoch] for one in reports for epoch in sorted(one)]
@@ -120,21 +120,22 @@ def file_size(path):
         return 0
 
 
-def compare(model, epochs, digits, rounds):
+def compare(model, epochs, digits, rounds, jit):
     """Return of each round the plain seconds, ours, the largest difference, and what lay on disk.
 
     The difference is that of the validation losses; what lay on disk is divided by the weights.
     """
     fit = {**data(model, digits), "epochs": epochs, "batch_size": 32, "verbose": 0}
-    *_, trials, _ = train_ours(model, fit)  # it and the next are the warm-up
-    train_plainly(model, fit, trials)
-    weights = sum(variable.nbytes for variable in map(np.asarray, BUILDERS[model](None).weights))
+    build = with_jit(BUILDERS[model]) if jit else BUILDERS[model]
+    *_, trials, _ = train_ours(build, fit)  # it and the next are the warm-up
+    train_plainly(build, fit, trials)
+    weights = sum(variable.nbytes for variable in map(np.asarray, build(None).weights))
     found = []
     for number in range(rounds):
         if number % 2:  # each goes first in every second round
-            ours, plain = train_ours(model, fit), train_plainly(model, fit, trials)
+            ours, plain = train_ours(build, fit), train_plainly(build, fit, trials)
         else:
-            plain, ours = train_plainly(model, fit, trials), train_ours(model, fit)
+            plain, ours = train_plainly(build, fit, trials), train_ours(build, fit)
         difference = np.abs(np.subtract(plain[1], ours[1])).max()
         found.append((plain[0], ours[0], float(difference), ours[3] / weights))
     return found
@@ -154,9 +155,9 @@ def data(model, digits):
     return {"x": x[:digits], "y": y[:digits], "validation_data": validation}
 
 
-def row(model, epochs, digits, rounds):
+def row(model, epochs, digits, rounds, jit):
     """Measure one model; return its row of the table."""
-    run = timed(("trainings:compare", model, epochs, digits, rounds))
+    run = timed(("trainings:compare", model, epochs, digits, rounds, jit))
     plain, ours, differences, on_disk = zip(*run.answers[0], strict=True)
     ratio = statistics.median(one / other for one, other in zip(ours, plain, strict=True))
     for number, times in enumerate(zip(plain, ours, strict=True), 1):
@@ -168,14 +169,13 @@ def row(model, epochs, digits, rounds):
 
 
 def main():
-    parser = command_line(__doc__, BUILDERS, rounds=5)
-    options = parser.parse_args()
+    options = add_jit(command_line(__doc__, BUILDERS, rounds=5)).parse_args()
     header = ["model", "epochs", "plain fit, s", "ours, s", "ratio"]
     header += ["largest difference of val_loss", "most on disk, in weights"]
     report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna"],
         header,
-        [row(*one, options.rounds) for one in ROWS if one[0] in options.only],
+        [row(*one, options.rounds, options.jit) for one in ROWS if one[0] in options.only],
     )
 
 

@@ -20,7 +20,8 @@ from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
 from tests.trial.test_own_fit import Phases
 from tests.trial.test_variables import MINIMIZED, OF_ROWS, Part, gan, of_tensorflow
-from tests.zoo.models import Losses
+from tests.zoo.layers import table
+from tests.zoo.models import OPTIMIZERS, Losses, distilled
 
 
 class Counter(keras.callbacks.Callback):
@@ -262,6 +263,17 @@ def scaled(trial):
     return model
 
 
+def optimized(name):
+    """Return the builder of a classifier with an optimizer of the zoo."""
+
+    def build(trial):
+        model = build_model(trial)
+        model.compile(OPTIMIZERS[name](0.01), "sparse_categorical_crossentropy")
+        return model
+
+    return build
+
+
 class Autoencoder(Losses):
     """Encode and decode as keras.io's VAE does: with a step, and without a call."""
 
@@ -314,6 +326,15 @@ def decaying(trial):
 
 
 OWN_STEP = {**MINIMIZED, "fit": OF_ROWS}
+FURTHER = [
+    pytest.param(optimized(name), [], {}, id=name, marks=mark)
+    for name, mark in {
+        "multi_optimizer": pytest.mark.slow,
+        "muon": pytest.mark.nightly,
+        "schedule_free": pytest.mark.nightly,
+    }.items()
+    if name in OPTIMIZERS
+]
 
 
 @pytest.mark.parametrize(
@@ -325,6 +346,8 @@ OWN_STEP = {**MINIMIZED, "fit": OF_ROWS}
         pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], {}, marks=pytest.mark.nightly),
         pytest.param(decaying, [], {}, marks=[of_tensorflow, pytest.mark.nightly]),
         pytest.param(autoencoder, [], OWN_STEP, marks=[of_tensorflow, pytest.mark.slow]),
+        pytest.param(distilled, [], {"fit": table()}, marks=pytest.mark.nightly),
+        *FURTHER,
     ],
 )
 def test_a_training_that_was_interrupted_comes_to_the_same_digits(
@@ -401,6 +424,7 @@ PHASES = DroppingPhases()
 # killed, and which epochs the retry trains: a later fit of a builder's own begins anew.
 KILLED = {
     "an epoch": (dropping, {}, {}, (0, 0, 2), ["2"]),
+    "two optimizers": (optimized("multi_optimizer"), {}, {}, (0, 0, 2), ["2"]),
     "the first execution": (dropping, TWICE, {}, (0, 0, 1), ["1", "2", "0", "1", "2"]),
     "between executions": (dropping, TWICE, {}, (1, 0, 0), ["0", "1", "2"]),
     "the second execution": (dropping, TWICE, {}, (1, 0, 2), ["2"]),

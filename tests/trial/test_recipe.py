@@ -1,10 +1,13 @@
 """A base that was there before the builder: refused where trials would train it, else it serves."""
 
 import functools
+import sys
+from types import ModuleType
 
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.util.lazy_loader import KerasLazyLoader
 
 from kerastune_optuna import BuilderError
 from kerastune_optuna._digest import read_by
@@ -179,6 +182,18 @@ def test_metrics_that_trials_share_begin_anew_with_each(search, data):
     x, y, _ = data
     found = [tuner.best_model().evaluate(x, y, verbose=0)[1] for tuner in tuners]
     assert found[0] == found[1]
+
+
+def test_keras_2_is_refused_where_its_variable_makes_it_tf_keras(quick, monkeypatch):
+    """With TF_USE_LEGACY_KERAS, `tf.keras` is the package tf_keras, of which this is a stand-in."""
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    for name in ("tf_keras", "tf_keras.api._v2.keras"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    of_keras_2 = {"__module__": "tf_keras.src.engine.sequential"}
+    sys.modules["tf_keras.api._v2.keras"].Sequential = type("Sequential", (), of_keras_2)
+    kind = KerasLazyLoader({}).Sequential  # as TensorFlow makes tf.keras
+    with pytest.raises(BuilderError, match="a Sequential of tf_keras, which is Keras 2"):
+        run(quick(lambda trial: kind()))
 
 
 def test_long_containers_are_not_looked_into():

@@ -268,9 +268,9 @@ def test_all_parts_of_keras_are_built():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_zoo_is_built_without_its_builders():
-    """All of it but what has code of its own."""
-    built = 0
-    for animal in ANIMALS.values():
+    """All of it but what has code of its own, and what Keras itself does not compile again."""
+    built, left_out = 0, {"distiller", "orbax_checkpoint"}  # the latter's package may be missing
+    for animal in (animal for name, animal in ANIMALS.items() if name not in left_out):
         made = animal.build(optuna.create_study().ask())
         model = made[0] if isinstance(made, tuple) else made
         if not architecture.has_own_code(model):

@@ -321,6 +321,11 @@ ANIMALS = {
         grain_rows,
         fit={"steps_per_epoch": 3},
     ),
+    "grain_ending": of_table(
+        lambda *rows: grain_rows(*rows, shuffled=True).repeat(2),
+        grain_rows,
+        fit={"steps_per_epoch": 3},
+    ),  # in its last epoch
     "grain_function": of_table(later(grain_read), later(grain_loader)),
     "tensors": Animal(small, lambda: keras.tree.map_structure(ops.convert_to_tensor, table())),
     "frames": Animal(small, frames),

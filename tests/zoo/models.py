@@ -1,6 +1,7 @@
 """One animal for each way in which Keras's documentation makes, compiles or trains a model."""
 
-from functools import partial
+import tempfile
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -293,6 +294,39 @@ def low_ranks(trial):
     return compiled(model, trial)
 
 
+@cache
+def teacher():
+    """Return a network that all trials learn from, and which is the same in each process."""
+    drawn = keras.initializers.GlorotUniform(seed=3)
+    layers = [kl.Dense(units, kernel_initializer=drawn) for units in (16, 3)]
+    return keras.Sequential([keras.Input((8,)), *layers])
+
+
+def distilled(trial):
+    """Return a student and its frozen teacher, as Keras's guide trains them."""
+    student = keras.Sequential([keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(3)])
+    alike = keras.distillation.LogitsDistillation(temperature=3.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return compiled(keras.distillation.Distiller(teacher(), student, alike), trial, loss)
+
+
+@cache
+def folder_of_checkpoints():
+    return tempfile.mkdtemp()
+
+
+def with_orbax(trial):
+    """Return a model, and the callback that asks for the package orbax-checkpoint."""
+    callback = keras.callbacks.OrbaxCheckpoint(folder_of_checkpoints())
+    return plain(trial), {"callbacks": [callback]}
+
+
+def two_optimizers(rate):
+    """Return an optimizer that trains kernels with momentum, and biases by Adam."""
+    kernels = {".*kernel": optimizers.SGD(rate, momentum=0.9)}
+    return optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.Adam(rate), kernels))
+
+
 def own_loss(trial):
     inputs = keras.Input((8,))
     return classifier(trial, inputs, kl.Dense(8, activation="relu")(inputs), OwnLoss)
@@ -336,8 +370,12 @@ OPTIMIZERS = {
     "lion": lambda rate: optimizers.Lion(rate / 10),
     "rmsprop": lambda rate: optimizers.RMSprop(rate, centered=True),
 }
-if hasattr(optimizers, "ScheduleFreeAdamW"):  # Keras 3.10 does not have it
-    OPTIMIZERS["schedule_free"] = lambda rate: optimizers.ScheduleFreeAdamW(rate)
+LATER = {  # which Keras 3.10 does not have
+    "muon": ("Muon", lambda rate: optimizers.Muon(rate)),
+    "multi_optimizer": ("MultiOptimizer", two_optimizers),
+    "schedule_free": ("ScheduleFreeAdamW", lambda rate: optimizers.ScheduleFreeAdamW(rate)),
+}
+OPTIMIZERS |= {name: make for name, (kind, make) in LATER.items() if hasattr(optimizers, kind)}
 SWAPPING = {"callbacks": [keras.callbacks.SwapEMAWeights()]}
 vae = of_kind(VariationalAutoencoder, None, ())
 LONG = {"epochs": 30, "batch_size": 8}  # 240 steps, from which on one call makes many of them
@@ -361,6 +399,8 @@ ANIMALS = {
         of_kind(Denoiser, None, (), run_eagerly=True), lambda: for_itself(table())
     ),
     "lora": Animal(low_ranks, table),
+    "distiller": Animal(distilled, table),
+    "orbax_checkpoint": Animal(with_orbax, table),
     "swap_ema": Animal(with_optimizer(OPTIMIZERS["ema_apart"]), table, fit=SWAPPING),
     "own_compute_loss": Animal(own_loss, table),
     "own_layer_add_loss": Animal(sequential(lambda: [OwnDense(8)], (8,)), table),
