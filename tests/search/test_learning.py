@@ -87,7 +87,7 @@ def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
     """It gains what the best one did, unless it diverged; a forbidden one is bad."""
     study = optuna.create_study(direction="maximize")
     study.add_trials([ended(COMPLETE, 0.5, 0.7, 0.9, value=0.9), *others])
-    spy = Spy(multivariate=True, warn_independent_sampling=False)
+    spy = Spy()
     study.sampler = LearningSampler(spy, ACCURACY, constrained=False, may_repeat=True)
     study.ask().suggest_float("x", 0.0, 1.0)
     assert spy.seen == pytest.approx({0: 0.9, **shown})
