@@ -63,9 +63,7 @@ class OptunaTuner:
         sampler: Chooses the parameters of each trial: an Optuna sampler, or one of these names.
             "gp" is GaussianProcessSampler, "grid" tries each configuration once, and "tpe",
             "cmaes", "random" and "qmc" are Optuna's samplers. They use `seed`. Default "auto": "gp"
-            for the first 200 trials (fewer with more than 15 parameters), then "tpe". Without
-            `seed`, "tpe" takes over as soon as a draw of "gp" takes longer than a twentieth of a
-            trial.
+            for the first 200 trials (fewer with more than 15 parameters), then "tpe".
         pruner: Decides which trials end early: an Optuna pruner, or "wilcoxon", "median",
             "percentile", "halving", "hyperband" or "none". "wilcoxon" ends a trial whose learning
             curve is worse than that of the best trial by Wilcoxon's signed-rank test (1945), with a

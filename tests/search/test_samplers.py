@@ -112,12 +112,6 @@ def test_tpe_draws_the_later_trials(monkeypatch, bound, most):
     assert drawn_by_the_process(3) == [False] * 5 + [True] * 2 + [False] * 5
 
 
-def test_tpe_draws_where_a_draw_takes_long_beside_a_trial():
-    """These trials take no time. With a seed nothing depends on times."""
-    assert drawn_by_the_process(None) == [False] * 5 + [True] * 5 + [False] * 2
-    assert drawn_by_the_process(3) == [False] * 5 + [True] * 7
-
-
 SEEDED = """
 import numpy, sys
 from tests.search.test_screening import of_two_ranges

@@ -327,7 +327,7 @@ def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
         if not seen:
             _storage.Location(trial.storage).checkpoint()
             shutil.copytree(tmp_path / "tuning", tmp_path / "copy")
-            copy = tuner_in(tmp_path / "copy", objective="val_mae", n_trials=2)
+            copy = tuner_in(tmp_path / "copy", objective="val_mae", n_trials=2, pruner="none")
             with warnings.catch_warnings(action="ignore"):  # build_model is another one there
                 seen.extend(run(copy, timeout=60).study.trials)
         return build(trial)
