@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import budget_of, check_names, check_tuner, constraints_of
+from kerastune_optuna._backend import let_memory_grow
 from kerastune_optuna._data import Given, as_list, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
@@ -474,6 +475,7 @@ class OptunaTuner:
         """
         if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
+        let_memory_grow()  # before this process makes a model, since workers may train
         with borrowed(self.build_model, *functions):
             wanted = _search.chosen(self.build_model, params, functions)
             _search.enqueue(_workers.writable_study(self._home), wanted)
@@ -697,6 +699,7 @@ class OptunaTuner:
         """
         if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
+        let_memory_grow()
         with borrowed(self.build_model, *functions):
             _report.say(_search.outlined(self.build_model, functions), end="")
 

@@ -47,6 +47,12 @@ def test_a_tuner_says_what_it_is_for(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plain_study_needs_no_keras_for_our_sampler():
+    """It and all rooms below it are imported where Keras is not."""
+    code = "import sys; sys.modules['keras'] = None; from kerastune_optuna import _search"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 # What a colleague does who may read studies of somebody else, and what happens where he writes.
 COLLEAGUE = """
 import sys

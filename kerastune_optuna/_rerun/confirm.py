@@ -118,7 +118,7 @@ def confirm(run: Run, top: int, count: int) -> None:
 
 
 def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:
-    """Train configurations of a study again; `given`, unopened, shows what was trained before."""
+    """Train configurations of a study again; `given`, not loaded, shows what was trained before."""
     home, recipe = run.home, replace(run.recipe, executions=1)
     recipe = replace(recipe, card=card_of(recipe))
     warn_if_builder_changed(home.study, recipe)

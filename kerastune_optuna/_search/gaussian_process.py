@@ -78,12 +78,13 @@ class GaussianProcessSampler(BaseSampler):
         self.seed, self._n_startup_trials = seed, n_startup_trials
         self.independent_sampler = independent_sampler or TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
+        self.place = 0  # of the trial that is drawn for, in the study
         self._in_vain: set[int] = set()  # ids of trials that were waited for
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.place = TrialRecord(trial).place_in(_optuna.known_trials(study))
         if self.seed is not None:
-            place = TrialRecord(trial).place_in(_optuna.known_trials(study))
-            self._rng = np.random.default_rng([self.seed, place])
+            self._rng = np.random.default_rng([self.seed, self.place])
         self.independent_sampler.before_trial(study, trial)
 
     def infer_relative_search_space(

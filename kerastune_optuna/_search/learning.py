@@ -49,7 +49,7 @@ class LearningSampler(BaseSampler):
         may_repeat: Whether it may draw what was trained, or is being trained.
         warm_trials: COMPLETE trials of other studies that the sampler sees too, with numbers
             below 0.
-        seed: What the sampler draws for a trial depends on it and on the trial's number, so that
+        seed: What the sampler draws for a trial depends on it and on the trial's place, so that
             workers and copies of a script draw nothing twice; None where the sampler has its own.
         card: The key of the search's card; None (default) draws nothing that any search has tried.
     """

@@ -10,7 +10,6 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import let_memory_grow
 from kerastune_optuna._choice import STORABLE
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._keras_tuner import learn_ranges
@@ -36,7 +35,6 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
-    let_memory_grow()  # before this process makes a model, since workers may train
     learn_ranges(build_model)
     wanted = params or space.defaults_of(build_model)
     if wanted:

@@ -27,14 +27,14 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import space
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import COMPARED, AutoPruner
-from kerastune_optuna._study import derive
+from kerastune_optuna._study import TrialRecord, derive
 
 # A draw takes longer the more trials there are, and the more parameters: 55 ms of a core with 14
 # parameters after 180 trials.
@@ -91,19 +91,25 @@ class ProcessThenTPE(GaussianProcessSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if trial.number >= _MOST_TRIALS:
+        if self.place >= _MOST_TRIALS:
             return {}  # what the process does not draw, the independent sampler does
         asked = super().infer_relative_search_space(study, trial)
-        return asked if trial.number * len(asked) < _MOST_VALUES else {}
+        return asked if self.place * len(asked) < _MOST_VALUES else {}
 
 
 class _FromTheMiddle(TPESampler):
     """Begin with a trial whose numbers lie in the middle of their ranges."""
 
+    is_first = False
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.is_first = TrialRecord(trial).place_in(_optuna.known_trials(study)) == 0
+        super().before_trial(study, trial)
+
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
     ) -> Any:
-        if trial.number == 0 and isinstance(range_, IntDistribution | FloatDistribution):
+        if self.is_first and isinstance(range_, IntDistribution | FloatDistribution):
             return space.middle(range_)
         return super().sample_independent(study, trial, name, range_)
 
@@ -164,7 +170,8 @@ class Chooser(NamedTuple):
         if screens := screens and len(study.directions) == 1:
             trials = study.get_trials(deepcopy=False)
             is_any_complete = any(one.state is TrialState.COMPLETE for one in trials)
-            screens = len(trials) < COMPARED and not is_any_complete
+            ended = sum(TrialRecord(one).ending.is_final for one in trials)
+            screens = ended < COMPARED and not is_any_complete
         study.sampler = sampler = ProcessThenTPE(own, screens=screens)
         if not screens or n_trials is None:
             return own, []

@@ -72,7 +72,8 @@ class AutoPruner(optuna.pruners.BasePruner):
         """Whether a trial ends after its beginning."""
         trials = study.get_trials(deepcopy=False)
         first = TrialRecord(trial).first_try(trials)
-        place = TrialRecord(trial).place_in(trials)
+        before = map(TrialRecord, trials[: first.number])
+        place = sum(one.has_begun and one.retry_of is None for one in before)
         endings = {TrialRecord(one).ending for one in trials}
         may_all_go_on = not endings.isdisjoint(_ALLOWS_ALL) or place >= COMPARED
         if may_all_go_on or TrialRecord(first).fixed_params:

@@ -17,7 +17,6 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import let_memory_grow
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError
 from kerastune_optuna._keras_tuner import Entry, is_fatal, learn_ranges
 
@@ -248,7 +247,6 @@ def outlined(build_model: Builder, functions: Sequence[Any]) -> str:
     Returns:
         The lines, each with a line end.
     """
-    let_memory_grow()  # before this process makes a model, since workers may train
     learn_ranges(build_model)
     notes = _asked(build_model, functions)
     cells = [("parameter", "values", "default", "only with")]

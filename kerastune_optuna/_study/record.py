@@ -130,7 +130,7 @@ class TrialRecord:
         return trial
 
     def place_in(self, trials: Sequence[FrozenTrial]) -> int:
-        """Return how many trials began before the first try of the trial, retries aside.
+        """Return how many trials have lower numbers than its first try, retries aside.
 
         What is drawn by a seed depends on it, so that a search that was stopped goes on as one that
         was not.

@@ -129,8 +129,7 @@ def _kept_of(trials: Sequence[FrozenTrial], study: optuna.Study, recipe: Recipe)
     """Return the numbers of those trials of a study that keep their weights, if these were all."""
     count, objectives = keeps(study, recipe.keep_best), recipe.objectives
     if objectives.are_several and count:
-        ranks = Ranking(objectives.directions).ranks(trials)
-        return {number for number, rank in ranks.items() if rank == 1}
+        return {one.number for one in Ranking(objectives.directions).first(trials)}
     best = ranked(trials, objectives.watched, count)
     return {one.number for rank, one in enumerate(best) if not (rank and _is_alone(one, recipe))}
 

@@ -53,7 +53,7 @@ def environment(
     added |= {name: str(count) for name, count in threads.items() if name not in given}
     if gpus:
         added[_NAMED] = _share(gpus[number % len(gpus) :: n_workers])
-        on_one = -(-n_workers // len(gpus))
+        on_one = len(range(number % len(gpus), n_workers, len(gpus)))
         if on_one > 1 and not any(name in given for name in _FRACTIONS):
             added[_FRACTIONS[0]] = f"{_SHARED / on_one:.3f}"
     return added
