@@ -20,7 +20,7 @@ import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError, StorageError, StudyMismatchError, TunerError
+from kerastune_optuna import ArgumentError, StorageError, TunerError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._study import load
 from tests.support.faults import CuttingProxy, states
@@ -71,24 +71,6 @@ def test_members_of_a_group_share_a_folder(tmp_path):
     assert len(modes) > 4
     assert set(modes.values()) == {0o060}, modes
     assert len(tuner.study.trials) == 1
-
-
-@pytest.mark.slow
-def test_two_names_that_the_database_takes_for_one_are_named(tmp_path):
-    """MariaDB ignores the case of letters in the names of parameters."""
-
-    def build_model(trial):
-        for name in ("lr", "LR"):
-            trial.suggest_float(name, 0.0, 1.0)
-        return build(trial)
-
-    with (
-        database("mariadb") as url,
-        pytest.raises(
-            StudyMismatchError, match="'LR' and 'lr', which are one name to the database"
-        ),
-    ):
-        run(tuner_in(tmp_path, build_model, "val_mae", storage=url, n_trials=1))
 
 
 def each_cut(proxy):

@@ -139,7 +139,7 @@ def test_a_builder_may_stop_workers(make, tmp_path):
 
     def stopping(trial):
         meet(tmp_path, 2)
-        if trial.number == 1:
+        if trial.number > 0:  # number 1 may be one too many
             trial.study.stop()
         return build(trial)
 
