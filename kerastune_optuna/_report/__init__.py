@@ -4,6 +4,7 @@ from kerastune_optuna._report.facts import Facts as Facts
 from kerastune_optuna._report.live import progress_for as progress_for
 from kerastune_optuna._report.page import plot as plot
 from kerastune_optuna._report.page import write_page as write_page
+from kerastune_optuna._report.progress import Lines as Lines
 from kerastune_optuna._report.progress import Plan as Plan
 from kerastune_optuna._report.progress import Progress as Progress
 from kerastune_optuna._report.progress import Told as Told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import math
 import sys
 import threading
@@ -11,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import optuna
@@ -34,7 +32,6 @@ from kerastune_optuna._report.text import (
     params_line,
     printable,
 )
-from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location, one_try
 from kerastune_optuna._study import StudyRecord, TrialRecord, ranked
 
@@ -184,23 +181,18 @@ Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
 
 
-def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> list[Progress]:
-    """Return what shows the user how a search goes, and what logs it if logging is set up.
+def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> Progress:
+    """Return what shows the user how a search goes: a picture, or lines where none can be drawn.
 
     Args:
-        verbose: 0, 1, 2 or "auto", as search() takes it.
+        verbose: 1, 2 or "auto", as search() takes it.
         study: The study that is searched.
         plan: The plan of the search.
     """
-    told: list[Progress] = []
-    may_draw = verbose not in (0, 2) and not Location(_optuna.storage_of(study)).is_of_one_thread
+    may_draw = verbose != 2 and not Location(_optuna.storage_of(study)).is_of_one_thread
     if may_draw and (place := _place()) is not None:
-        told.append(Live(study, plan, place))
-    elif verbose != 0:
-        told.append(Lines(study, plan))
-    if LOG.isEnabledFor(logging.INFO):
-        told.append(Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name)))
-    return told
+        return Live(study, plan, place)
+    return Lines(study, plan)
 
 
 def _place() -> Place | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import optuna
 
@@ -15,8 +17,9 @@ from kerastune_optuna._data import check_training
 from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
-from kerastune_optuna._report import Plan, Progress, progress_for
+from kerastune_optuna._report import Lines, Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, StopConditions, check_finite, check_study
+from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
 from kerastune_optuna._study import Home, StudyRecord
 from kerastune_optuna._trial import (
@@ -142,7 +145,11 @@ class Run:
         seconds = None if deadline is None else deadline.seconds_left()
         aim, size, epochs = recipe.objectives, self.budget.n_trials, recipe.epochs_in_all
         plan = Plan(study.study_name, aim, size, epochs, seconds)
-        followers = progress_for(self.verbose, study, plan)
+        followers: list[Progress] = []
+        if self.verbose != 0:
+            followers.append(progress_for(self.verbose, study, plan))
+        if LOG.isEnabledFor(logging.INFO):
+            followers.append(Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name)))
         if self.on_trial_end:
             followers.append(Announced(study, self.on_trial_end, ending))
         return Progress(others=followers)

@@ -81,8 +81,7 @@ def terminal(monkeypatch):
 
 
 def progress(study):
-    (shown,) = progress_for("auto", study, frame(study).plan)
-    return shown
+    return progress_for("auto", study, frame(study).plan)
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])

@@ -116,7 +116,7 @@ def test_no_text_of_a_study_commands_a_terminal(tmp_path, monkeypatch, capfd):
     plan = Plan(study.study_name, opened._home.objectives, 3, 5)
     for where, verbose in ((terminal, 1), (sys.stdout, 2)):
         with redirect_stdout(where):
-            (progress,) = progress_for(verbose, study, plan)
+            progress = progress_for(verbose, study, plan)
             with progress.running():
                 progress.trial(study.trials[1])
     _signals.print_line(study.trials[1].user_attrs["stop_reason"])
