@@ -69,6 +69,8 @@ class GaussianProcessSampler(BaseSampler):
         True
     """
 
+    is_over = False  # whether its independent sampler draws parameters together, too
+
     def __init__(
         self,
         seed: int | None = None,

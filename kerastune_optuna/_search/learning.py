@@ -71,6 +71,11 @@ class LearningSampler(BaseSampler):
     # PRUNED trials as they are shown, by number; what they are worth depends on the best trial.
     _shown: dict[int, FrozenTrial | None] = field(init=False, default_factory=dict)
 
+    @property
+    def draws_by_process(self) -> bool:
+        """Whether it is a process of ours that draws parameters together."""
+        return isinstance(self.sampler, GaussianProcessSampler) and not self.sampler.is_over
+
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         place = TrialRecord(trial).place_in(_optuna.known_trials(study))
         if self.seed is not None:
@@ -96,7 +101,7 @@ class LearningSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         shown: Any = _Shown(study, self, search_space)
-        for _ in range(_OF_GP if isinstance(self.sampler, GaussianProcessSampler) else _DRAWS):
+        for _ in range(_OF_GP if self.draws_by_process else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
             if not self._unwanted.is_closed_for(self._places):
@@ -184,7 +189,7 @@ class _Shown(_optuna.ShownStudy):
         is_any = states is None or TrialState.COMPLETE in states
         warm = self.by.warm_trials if is_any else ()
         # Our process reads trials of all kinds, but leaves single parameters to another sampler.
-        if isinstance(self.by.sampler, GaussianProcessSampler) and not self.is_alone:
+        if self.by.draws_by_process and not self.is_alone:
             return sorted([*warm, *trials], key=lambda one: one.number)
         by_number = {one.number: one for one in [*warm, *trials]}
         # Where a sampler asks for trials of any state, it looks for parameters that all of them

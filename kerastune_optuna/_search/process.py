@@ -69,9 +69,7 @@ class Process:
         """Return minus the logarithm of the penalised likelihood, and its gradient."""
         weights, amplitude, noise = np.exp(theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
         kernel, slope = _matern(gaps @ weights, amplitude)
-        root, failed = dpotrf(kernel + (noise + _JITTER) * np.eye(len(kernel)), lower=True)
-        if failed:
-            return 1e10, np.zeros_like(theta)
+        root, _ = dpotrf(kernel + (noise + _JITTER) * np.eye(len(kernel)), lower=True)
         half, _ = dpotri(root, lower=True)
         inverse = half + np.tril(half, -1).T
         alpha = inverse @ values

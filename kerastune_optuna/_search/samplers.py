@@ -91,10 +91,20 @@ class ProcessThenTPE(GaussianProcessSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if self.place >= _MOST_TRIALS:
-            return {}  # what the process does not draw, the independent sampler does
-        asked = super().infer_relative_search_space(study, trial)
-        return asked if self.place * len(asked) < _MOST_VALUES else {}
+        self.is_over = self.place >= _MOST_TRIALS
+        if not self.is_over:
+            asked = super().infer_relative_search_space(study, trial)
+            self.is_over = self.place * len(asked) >= _MOST_VALUES
+            if not self.is_over:
+                return asked
+        return self.independent_sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if self.is_over:
+            return self.independent_sampler.sample_relative(study, trial, search_space)
+        return super().sample_relative(study, trial, search_space)
 
 
 class _FromTheMiddle(TPESampler):

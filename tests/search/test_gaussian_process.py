@@ -115,6 +115,20 @@ def test_gradients_are_those_of_the_functions():
     assert process._cost(start, begin, moves)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.parametrize("weight", [-9.0, 9.0])
+def test_equal_points_break_no_equation(weight):
+    """Nor do points far outside of a range that became small, with the least noise there may be."""
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.random((4, 2)) * [[1, 1], [1, 1], [1, 1], [1e9, 1]], 100, axis=0)
+    points[:200] += rng.normal(size=(200, 2)) * 1e-9  # nearly equal
+    values = rng.normal(size=400)
+    process = Process(points, values, np.arange(2))
+    process.theta = np.array([weight, weight, 6.0, math.log(1e-6)])
+    loss, slope = process._loss(process.theta, values, process._gaps())
+    assert np.isfinite([loss, *slope, *process.gains(points)]).all()
+    assert loss < 1e9
+
+
 def test_branches_are_searched():
     """With 30 trials it finds three layers that are each nearly right, where TPE does not."""
     assert searched(with_layers, 30).best_value < 0.6

@@ -6,6 +6,7 @@ import sys
 import optuna
 import pytest
 from optuna.samplers import CmaEsSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
 
 from kerastune_optuna import GaussianProcessSampler, MissingExtraError
 from kerastune_optuna._search import samplers
@@ -115,6 +116,29 @@ def test_tpe_draws_the_later_trials(monkeypatch, bound, most):
     """The process begins after five trials, and ends at a number of trials, or of values."""
     monkeypatch.setattr(samplers, bound, most)  # the trials ask for three parameters
     assert drawn_by_the_process(3) == [False] * 5 + [True] * 2 + [False] * 5
+
+
+def drawn_at_last(name):
+    """Return what the sampler of a name draws together after 20 trials, some without a value."""
+    study, loss = optuna.create_study(), Objective("val_loss", "minimize")
+    study.sampler = RandomSampler(seed=0)
+    for number in range(20):
+        trial = study.ask()
+        x, y = (trial.suggest_float(parameter, 0.0, 1.0) for parameter in "xy")
+        trial.report(x + y, step=0)
+        state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)[number % 3]
+        study.tell(trial, x + y if state is TrialState.COMPLETE else None, state)
+    own, _ = Chooser(name, seed=3).start(study)
+    options = {"constrained": False, "may_repeat": False, "seed": own}
+    study.sampler = LearningSampler(study.sampler, loss, **options)
+    return study.ask().relative_params
+
+
+def test_tpe_draws_the_later_trials_as_it_does_alone(monkeypatch):
+    """It draws all parameters together, and learns what it learns as "tpe", to the last digit."""
+    monkeypatch.setattr(samplers, "_MOST_TRIALS", 20)
+    assert drawn_at_last("auto").keys() == {"x", "y"}
+    assert drawn_at_last("auto") == drawn_at_last("tpe")
 
 
 SEEDED = """
