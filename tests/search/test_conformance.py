@@ -19,4 +19,5 @@ class TestGaussianProcessSampler(
 
     @pytest.fixture
     def sampler(self):
+        """Give what makes a sampler, as Optuna's tests ask for it."""
         return partial(GaussianProcessSampler, n_startup_trials=0)

@@ -1,0 +1,1 @@
+"""What OptunaHub's registry takes of ours, packed by a script."""
