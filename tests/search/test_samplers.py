@@ -64,6 +64,7 @@ def test_a_name_is_seeded(name):
 OTHERS = sorted(KINDS.keys() - {"cmaes"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "number"), [("auto", 1), ("auto", 9), ("auto", 11), *((name, 9) for name in OTHERS)]
 )
