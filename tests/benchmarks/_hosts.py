@@ -126,8 +126,8 @@ class Host:
 
     def workers(self):
         """Return its worker processes."""
-        name = "kerastune_optuna._workers.processes"
-        return [one for one in self.processes() if name in _command(one)]
+        script = str(Path("_workers", "boot.py"))
+        return [one for one in self.processes() if script in _command(one)]
 
     def identity(self, process):
         """Return what the diary calls one of its processes; its id is 0 where it is gone."""
