@@ -116,6 +116,11 @@ class Aftermath:
                 found[meta.artifact_id] = trial.number, kind
         return found
 
+    @property
+    def held(self):
+        """The number of the trial and the kind of each file that the store has now."""
+        return {self.owners[key] for key in self.stored & set(self.owners)}
+
 
 def remains(left):
     """No file, process or connection is left."""
@@ -207,7 +212,8 @@ def curves(left):
         table = left.tuner.history(trial.number)
         if (rows := list(table["epoch"])) != steps:
             yield f"trial {trial.number} has a table of {rows}, and a curve of {steps}"
-        if "loss" not in table:  # history() then has the reports of the objective alone
+        # history() has the reports alone where a table is damaged, or lost, as `store` looks for.
+        if "loss" not in table and (trial.number, _TABLE) in left.held:
             yield f"trial {trial.number} has a damaged table"
         if own and own[-1:] != steps[-1:]:
             yield f"trial {trial.number} was trained to {own[-1]}, and has a curve of {steps}"
@@ -244,13 +250,12 @@ def best_models(left):
 def store(left):
     """The store holds the weights of the best, the table of each finished trial, and no more."""
     yield from (f"{key} is of no trial" for key in left.stored - set(left.owners))
-    held = {left.owners[key] for key in left.stored & set(left.owners)}
     due = {(one.number, _WEIGHTS) for one in left.best}
     due |= {(one.number, _TABLE) for one in left.finished}
-    for number, kind in held ^ due:
+    for number, kind in left.held ^ due:
         told = f"the {kind} of trial {number} ({left.trials[number].state.name})"
         lines = left.diary.get(number)
-        if (number, kind) in held:
+        if (number, kind) in left.held:
             yield f"{told} is left"
         elif not lines or left.is_calm(lines[-1], after=_LATENCY):
             yield f"{told} is lost"
