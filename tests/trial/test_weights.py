@@ -29,6 +29,8 @@ from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, kept
 from tests.support.noise import Noise
 from tests.support.untrained import Untrained, has_best_weights, run, tuner_in
+from tests.zoo.layers import table
+from tests.zoo.models import distilled
 
 
 def test_as_many_models_are_kept_as_are_asked_for(search, data):
@@ -76,6 +78,17 @@ def test_five_models_are_kept_unless_another_number_is_asked_for(tmp_path, monke
         options |= {"storage": storage, "study_name": name}
         made = tuner_in(tmp_path, objective="val_mae", pruner="none", n_trials=3, **options)
         assert len(kept(run(made))) == count
+
+
+@pytest.mark.slow
+def test_a_frozen_teacher_makes_a_model_large(search, monkeypatch):
+    """The file of a Distiller has its teacher's weights, so five files would have them five times.
+
+    Here a student has 99 parameters, and its teacher 195.
+    """
+    monkeypatch.setattr(_kept, "_LARGE", 150)
+    options = {"n_trials": 3, "pruner": "none", "fit": {**table(), "epochs": 1}}
+    assert len(kept(search(distilled, "val_loss", direction="minimize", **options))) == 1
 
 
 def test_keep_best_zero_keeps_nothing(search):
