@@ -139,7 +139,7 @@ class _Worker:
             )
         self.pid = self._process.pid
         self._is_ready = self._is_saving = False
-        self._error: bytes | None = None
+        self._error: tuple[bytes, str] | None = None
         self._send(sys.path)
 
     def _send(self, message: object) -> None:
@@ -172,7 +172,7 @@ class _Worker:
         self.hear()  # its last word
         self.kill()
         if self._error is not None:
-            raise _raised(self._error, self.pid)
+            raise _raised(*self._error, self.pid)
         return False
 
     def died(self) -> bool:
@@ -245,20 +245,14 @@ def _stop(workers: list[_Worker]) -> None:
                 deadline = min(time.monotonic() + _PATIENCE, last)
 
 
-def _raised(report: bytes, pid: int) -> BaseException:
+def _raised(pickled: bytes, text: str, pid: int) -> Exception:
     """Return the error of a worker, with its traceback in the worker as a note."""
     try:
-        error, text = cloudpickle.loads(report)
-    except Exception as error:  # for instance, if the error's class is missing here
-        return WorkerError(
-            f"A worker (process {pid}) ended with an error that did not reach this process "
-            f"({type(error).__name__}: {error}). See its output."
-        )
-    if error is None:
+        error: Exception = cloudpickle.loads(pickled)
+        error.add_note(f"Raised in a worker (process {pid}):\n{text}")
+    except Exception:  # unpickling runs the user's code; or the error's class is missing here
         return WorkerError(f"A worker (process {pid}) raised what cannot be sent:\n{text}")
-    error.add_note(f"Raised in a worker (process {pid}):\n{text}")
-    raised: BaseException = error
-    return raised
+    return error
 
 
 def main(connection: Connection[Any, Any], parent_id: int) -> NoReturn:
@@ -348,12 +342,10 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _picklable(error: Exception) -> bytes:
-    """Return an error and its traceback, or the traceback alone, as bytes."""
+def _picklable(error: Exception) -> tuple[bytes, str]:
+    """Return an error as bytes, or none if it cannot be pickled, and its traceback."""
     text = "".join(traceback.format_exception(error))
     try:
-        pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
-        cloudpickle.loads(pickled)  # which fails for errors whose __init__ takes other arguments
-    except Exception:  # pickling runs the error's __reduce__ and __init__, which may raise anything
-        pickled = cloudpickle.dumps((None, text))  # the parent raises a WorkerError with the text
-    return pickled
+        return cloudpickle.dumps(error.with_traceback(None)), text
+    except Exception:  # pickling runs the error's __reduce__, which may raise anything
+        return b"", text

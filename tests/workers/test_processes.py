@@ -140,9 +140,9 @@ def test_an_error_that_cannot_travel_is_told(tmp_path, error, kind, told):
 @pytest.mark.parametrize("sent", [b"", b"\x80\x05"], ids=["nothing", "a-part"])
 def test_an_error_that_cannot_be_read_is_told(sent):
     """Where this process cannot make the error of a worker, the search ends with one of ours."""
-    raised = _raised(sent, 4711)
+    raised = _raised(sent, "what it said", 4711)
     assert isinstance(raised, WorkerError)
-    assert "(process 4711) ended with an error that did not reach this process" in str(raised)
+    assert "(process 4711) raised what cannot be sent:\nwhat it said" in str(raised)
 
 
 @contextmanager
