@@ -196,11 +196,7 @@ def _stored(name: str, value: Any) -> tuple[Any, str | None]:
         plain = json.loads(json.dumps(Card.by_class(name, value), default=np.generic.item))
         if Card.by_class(name, plain) == value and len(str(plain)) < _LONGEST:
             return plain, None
-    try:
-        plain = _plain(value)
-    except TypeError:  # raised for keys that JSON cannot store
-        plain = describe(value)
-    return plain if len(str(plain)) < _LONGEST else describe(value), digest(value)
+    return describe(value), digest(value)
 
 
 def _name(callback: Any) -> str:
