@@ -188,7 +188,7 @@ SEARCH = [
     ({"validation_split": 1.0}, VALUE, "validation_split=1.0 is not a fraction of the data."),
     ({"validation_split": "a"}, VALUE, "validation_split='a' is not a fraction of the data."),
     ({**IN_BATCHES, **SPLIT}, VALUE, "works for arrays, not for x of type _BatchDataset. Pass"),
-    ({"on_trial_end": [3]}, TYPE, "on_trial_end holds 3, which cannot be called."),
+    ({"on_trial_end": [3]}, TYPE, "on_trial_end holds 3, which cannot be called with a study"),
     ({"on_trial_end": len}, TYPE, "which cannot be called with a study and a trial"),
     ({"on_trial_end": [STOPPING()]}, TYPE, "Pass Keras callbacks as callbacks=."),
     ({"callbacks": "early"}, TYPE, "callbacks holds 'early', which is not a keras"),

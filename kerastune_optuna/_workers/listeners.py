@@ -32,13 +32,9 @@ def listeners(given: Any) -> Sequence[Listener]:
     """
     functions = list(given) if isinstance(given, list | tuple) else [given]
     for function in functions:
-        is_keras = isinstance(function, keras.callbacks.Callback)
-        instead = "Pass Keras callbacks as callbacks=." if is_keras else _INSTEAD
-        if not callable(function):
-            raise ArgumentTypeError(
-                f"on_trial_end holds {function!r}, which cannot be called. {instead}"
-            )
         if (why := _check.why_not(function, 2)) is not None:
+            is_keras = isinstance(function, keras.callbacks.Callback)
+            instead = "Pass Keras callbacks as callbacks=." if is_keras else _INSTEAD
             raise ArgumentTypeError(
                 f"on_trial_end holds {function!r}, which cannot be called with a study and a trial "
                 f"({why}). {instead}"
