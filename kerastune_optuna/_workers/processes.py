@@ -85,19 +85,13 @@ class LocalWorkers:
             while crew and not _signals.requested():
                 _hear(list(crew.values()), _POLL)
                 tick()
-                self._look_after(crew)
+                for number in [one for one in crew if not crew[one].is_running()]:
+                    worker = crew.pop(number)
+                    if worker.died():
+                        self._mourn(worker)
+                        crew[number] = self._start(number)
         finally:
             _stop(list(crew.values()))
-
-    def _look_after(self, crew: dict[int, _Worker]) -> None:
-        """Remove the workers that are done, and replace those that died."""
-        for number, worker in list(crew.items()):
-            if worker.is_running():
-                continue
-            del crew[number]
-            if worker.died():
-                self._mourn(worker)
-                crew[number] = self._start(number)
 
     def _start(self, number: int) -> _Worker:
         """Start the worker with a number, by which it and those that replace it have devices."""
