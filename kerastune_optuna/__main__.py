@@ -1,11 +1,9 @@
-"""The command line: inspect a study, or stop its searches, without their code."""
+"""The command line: look at a study, or stop its searches, without their code."""
 
 from __future__ import annotations
 
 import io
-import json
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,7 +17,7 @@ from kerastune_optuna._storage import without_passwords
 from kerastune_optuna._study import StudyRecord, load
 
 app = typer.Typer(
-    help="Inspect the studies that kerastune_optuna has made, and stop their searches.",
+    help="Look at the studies that kerastune_optuna has made, and stop their searches.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,24 +42,6 @@ _HOW = "--study with one of"  # how to pass the name of a study
 def status(source: Source = "tuning", study: Name = None) -> None:
     """Print the best trials of a study, and how many have ended or are running."""
     typer.echo(_report.summary(load(source, study, _HOW), 10), nl=False)
-
-
-@app.command(epilog="Example: kerastune-optuna best tuning > best.json")
-def best(source: Source = "tuning", study: Name = None) -> None:
-    """Print the parameters of the best trial as JSON; with several objectives, all on the front."""
-    typer.echo(json.dumps(_report.best(load(source, study, _HOW)), indent=2))
-
-
-@app.command(epilog="Example: kerastune-optuna report tuning --output report.html")
-def report(
-    source: Source = "tuning",
-    study: Name = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
-    ] = Path("report.html"),
-) -> None:
-    """Write the report of a study: one HTML page that needs no network."""
-    typer.echo(f"Wrote {_report.write_page(load(source, study, _HOW), output)}")
 
 
 @app.command(epilog="Example: kerastune-optuna stop tuning --study iris")

@@ -1,6 +1,5 @@
 """The command line, run as a shell runs it."""
 
-import json
 import sqlite3
 import subprocess
 import sys
@@ -83,19 +82,11 @@ def test_stop_ends_a_search_after_its_trial(call, tmp_path, capsys):
     assert len(search(tuner).results()) == 3
 
 
-def test_report_writes_the_page(call, tuner, tmp_path):
-    """The report of the study lies where --output says."""
-    out, _ = call("report", tuner.directory, "-o", tmp_path / "page.html")
-    assert out.strip() == f"Wrote {tmp_path / 'page.html'}"
-    assert "<html" in (tmp_path / "page.html").read_text()
-
-
 @pytest.mark.slow
 def test_a_study_on_postgresql_is_read(call, tmp_path):
     """By a URL, as from a folder."""
     with database("postgresql") as url:
-        tuner = searched(tmp_path / "tuning", storage=url)
-        assert json.loads(call("best", url)[0]) == tuner.best_params
+        searched(tmp_path / "tuning", storage=url)
         assert "Trials: 3: 2 COMPLETE 1 PRUNED" in call("status", url)[0]
         _, err = call("status", url, "--study", "other", code=1)
         assert "holds no study 'other'. Pass --study with one of: test." in one_line(err)
@@ -131,17 +122,14 @@ def test_reading_changes_nothing(call, tuner, tmp_path):
     for path in (tuner.directory / "study.db", tmp_path / "plain.db"):
         before = content(path)
         call("status", f"sqlite:///{path}")
-        call("best", f"sqlite:///{path}", code=int(path.stem == "plain"))
         assert content(path) == before
     with closing(sqlite3.connect(tmp_path / "plain.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
-def test_a_study_without_a_best_trial_says_so(call, make_tuner, tmp_path):
-    """Before the first trial is COMPLETE, best has nothing, and status has the rest."""
+def test_a_study_without_a_trial_says_so(call, make_tuner, tmp_path):
+    """Before the first trial begins, there is nothing to list."""
     make_tuner().study  # noqa: B018 the property makes the study
-    _, err = call("best", tmp_path / "tuning", code=1)
-    assert "has no COMPLETE trial yet" in one_line(err)
     assert "No trial has begun yet." in call("status", tmp_path / "tuning")[0]
 
 
@@ -150,8 +138,6 @@ def test_several_objectives_need_no_names(call, tmp_path):
     url = f"sqlite:///{tmp_path}/two.db"
     study = optuna.create_study(storage=url, directions=["minimize", "maximize"])
     study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
-    (told,) = json.loads(call("best", url)[0])
-    assert told == {"trial": 0, "values": {"value 0": 1.0, "value 1": 2.0}, "params": {}}
     out, _ = call("status", url)
     assert ": minimize value 0" in out
     assert "Front: 1 trial, which has rank 1" in out
@@ -180,18 +166,11 @@ def test_passwords_are_shown_nowhere(call, arguments, code):
     assert "s3cret" not in one_line(err) + out
 
 
-def test_a_file_that_cannot_be_written_is_one_line(call, tuner, tmp_path):
-    """An error of the disk is no traceback."""
-    (tmp_path / "file").touch()
-    _, err = call("report", tuner.directory, "-o", tmp_path / "file" / "x.html", code=1)
-    assert str(tmp_path / "file") in one_line(err)
-
-
 def test_help_lists_all_commands(call):
     """Each has a line, and a help of its own with an example that begins like what a user types."""
     listed = call("--help")[0].split("Commands:")[1].strip().splitlines()
     commands = [line.split()[0] for line in listed]
-    assert commands == ["status", "best", "report", "stop"]
+    assert commands == ["status", "stop"]
     for command in commands:
         assert f"Example: kerastune-optuna {command} " in call(command, "--help")[0]
 

@@ -8,7 +8,6 @@ from kerastune_optuna._report.progress import Lines as Lines
 from kerastune_optuna._report.progress import Plan as Plan
 from kerastune_optuna._report.progress import Progress as Progress
 from kerastune_optuna._report.progress import Told as Told
-from kerastune_optuna._report.summary import best as best
 from kerastune_optuna._report.summary import summary as summary
 from kerastune_optuna._report.summary import summary_html as summary_html
 from kerastune_optuna._report.table import results as results

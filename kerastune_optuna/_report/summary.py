@@ -1,9 +1,8 @@
-"""What a study has come to: as a table for a terminal or a notebook, and as JSON."""
+"""What a study has come to: as a table for a terminal or a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import optuna
 from rich.console import Group, RenderableType
@@ -12,11 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._check import count, integer
-from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
-from kerastune_optuna._study import StudyRecord
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 
@@ -79,28 +76,3 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
-
-
-def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return the parameters of the best trial; with several objectives, a list of the best trials.
-
-    Raises:
-        NoTrialsError: No trial is COMPLETE.
-    """
-    facts = Facts(study)
-    if not facts.front:
-        others = StudyRecord(study).told_of_others
-        raise NoTrialsError(
-            f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
-        )
-    trials = [row.trial for row in facts.front]
-    if not facts.objectives.are_several:
-        return trials[0].params
-    return [
-        {
-            "trial": trial.number,
-            "values": dict(zip(facts.objectives.names, trial.values, strict=True)),
-            "params": trial.params,
-        }
-        for trial in trials
-    ]
