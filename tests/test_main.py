@@ -111,7 +111,7 @@ def test_where_nothing_is_nothing_is_made(call, tmp_path, kind):
     if kind == "empty":
         file.touch()
     _, err = call("status", f"sqlite:///{file}" if kind == "url" else tmp_path, code=1)
-    expected = "no such table" if kind == "empty" else f"there is no file '{file}'. Pass the dir"
+    expected = "no such table" if kind == "empty" else f"sqlite:///{file} holds no study. Pass"
     assert expected in one_line(err)
     assert [path.stat().st_size for path in tmp_path.iterdir()] == [0] * (kind == "empty")
 

@@ -32,7 +32,7 @@ def test_nothing_is_trained_without_a_builder(tmp_path, call):
 
 def test_what_cannot_be_opened_is_an_error(tmp_path):
     """No study, another name, no store, and a model with code of its own."""
-    with pytest.raises(StorageError, match="holds no study: there is no file"):
+    with pytest.raises(StorageError, match=r"study.db holds no study\. Pass the directory="):
         open_study(tmp_path)
     run(tuner_in(tmp_path, objective="val_mae", n_trials=1))
     with pytest.raises(ArgumentError, match=r"no study 'iris'. Pass study_name= with one of: test"):

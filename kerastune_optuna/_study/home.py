@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -336,21 +335,17 @@ def load(
         ArgumentError: There are several studies, or none of that name.
         StorageError: There is no database, or it cannot be opened.
     """
-    shown, place = "storage=", source
-    if isinstance(source, str):
-        is_url = "://" in source
-        place = source if is_url else in_directory(Path(source))
-        shown = repr(Location(source).shown if is_url else source)
-    if not Location(place).is_there:  # SQLite would make the file
-        file = sqlalchemy.make_url(place).database if isinstance(place, str) else place
-        raise StorageError(
-            f"{shown} holds no study: there is no file {file!r}. Pass the directory= of a "
-            "search that has begun, or the URL of its storage."
-        )
-    storage = connect(place, patience, make=False)
-    wholes = {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
+    if isinstance(source, str) and "://" not in source:
+        source = in_directory(Path(source))
+    shown, wholes = Location(source).shown, {}
+    if Location(source).is_there:  # otherwise SQLite would make the file
+        storage = connect(source, patience, make=False)
+        wholes = {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
     if not wholes:
-        raise StorageError(f"{shown} holds no study: no search has begun there.")
+        raise StorageError(
+            f"{shown} holds no study. Pass the directory= of a search that has begun, or the URL "
+            "of its storage."
+        )
     searches = [study for study, whole in wholes.items() if whole is None]
     if name is None and len(searches) == 1:
         name = searches[0]
