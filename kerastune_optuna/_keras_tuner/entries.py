@@ -83,26 +83,10 @@ def plain_name(name: str, values: Mapping[str, Any]) -> str:
 
     Args:
         name: The name in a study, in which " | " may also be part of the user's name.
-        values: The values of the trial, which the conditions must match.
+        values: The values of the trial, among which are those of all parents.
     """
-    for parent, value in values.items():
-        before, apart, listed = name.rpartition(f"{_APART}{parent}=")
-        if apart and _is_listed(value, listed):
+    for parent in values:
+        before, apart, _ = name.rpartition(f"{_APART}{parent}=")
+        if apart:
             return plain_name(before, values)
     return name
-
-
-def _is_listed(value: Any, listed: str) -> bool:
-    """Whether a value is among the listed values of a condition; 1 equals True, as in Python."""
-    is_number = isinstance(value, int | float)
-    return f",{value}," in f",{listed}," or (
-        is_number and any(_as_number(one) == value for one in listed.split(","))
-    )
-
-
-def _as_number(text: str) -> float | None:
-    """Return a listed value as a number; None for other text."""
-    try:
-        return float({"True": "1", "False": "0"}.get(text, text))
-    except ValueError:
-        return None
