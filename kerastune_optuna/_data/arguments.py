@@ -21,7 +21,6 @@ from kerastune_optuna._study import Objective, Objectives
 
 # The names of the arguments that the installed Keras's Model.fit takes.
 _OF_FIT = inspect.signature(keras.Model.fit).parameters.keys() - {"self"}
-_OF_SEARCH = {"cv", "groups"}
 _SAME_FOR_ALL = {*ONLY_SEARCH_SETS, "initial_epoch"}
 
 
@@ -48,11 +47,6 @@ def check_fit_arguments(names: Iterable[str], caller: str, *, is_free: bool) -> 
     """
     known = _OF_FIT - SEARCH_PARAMETERS
     for name in names:
-        if name in _OF_SEARCH:
-            raise ArgumentTypeError(
-                f"{caller} got {name!r}, which only search() takes. Leave it out: {caller} trains "
-                "on all rows that it gets."
-            )
         if name not in known and not is_free:
             ours = known | SEARCH_PARAMETERS | {"n_trials", "timeout", "n_workers"}
             raise ArgumentTypeError(

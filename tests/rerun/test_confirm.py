@@ -469,7 +469,7 @@ ERRORS = [
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
     ({"executor": 3}, ArgumentTypeError, "executor=3 is not a concurrent.futures.Executor"),
-    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which only search.. takes. Leave it"),
+    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which Model.fit does not take"),
 ]
 
 
