@@ -79,18 +79,11 @@ def _configurations(home: Home, top: int) -> list[FrozenTrial]:
 def _as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
     """Return a recipe with the arguments of Model.fit that a trial had, unless others were passed.
 
-    Raises:
-        ArgumentError: No epochs were passed, and the study has no record of its search's epochs.
+    If the study does not know the epochs of its search, None stays, which is refused later.
     """
     card = Card.of(home.study, trial)
     fit = recipe.fit.completed(card.passed)
-    if fit.epochs is None:
-        epochs = card.epochs or Card.latest(home.study).epochs
-        if epochs is None:
-            raise ArgumentError(
-                f"epochs=None: study {home.name!r} has no record of its search's epochs. Pass "
-                "epochs=."
-            )
+    if fit.epochs is None and (epochs := card.epochs or Card.latest(home.study).epochs):
         fit = replace(fit, epochs=fit.first_epoch + epochs)
     return replace(recipe, fit=fit)
 

@@ -465,7 +465,7 @@ ERRORS = [
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
     ({"executions": 1}, ArgumentError, "executions=1 is less than 2. Pass 2 or more: one value"),
     ({"validation_data": None}, ArgumentError, "'val_loss' needs validation data, but there"),
-    ({"epochs": None}, ArgumentError, "has no record of its search's epochs"),
+    ({"epochs": None}, ArgumentTypeError, "epochs=None of type NoneType is not a whole number"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
     ({"executor": 3}, ArgumentTypeError, "executor=3 is not a concurrent.futures.Executor"),
