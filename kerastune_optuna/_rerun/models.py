@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _digest
-from kerastune_optuna._exceptions import ArgumentError, WeightsError
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
@@ -76,18 +76,11 @@ class Models:
         number, objective = found.winner.number, self.home.objectives.watched
         study = StudyRecord(self.home.existing).parts[found.study_name]
         execution = best_of_each(study, objective)[number]
-        try:
-            model = self.of(study, execution)
-        except WeightsError as error:
-            raise WeightsError(
-                f"{error} This is an execution of trial {number}, which won confirm(). "
-                "best_models(1) gives the best model of the search."
-            ) from error.__cause__
-        say(
+        say(  # before an error of its weights, which names the trial of the study of executions
             f"The best model is the best execution of trial {number}, which won confirm(), with "
             f"{objective.name} {execution.values[0]:.6g}"
         )
-        return model
+        return self.of(study, execution)
 
     def of_each(self, trials: Iterable[FrozenTrial]) -> dict[int, keras.Model]:
         """Return the models of trials of the search by number, as far as their weights are kept."""
