@@ -635,7 +635,6 @@ class OptunaTuner:
             ArgumentError: An argument cannot work, there are several objectives, the models take
                 or return different shapes, or have no loss, or their loss and metrics do not give
                 the objective.
-            BuilderError: The models are not compiled.
             NoTrialsError: No trial is COMPLETE yet.
             WeightsError: Fewer than two models are kept, or one cannot be rebuilt.
 

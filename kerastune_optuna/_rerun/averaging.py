@@ -54,10 +54,10 @@ class Pool:
 
     def __init__(self, models: Mapping[int, keras.Model], inputs: Any) -> None:
         self._best = next(iter(models.values()))
-        self._given = compiled_with(self._best)
+        self._given = compiled_with(self._best) if self._best.compiled else {}
         if self._given.get("loss") is None:
             raise ArgumentError(
-                "build_model compiles models without a loss, and evaluating the mean of their "
+                "build_model makes models without a loss, and evaluating the mean of their "
                 "predictions needs one. Pass loss= to compile() in build_model, or average the "
                 "predictions of best_models() yourself."
             )

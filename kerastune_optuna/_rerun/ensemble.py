@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from rich.text import Text
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, BuilderError, WeightsError
+from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._report import drawn, params_line, printable, short, table_of_trials
 from kerastune_optuna._rerun.averaging import Pool
 from kerastune_optuna._rerun.greedy import Judge, Rows, select
@@ -97,7 +97,6 @@ def _models(kept: Models, trials: Sequence[FrozenTrial]) -> dict[int, keras.Mode
     """Return the models of trials by number, as far as their weights are kept.
 
     Raises:
-        BuilderError: Their models are not compiled.
         WeightsError: There are fewer than two.
     """
     models = kept.of_each(trials)
@@ -105,11 +104,6 @@ def _models(kept: Models, trials: Sequence[FrozenTrial]) -> dict[int, keras.Mode
         raise WeightsError(
             f"Study {kept.home.name!r} keeps {_check.count(len(models), 'model')}, and an ensemble "
             "needs two or more. Pass keep_best=5 to the tuner before it searches."
-        )
-    if not next(iter(models.values())).compiled:
-        raise BuilderError(
-            "build_model returns models that are not compiled, so that nothing says what the mean "
-            "of their predictions is worth. Compile them there with a loss and metrics."
         )
     return models
 

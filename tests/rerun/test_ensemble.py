@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, BuilderError, WeightsError
+from kerastune_optuna import ArgumentError, ArgumentTypeError, WeightsError
 from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Untrained, run, tuner_in
 from tests.zoo.data import Batches
@@ -268,7 +268,7 @@ def test_models_without_a_loss_are_refused(search):
 
 
 def test_a_model_that_is_not_compiled_is_refused(search):
-    """Nothing says what its predictions are worth."""
+    """Nothing says what its predictions are worth: it has no loss either."""
 
     def own(trial):
         return keras.Sequential([keras.Input((4,)), layers.Dense(trial.suggest_int("n", 1, 9))])
@@ -280,5 +280,5 @@ def test_a_model_that_is_not_compiled_is_refused(search):
     own.fit = fit
     options = {"direction": "maximize", "n_trials": 2, "keep_best": 2}
     tuner = search(own, "score", **options)
-    with pytest.raises(BuilderError, match="not compiled, so that nothing says"):
+    with pytest.raises(ArgumentError, match=r"without a loss, .* Pass loss= to compile\(\)"):
         tuner.ensemble(X, Y)
