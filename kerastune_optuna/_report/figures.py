@@ -21,7 +21,6 @@ _BEST = "#ee7a22"
 _INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
-_WIDE = 30  # the ratio from which a logarithmic range has ticks only at powers of ten
 _TITLE = {"size": 13}
 _MOST_PARAMS = 12  # in a label, which must fit on the screen
 
@@ -153,11 +152,8 @@ def slices(facts: Facts, name: str) -> go.Figure:
     look = dict(zip(("color", "size", "symbol"), zip(*looks, strict=True), strict=True))
     marker = {**look, "opacity": 0.75, "line": {"width": 0}, "showscale": False}
     drawn.update_traces(marker=marker, **_by_trial(shown))
-    x, kind = drawn.data[0].x, drawn.layout.xaxis.type
     # More ticks would overlap, but each choice needs one.
-    ticks = {} if kind == "category" else {"nticks": 4}
-    if kind == "log" and max(x) > _WIDE * min(x):
-        ticks = {"dtick": 1}
+    ticks = {} if drawn.layout.xaxis.type == "category" else {"nticks": 4}
     values = [row.value for row in rows]
     return _figure(drawn, text.short(name), facts.first.name, xaxis=ticks, yaxis=_span(values))
 
