@@ -40,6 +40,7 @@ OF_NO_MODULE = {
     "storage/mysql": "a server, whose names and texts are its own",
     "trial/batches": "the batches of fast.py, which are made once",
     "trial/steps": "the steps of fast.py, of which one call makes many",
+    "trial/untrusted": "what a study of somebody else may hold, above all a file of weights",
     "trial/plain_fit": "a trial beside Model.fit, through all modules",
     "workers/distribution": "keras.distribution and tf.distribute, through several modules",
     "report/dashboard": "Optuna's own, which a guide starts",

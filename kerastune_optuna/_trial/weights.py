@@ -1,8 +1,9 @@
-"""The weights of the best trials: save them with checksums, and load them if they are intact."""
+"""The weights of the best trials: save them, and load what is intact and holds arrays alone."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, telling_room
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture, failure, files, untrusted
+from kerastune_optuna._trial import architecture, failure, files
 from kerastune_optuna._trial.variables import (
     as_array,
     checksum,
@@ -177,10 +178,40 @@ def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> I
                 f"The weights of trial {trial.number} are damaged: their checksum has changed."
             )
         try:
-            untrusted.check_file(path)
+            _check_file(path)
         except Exception as error:  # HDF5 raises many kinds of errors for a file that is damaged
             raise WeightsError(
                 f"The weights of trial {trial.number} are not as a search saves them, so nothing "
                 f"of them is read ({error!r:.200})."
             ) from error
         yield path
+
+
+def _check_file(path: Path) -> None:
+    """Reject an HDF5 file with anything but plain arrays, since a search saves nothing else.
+
+    HDF5 may read arrays from other files, and a small file may claim to hold large ones. The
+    reader of Keras 3.10 does not check this, and newer ones only check what they read themselves.
+
+    Raises:
+        Exception: The file has more than arrays, or is damaged.
+    """
+    size = 0
+    with h5py.File(path, "r") as file:
+        parts = [file]
+        file.visititems(lambda _, part: parts.append(part))  # follows hard links alone, each once
+        for part in parts:
+            held = [part.attrs.get_id(name) for name in part.attrs]
+            if isinstance(part, h5py.Dataset):
+                held.append(part)
+                if part.external or part.is_virtual or part.chunks:
+                    raise ValueError(f"{part.name!r} is not stored as one piece in the file")
+            elif {part.get(name, getclass=True, getlink=True) for name in part} - {h5py.HardLink}:
+                raise ValueError(f"{part.name!r} has a link to somewhere else")
+            # A text has a length of its own, and many elements may refer to one.
+            if any(one.dtype.hasobject and one.shape != () for one in held):
+                raise ValueError(f"{part.name!r} refers to other places in the file")
+            size += sum(math.prod(one.shape) * one.dtype.itemsize for one in held)
+    # Nothing is compressed, so what is stored takes at least as much room in the file.
+    if size > path.stat().st_size:
+        raise ValueError("it claims to hold more than there is in the file")
