@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -94,15 +93,6 @@ class Recipe:
         if self.seed is not None:
             set_all(self.seed)
         return self.fit.loaded()
-
-    def not_finite_in(self, fit: Given) -> str | None:
-        """Return where the data of a trial contains NaN or infinity, if anywhere."""
-        return self._not_finite if fit is self.fit else fit.not_finite()
-
-    @cached_property
-    def _not_finite(self) -> str | None:
-        """Where the data of the search contains NaN or infinity; each process looks once."""
-        return self.fit.not_finite()
 
 
 def build(

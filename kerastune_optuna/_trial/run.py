@@ -132,7 +132,7 @@ class TrialRun:
             is_trained: Whether a builder's own fit trained it, and not another model.
         """
         trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
-        if ledger.ending.works is False and (where := recipe.not_finite_in(self._fit)) is not None:
+        if ledger.ending.works is False and (where := self._fit.not_finite()) is not None:
             why = f"{record.stop_reason}; {where}"
             record.not_finite, record.stop_reason = where, failure.shortened(why)
         with finishing():
