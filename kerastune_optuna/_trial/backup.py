@@ -146,7 +146,12 @@ class Archive:
         last = self._record
         self._name = self._name or f"{uuid.uuid4()}.backup"
         record = {"id": self._name, "sha256": digest(self._path), "previous": last, "done": done}
-        if not (self._let_know(record) and self._upload()):
+        is_known = False
+        # If another process runs the trial, the next report raises the suppressed error again.
+        with unless_away(), suppress(UpdateFinishedTrialError):
+            TrialRecord(self.trial).backup = record
+            is_known = True
+        if not (is_known and self._upload()):
             return  # the storage or the store is away, so the last backup remains valid
         self._record, self._name = record, ""
         with one_try(), suppress(Exception):  # the next backup removes what is left
@@ -171,14 +176,6 @@ class Archive:
             self._has_told = True
             return False
         return True
-
-    def _let_know(self, record: Mapping[str, Any]) -> bool:
-        """Record in the trial where its backup will be; False if the storage is away."""
-        # If another process runs the trial, the next report raises the suppressed error again.
-        with unless_away(), suppress(UpdateFinishedTrialError):
-            TrialRecord(self.trial).backup = dict(record)
-            return True
-        return False
 
 
 def fetch(store: PatientStore, record: Mapping[str, Any], path: Path) -> bool:

@@ -130,16 +130,14 @@ class Report(Hook):
                 # Optuna's own callback raises TrialPruned here, which would skip the callbacks
                 # after this one and every `on_train_end`.
                 if ledger.is_open and has_more and self._trial.should_prune():
-                    self._prune(ledger)
+                    if ledger.now.best_value is None:
+                        ledger.fail_without_value()
+                    else:
+                        pruner = type(self._trial.study.pruner).__name__
+                        where = ledger.latest_in_words
+                        ledger.stop(Ending.PRUNED, f"pruned at {where} by {pruner}")
         except UpdateFinishedTrialError as error:
             ledger.fail(error)  # another process considers this one dead and runs the trial
-
-    def _prune(self, ledger: Ledger) -> None:
-        pruner = type(self._trial.study.pruner).__name__  # a FixedTrial is never pruned
-        if ledger.now.best_value is not None:
-            ledger.stop(Ending.PRUNED, f"pruned at {ledger.latest_in_words} by {pruner}")
-        else:
-            ledger.fail_without_value()
 
     def send(self, ledger: Ledger) -> None:
         """Send the reports that the storage has not received yet, the earliest first.
