@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 
 import keras
 import optuna
@@ -76,11 +75,6 @@ def record_keep_best(study: optuna.Study, asked: int | str) -> int | str:
     return asked
 
 
-def _is_alone(trial: FrozenTrial, recipe: Recipe) -> bool:
-    """Whether a model is so large that it is kept only if it is the best, as nobody asked."""
-    return recipe.keep_best == "auto" and (TrialRecord(trial).n_params or 0) > _LARGE
-
-
 def tidy(
     study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
 ) -> None:
@@ -92,7 +86,7 @@ def tidy(
         kept_by: Returns the numbers of the trials that keep their weights. Default: the best.
     """
     store, storage = recipe.store, _optuna.storage_of(study)
-    finished = discard_outranked(study, store, kept_by or partial(keepers, study, recipe))
+    finished = discard_outranked(study, recipe, kept_by)
     running = (one for one in study.get_trials(deepcopy=False) if not one.state.is_finished())
     needed = {name for trial in running for name in files.ids(storage, trial, files.BACKUP)}
     for trial in finished:
@@ -103,26 +97,27 @@ def tidy(
 
 
 def discard_outranked(
-    study: optuna.Study, store: PatientStore, keepers: Callable[[], set[int]]
+    study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
 ) -> list[FrozenTrial]:
     """Delete the weights of finished trials that do not keep them; return the finished trials.
 
     An excluded trial keeps its weights, since the user may include it again. If the study was
     copied, trials that ran before keep their weights: the original may need them.
+
+    Args:
+        study: The study of the trials.
+        recipe: The recipe that they were trained with.
+        kept_by: Returns the numbers of the trials that keep their weights. Default: the best.
     """
-    # The finished trials are read before the keepers. Otherwise a trial that ended in between would
-    # lose weights that it should keep. A RUNNING trial may just have saved such weights.
+    # The finished trials are read before those that keep weights. Otherwise a trial that ended in
+    # between would lose weights that it should keep. A RUNNING trial may just have saved such
+    # weights.
     finished = [one for one in Watch.own_trials(study) if one.state.is_finished()]
-    kept = keepers()
+    kept = kept_by() if kept_by else _kept_of(study.get_trials(deepcopy=False), study, recipe)
     for trial in finished:
         if trial.number not in kept and TrialRecord(trial).excluded is None:
-            files.discard(store, _optuna.storage_of(study), trial, files.WEIGHTS)
+            files.discard(recipe.store, _optuna.storage_of(study), trial, files.WEIGHTS)
     return finished
-
-
-def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Return the numbers of the trials that keep their weights."""
-    return _kept_of(study.get_trials(deepcopy=False), study, recipe)
 
 
 def _kept_of(trials: Sequence[FrozenTrial], study: optuna.Study, recipe: Recipe) -> set[int]:
@@ -130,8 +125,13 @@ def _kept_of(trials: Sequence[FrozenTrial], study: optuna.Study, recipe: Recipe)
     count, objectives = keeps(study, recipe.keep_best), recipe.objectives
     if objectives.are_several and count:
         return {one.number for one in Ranking(objectives.directions).first(trials)}
-    best = ranked(trials, objectives.watched, count)
-    return {one.number for rank, one in enumerate(best) if not (rank and _is_alone(one, recipe))}
+    best, is_asked = ranked(trials, objectives.watched, count), recipe.keep_best != "auto"
+    # If nobody asked for more, a model that is large is kept only if it is the best.
+    return {
+        one.number
+        for rank, one in enumerate(best)
+        if rank == 0 or is_asked or (TrialRecord(one).n_params or 0) <= _LARGE
+    }
 
 
 def save_if_best(

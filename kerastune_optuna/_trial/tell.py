@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import partial
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -17,7 +16,7 @@ from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import Ending, TrialRecord, own_runs
 from kerastune_optuna._trial import failure, files
-from kerastune_optuna._trial.kept import discard_outranked, keepers
+from kerastune_optuna._trial.kept import discard_outranked
 from kerastune_optuna._trial.recipe import Recipe
 from kerastune_optuna._trial.run import TrialRun
 
@@ -63,7 +62,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     try:
         files.discard(recipe.store, storage, finished, files.BACKUP)
         if files.ids(storage, finished, files.WEIGHTS):  # others may lose their place to it
-            discard_outranked(trial.study, recipe.store, partial(keepers, trial.study, recipe))
+            discard_outranked(trial.study, recipe)
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than leftover files
     if wrong is not None:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -156,6 +157,7 @@ def test_who_ends_while_others_are_outranked_keeps_its_weights(tmp_path):
     """Another worker's trial that ends during the tidying up does not lose its weights."""
     tuner, _ = models_of(tmp_path, n_trials=1)
     study, store, file = tuner.study, tuner._home.store, tmp_path / "late.weights.h5"
+    recipe = SimpleNamespace(store=store)
     file.touch()
 
     def keepers():
@@ -166,7 +168,7 @@ def test_who_ends_while_others_are_outranked_keeps_its_weights(tmp_path):
         study.tell(late, 2.0)
         return set()
 
-    assert [trial.number for trial in discard_outranked(study, store, keepers)] == [0]
+    assert [trial.number for trial in discard_outranked(study, recipe, keepers)] == [0]
     assert len(kept(tuner)) == 1
 
 
