@@ -66,13 +66,11 @@ class WholeFileStore(FileSystemArtifactStore):
 
     Args:
         base_path: The folder.
-        sync: Whether to wait until each file is on the disk, so that it survives a power cut.
     """
 
-    def __init__(self, base_path: str | Path, *, sync: bool = True) -> None:
+    def __init__(self, base_path: str | Path) -> None:
         super().__init__(base_path)
         self._folder = Path(base_path)
-        self._sync = sync
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a temporary file, sync it and rename it: Optuna's store overwrites the old one."""
@@ -84,13 +82,12 @@ class WholeFileStore(FileSystemArtifactStore):
             with open(aside, "xb") as file:
                 shutil.copyfileobj(content_body, file, 1 << 20)
                 file.flush()
-                if self._sync:
-                    os.fsync(file.fileno())
+                os.fsync(file.fileno())
             os.replace(aside, path)
         except OSError:
             aside.unlink(missing_ok=True)  # half a file would fill a full disk for good
             raise
-        if self._sync and os.name != "nt":  # Windows cannot open folders
+        if os.name != "nt":  # Windows cannot open folders
             descriptor = os.open(self._folder, os.O_RDONLY)
             try:
                 os.fsync(descriptor)  # otherwise a power cut could undo the renaming
@@ -139,28 +136,25 @@ class PatientStore:
 
         return self._found(artifact_id, read)
 
-    def put(self, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
+    def put(self, artifact_id: str, path: Path) -> None:
         """Copy a file into the store; a first signal to stop does not end the retries.
 
         Args:
             artifact_id: The file's name in the store.
             path: The file.
-            in_haste: Whether not to wait for the disk, so that a power cut may lose the file.
         """
 
         def write(store: ArtifactStore) -> None:
             folder, size = _optuna.folder_of(store), path.stat().st_size
-            if in_haste and folder is not None and isinstance(store, WholeFileStore):
-                store = WholeFileStore(folder, sync=False)
             # Each try opens the file again, since a store may close it.
             with telling_room(folder, size), open(path, "rb") as file:
                 store.write(artifact_id, file)
 
         self._insist(write, until=lambda: False)
 
-    def upload(self, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
+    def upload(self, trial: optuna.Trial, path: Path) -> None:
         """Put a file into the store as an artifact, whose id Optuna first writes into the trial."""
-        target = SimpleNamespace(write=lambda name, _: self.put(name, path, in_haste=in_haste))
+        target = SimpleNamespace(write=lambda name, _: self.put(name, path))
         optuna.artifacts.upload_artifact(
             artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
         )

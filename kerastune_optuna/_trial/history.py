@@ -55,7 +55,7 @@ def save(
             table.writeheader()
             table.writerows(rows)
         TrialRecord(trial).history = files.digest(path)
-        store.upload(trial, path, in_haste=True)
+        store.upload(trial, path)
     except (StorageError, UpdateFinishedTrialError):
         raise  # the database failed, so the trial has no result yet
     except Exception as error:  # a store may raise anything
@@ -78,7 +78,6 @@ def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
         if any(home.store.fetch(one, path) for one in latest_first):
             if TrialRecord(trial).history in (None, files.digest(path)) and path.stat().st_size:
                 return pandas.read_csv(path, float_precision="round_trip")
-            # It is written without waiting for the disk.
             print_line(
                 f"The history of trial {trial.number} is damaged, maybe by a power cut. This "
                 "is the objective alone, which the study has, too."
