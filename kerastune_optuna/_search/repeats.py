@@ -90,10 +90,6 @@ class Node:
         begun = sum(child.left() for child in self.children.values())
         return self.size - len(self.children) + begun
 
-    def leaves(self) -> int:
-        """Return how many configurations are below this node."""
-        return sum(child.leaves() for child in self.children.values()) or 1
-
 
 @dataclass(eq=False, repr=False)
 class Tree:

@@ -178,12 +178,9 @@ class StopConditions:
         # workers never calls. Such a process comes here once, when its workers have ended.
         trials = study.get_trials(deepcopy=False)
         ended = [one for one in trials if TrialRecord(one).ending.is_final]
-        tree = Tree(Card.like(study, self.card, ended))
-        if tree.is_left():
+        if Tree(Card.like(study, self.card, ended)).is_left():
             return None
-        count = tree.root.leaves()
-        which = "The only configuration was" if count == 1 else f"All {count} configurations were"
-        return f"{which} tried: nothing is left"
+        return "All configurations were tried: nothing is left"
 
     def check_failures(self, study: optuna.Study) -> None:
         """Raise if too many trials of this search failed or diverged.

@@ -207,7 +207,7 @@ def test_what_a_builder_presets_leaves_the_sampler_no_choice(search, capsys):
 
     tuner = search(from_keras_tuner(build), n_trials=9, fit={"epochs": 1, "verbose": 2})
     assert len(tuner.study.trials) == 2
-    assert "All 2 configurations were tried" in capsys.readouterr().out
+    assert "All configurations were tried" in capsys.readouterr().out
 
 
 def test_a_builder_that_depends_on_chance_is_told_so(search):

@@ -83,7 +83,7 @@ def test_a_grid_ends_the_search(tmp_path, capsys, n_trials):
     tuner = in_a_grid(tmp_path, of_four, **options)
     points = points_of(faults.finished(tuner))
     assert len(points) == len(set(points)) == len(faults.states(tuner)) == 4
-    end = "All 4 configurations were tried: nothing is left"
+    end = "All configurations were tried: nothing is left"
     assert capsys.readouterr().out.splitlines()[-1] == end
     again = in_a_grid(tmp_path, of_four, **options)
     assert len(faults.states(again)) == 4
