@@ -99,14 +99,12 @@ def defaults_of(build_model: Builder) -> dict[str, Any]:
 
 def size(distribution: BaseDistribution) -> float:
     """Return how many values a parameter may take; infinity for a float without steps."""
-    if isinstance(distribution, FloatDistribution) and distribution.step is None:
-        return 1 if distribution.low == distribution.high else math.inf
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return (distribution.high - distribution.low) // distribution.step + 1
     low, high, step = _range(distribution)
-    return int((high - low) // (step or 1)) + 1
+    if step is None:
+        return 1 if low == high else math.inf
+    return int((high - low) // step) + 1
 
 
 def check_choices(distributions: Mapping[str, BaseDistribution], *, once: bool = False) -> None:
@@ -154,8 +152,6 @@ def place_of(distribution: BaseDistribution, value: Any) -> float:
     """Return the place of a value among all values; the value itself if there are no steps."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.to_internal_repr(value)
-    if isinstance(distribution, IntDistribution):
-        return (int(value) - distribution.low) // distribution.step
     low, _, step = _range(distribution)
     # Samplers compute steps in floats, and give 0.30000000000000004 for 0.3.
     return float(value) if step is None else round((float(value) - float(low)) / float(step))
@@ -219,12 +215,13 @@ def listed(distributions: Mapping[str, BaseDistribution]) -> str:
     return ", ".join(found) or "nothing"
 
 
-def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
-    """Return the exact bounds and the step of a numeric parameter, as they were written."""
+def _range(distribution: BaseDistribution) -> tuple[Any, Any, Any]:
+    """Return the bounds and the step of a numeric parameter, exactly as they were written."""
     assert isinstance(distribution, IntDistribution | FloatDistribution)  # Optuna has no others
-    low, high, step = distribution.low, distribution.high, distribution.step
-    exact = None if step is None else Decimal(str(step))
-    return Decimal(str(low)), Decimal(str(high)), exact
+    if isinstance(distribution, IntDistribution):
+        return distribution.low, distribution.high, distribution.step
+    step = None if distribution.step is None else Decimal(str(distribution.step))
+    return Decimal(str(distribution.low)), Decimal(str(distribution.high)), step
 
 
 def _is_log(distribution: BaseDistribution) -> bool:
