@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,6 @@ from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._search import space
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
-_WIDEST = 100  # characters for the values of a parameter in an error
 
 
 def explain(
@@ -54,9 +52,9 @@ def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistributi
     for old in (one.distributions[name] for one in trials if name in one.distributions):
         if not _check.fits(distribution, old):
             raise StudyMismatchError(
-                f"{who} asks for {name!r} as {_range_of(distribution)}, but the study has it as "
-                f"{_range_of(old)}. Within a study, a parameter keeps its choices, type and scale. "
-                f"Give the new one another name, or {_ANEW}."
+                f"{who} asks for {name!r} as {space.described(distribution)}, but the study has it "
+                f"as {space.described(old)}. Within a study, a parameter keeps its choices, type "
+                f"and scale. Give the new one another name, or {_ANEW}."
             )
     if isinstance(trial, FrozenTrial) and name not in trial.params:
         raise StudyMismatchError(
@@ -72,7 +70,3 @@ def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
     is_any_new = any(name not in trial.params for name in own)
     trial.params = {**own, **trial.params}
     return is_any_new
-
-
-def _range_of(distribution: BaseDistribution) -> str:
-    return textwrap.shorten(space.with_scale(distribution), _WIDEST, placeholder=" ...")

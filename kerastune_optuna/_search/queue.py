@@ -75,7 +75,7 @@ def _allowed(
         value = params[name]
         if not _check.allows(distribution, value):
             raise ArgumentError(
-                f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
+                f"enqueue() got {name}={value!r}, which build_model does not allow. It takes "
                 f"{space.described(distribution)}."
             )
         return distribution.to_external_repr(distribution.to_internal_repr(value))

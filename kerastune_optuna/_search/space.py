@@ -186,7 +186,7 @@ def middle(distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
     low, high, step = _range(distribution)
-    if _is_log(distribution):
+    if getattr(distribution, "log", False):
         mean = math.sqrt(low * high)
         return round(mean) if isinstance(distribution, IntDistribution) else mean
     if step is None:
@@ -195,18 +195,14 @@ def middle(distribution: BaseDistribution) -> Any:
 
 
 def described(distribution: BaseDistribution) -> str:
-    """Return which values a parameter may take, in words."""
+    """Return which values a parameter may take, and whether on a log scale, in words."""
     if isinstance(distribution, CategoricalDistribution):
         return "one of " + ", ".join(map(repr, distribution.choices))
     low, high, step = _range(distribution)
     is_whole = isinstance(distribution, IntDistribution) and step == 1
     steps = "" if step is None or is_whole else f" in steps of {step}"
-    return f"{low} to {high}{steps}"
-
-
-def with_scale(distribution: BaseDistribution) -> str:
-    """Return which values a parameter may take, and whether on a log scale, in words."""
-    return described(distribution) + " on a log scale" * _is_log(distribution)
+    scale = " on a log scale" if getattr(distribution, "log", False) else ""
+    return f"{low} to {high}{steps}{scale}"
 
 
 def listed(distributions: Mapping[str, BaseDistribution]) -> str:
@@ -222,10 +218,6 @@ def _range(distribution: BaseDistribution) -> tuple[Any, Any, Any]:
         return distribution.low, distribution.high, distribution.step
     step = None if distribution.step is None else Decimal(str(distribution.step))
     return Decimal(str(distribution.low)), Decimal(str(distribution.high)), step
-
-
-def _is_log(distribution: BaseDistribution) -> bool:
-    return bool(getattr(distribution, "log", False))
 
 
 def is_finite(trial: FrozenTrial) -> bool:
@@ -249,7 +241,7 @@ def outlined(build_model: Builder, functions: Sequence[Any]) -> str:
     cells = [("parameter", "values", "default", "only with")]
     for note in notes:
         conditions = " and ".join(map(str, note.conditions))
-        values = with_scale(note.distribution)
+        values = described(note.distribution)
         cells.append((note.name, values, str(note.default), conditions))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(notes), 'parameter')}"
