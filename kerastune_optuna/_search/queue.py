@@ -37,13 +37,36 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
         )
     learn_ranges(build_model)
     wanted = params or space.defaults_of(build_model)
-    if wanted:
-        return _allowed(build_model, wanted, functions)
-    walker = space.Walker(lambda name, distribution: space.middle(distribution))
-    walker.walk(build_model, functions, may_fail=False)
-    if not walker.params:
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        value = wanted.get(name, space.middle(distribution))
+        if not _check.allows(distribution, value):
+            raise ArgumentError(
+                f"enqueue() got {name}={value!r}, which build_model does not allow. It takes "
+                f"{space.described(distribution)}."
+            )
+        return distribution.to_external_repr(distribution.to_internal_repr(value))
+
+    walker = space.Walker(choose).walk(build_model, functions, may_fail=bool(wanted))
+    if not (wanted or walker.params):
         raise ArgumentError("build_model asks for no parameters: it has no defaults to try.")
-    return dict(walker.params)
+    # The builder's own fit may ask for more parameters, which only a training shows.
+    if walker.came_to_the_end and not callable(getattr(build_model, "fit", None)):
+        _check_known(wanted, walker)
+    return {name: walker.params.get(name, one) for name, one in (wanted or walker.params).items()}
+
+
+def _check_known(wanted: Mapping[str, Any], walker: space.Walker) -> None:
+    """Refuse a name that a builder did not ask for."""
+    for name in wanted:
+        if name not in walker.params:
+            raise ArgumentError(
+                f"enqueue() got {name!r}, which build_model does not ask for with these values."
+                f"{_check.nearest(str(name), walker.params)} It asks for "
+                f"{space.listed(walker.distributions)}. If it asks for this one only with certain "
+                "values of another parameter, pass that one too. If a function of the data asks "
+                "for it, pass that function too: enqueue(params, function)."
+            )
 
 
 def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
@@ -58,42 +81,6 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     records = map(TrialRecord, others)
     if not any(params in (record.fixed_params, record.params) for record in records):
         lay_out(study, params)
-
-
-def _allowed(
-    build_model: space.Builder, params: Mapping[str, Any], functions: Sequence[Any]
-) -> dict[str, Any]:
-    """Return parameters as Optuna stores them, after a call of the builder to check them.
-
-    Raises:
-        ArgumentError: The builder does not ask for a name, or does not allow a value.
-    """
-
-    def choose(name: str, distribution: BaseDistribution) -> Any:
-        if name not in params:
-            return space.middle(distribution)
-        value = params[name]
-        if not _check.allows(distribution, value):
-            raise ArgumentError(
-                f"enqueue() got {name}={value!r}, which build_model does not allow. It takes "
-                f"{space.described(distribution)}."
-            )
-        return distribution.to_external_repr(distribution.to_internal_repr(value))
-
-    walker = space.Walker(choose).walk(build_model, functions)
-    unknown = [name for name in params if name not in walker.params]
-    # The builder's own fit may ask for more parameters, which only a training shows.
-    has_fit = callable(getattr(build_model, "fit", None))
-    if unknown and walker.came_to_the_end and not has_fit:
-        name = unknown[0]
-        raise ArgumentError(
-            f"enqueue() got {name!r}, which build_model does not ask for with these values."
-            f"{_check.nearest(str(name), walker.params)} It asks for "
-            f"{space.listed(walker.distributions)}. If it asks for this one only with certain "
-            "values of another parameter, pass that one too. If a function of the data asks for "
-            "it, pass that function too: enqueue(params, function)."
-        )
-    return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
 
 
 class Fit(NamedTuple):
