@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -83,18 +83,6 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
         lay_out(study, params)
 
 
-class Fit(NamedTuple):
-    """Hold the part of a configuration that a builder can use."""
-
-    params: dict[str, Any]  # as Optuna stores them
-    ranges: dict[str, BaseDistribution]  # of all parameters that the builder asks for
-    is_whole: bool  # whether the configuration has exactly the parameters in `ranges`
-
-    def as_trial(self, value: float) -> FrozenTrial:
-        """Return a COMPLETE trial of these parameters."""
-        return create_trial(params=self.params, distributions=self.ranges, value=value)
-
-
 class Fitting:
     """Fit configurations to a builder, which is called once for each set of parameter names.
 
@@ -108,12 +96,21 @@ class Fitting:
         self._ranges: dict[frozenset[str], dict[str, BaseDistribution]] = {}
         self.asked: dict[str, BaseDistribution] = {}  # all parameters that the builder asked for
 
-    def fit(self, params: Mapping[str, Any]) -> Fit:
-        """Return the part of a configuration that the builder can use."""
+    def fit(self, params: Mapping[str, Any], value: float) -> tuple[FrozenTrial, bool]:
+        """Return the part of a configuration that the builder can use.
+
+        Args:
+            params: The configuration.
+            value: What it came to.
+
+        Returns:
+            A COMPLETE trial of that part, and whether the builder asks for exactly the parameters
+            of the configuration.
+        """
 
         def choose(name: str, distribution: BaseDistribution) -> Any:
-            value = params.get(name)
-            return value if _check.allows(distribution, value) else space.middle(distribution)
+            own = params.get(name)
+            return own if _check.allows(distribution, own) else space.middle(distribution)
 
         names = frozenset(params)
         if names not in self._ranges:
@@ -126,4 +123,6 @@ class Fitting:
             for name, range_ in ranges.items()
             if _check.allows(range_, params.get(name))
         }
-        return Fit(taken, ranges, taken.keys() == ranges.keys() >= params.keys())
+        kept = {name: ranges[name] for name in taken}
+        trial = create_trial(params=taken, distributions=kept, value=value)
+        return trial, taken.keys() == ranges.keys() >= params.keys()

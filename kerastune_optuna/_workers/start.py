@@ -111,17 +111,15 @@ def start_of(given: Source | list[Source], recipe: Recipe) -> Start:
     for source in _listed(given):
         table = results(source) if isinstance(source, optuna.Study) else source
         rows = list(_rows(table, recipe))
-        fits = [(fitting.fit(params), value) for params, value in rows]
-        if not any(fit.params for fit, _ in fits):
+        fits = [fitting.fit(params, value) for params, value in rows]
+        if not any(trial.params for trial, _ in fits):
             raise ArgumentError(_why_none(rows, fitting))
         unused |= {name for params, _ in rows for name in params} - fitting.asked.keys()
         cards = table.attrs.get(StudyRecord.card, {}).get("cards", ())
         is_same = bool(cards) and all(recipe.card.is_same(Card.read(one)) for one in cards)
-        whole = [(fit, value) for fit, value in fits if is_same and fit.is_whole]
-        warm_trials += [fit.as_trial(value) for fit, value in whole]
-        queues.append(
-            [one.params for one, _ in fits if one.params and not (is_same and one.is_whole)]
-        )
+        warm_trials += [trial for trial, is_whole in fits if is_same and is_whole]
+        others = [trial.params for trial, is_whole in fits if not (is_same and is_whole)]
+        queues.append(list(filter(None, others)))
     for place, trial in enumerate(warm_trials):
         trial.number = place - len(warm_trials)  # before all trials of the study
     best = [one for one in chain(*zip_longest(*queues)) if one is not None]
