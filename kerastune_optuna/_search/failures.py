@@ -78,29 +78,20 @@ def check_study(study: optuna.Study) -> None:
     Raises:
         TooManyFailuresError: Says how the last one ended.
     """
-    trials = study.get_trials(deepcopy=False)
-    if any(TrialRecord(one).ending.works for one in trials):
+    records = list(map(TrialRecord, study.get_trials(deepcopy=False)))
+    failed = [one for one in records if one.ending.works is False]
+    ended = failed or [one for one in records if one.ending is Ending.FORBIDDEN]
+    if not ended or any(one.ending.works for one in records):
         return
-    failed = _conclusive(trials)
-    forbidden = [one for one in map(TrialRecord, trials) if one.ending is Ending.FORBIDDEN]
-    if forbidden and not failed:
-        last = forbidden[-1]
-        raise TooManyFailuresError(
-            f"No model was trained: {_check.count(len(forbidden), 'trial')} ended before that, "
-            f"the last one (trial {last.of.number}) with: {_why(last)}. Fix the ranges of "
-            "build_model or the limits, and call search() again, with a larger n_trials= or "
-            "timeout= if needed."
-        )
+    what = "the ranges of build_model or the limits"
     if failed:
-        number = f"(trial {failed[-1].of.number})"
-        which = f"All {len(failed)} trials failed or diverged, the last one {number}"
-        if len(failed) == 1:
-            which = f"The only trial {number} failed or diverged"
         what = _what(all(one.not_finite for one in failed))
-        raise TooManyFailuresError(
-            f"{which} with: {_why(failed[-1])}. Fix {what}, and call search() again; with "
-            "overwrite=True, it begins anew."
-        )
+    raise TooManyFailuresError(
+        f"No trial has a result: {_check.count(len(ended), 'trial')} failed, diverged or broke a "
+        f"limit, the last one (trial {ended[-1].of.number}) with: {_why(ended[-1])}. Fix {what}, "
+        "and call search() again, with a larger n_trials= or timeout= if needed; with "
+        "overwrite=True, it begins anew."
+    )
 
 
 def _what(is_data: bool) -> str:

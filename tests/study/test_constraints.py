@@ -60,7 +60,7 @@ def test_a_search_that_trained_nothing_is_an_error(quick, capsys):
     tuner = quick(build_large, n_trials=2, max_params=3)
     why = r"the last one \(trial 1\) with: max_params: [\d,]+ > 3\."
     for _ in range(2):
-        with pytest.raises(TooManyFailuresError, match=f"No model was trained: 2 trials .*{why}"):
+        with pytest.raises(TooManyFailuresError, match=f"No trial has a result: 2 trials .*{why}"):
             run(tuner, verbose=2)
     assert "Trial 0: max_params: " in capsys.readouterr().out
     with pytest.raises(NoTrialsError, match=f"2 trials ended as PRUNED or FAIL, {why}"):
@@ -228,7 +228,7 @@ def test_a_model_that_came_unbuilt_is_measured(
 ):
     """It is built from the data, and not trained where it is too large."""
     tuner = make_tuner(build, n_trials=1, **{limit: most})
-    with pytest.raises(TooManyFailuresError, match="No model was trained"):
+    with pytest.raises(TooManyFailuresError, match="No trial has a result"):
         search(tuner=tuner)
     (trial,) = tuner.study.trials
     size = trial.user_attrs[measure]
