@@ -30,7 +30,8 @@ def check_in_a_row(
     Raises:
         TooManyFailuresError: Says how the last one ended.
     """
-    records = _conclusive(own)
+    # Only these endings show whether the search works.
+    records = [one for one in map(TrialRecord, own) if one.ending.works is not None]
     is_data = all(one.not_finite for one in records)
     most = most or (_SURE_AFTER if is_data else MOST)
     last = records[-most:]
@@ -97,11 +98,6 @@ def check_study(study: optuna.Study) -> None:
 def _what(is_data: bool) -> str:
     """Return what a user should fix."""
     return "the data" if is_data else "build_model or its ranges, as of the learning rate"
-
-
-def _conclusive(trials: Sequence[FrozenTrial]) -> list[TrialRecord]:
-    """Return the records of the trials whose ending shows whether their search works."""
-    return [one for one in map(TrialRecord, trials) if one.ending.works is not None]
 
 
 def _why(record: TrialRecord) -> str:

@@ -44,12 +44,8 @@ class Deadline:
         self._moment = moment if is_here else time.monotonic() + seconds_left
 
     def seconds_left(self) -> float:
-        """Return how many seconds are left; less than 0 once the moment has passed."""
+        """Return how many seconds are left; 0 or less once the moment has passed."""
         return self._moment - time.monotonic()
-
-    def has_passed(self) -> bool:
-        """Whether no further trial may start."""
-        return self.seconds_left() <= 0
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class StopConditions:
     @property
     def is_late(self) -> bool:
         """Whether the time is over."""
-        return self.deadline is not None and self.deadline.has_passed()
+        return self.deadline is not None and self.deadline.seconds_left() <= 0
 
     def tell_if_late(self, study: optuna.Study) -> None:
         """Tell workers with other clocks once the time is over; users need no line about it."""

@@ -163,7 +163,7 @@ def test_a_search_that_ends_early_leaves_nothing_laid_out(quick, monkeypatch, en
 
     def ending(trial):
         if (end, trial.number) == ("timeout", 1):
-            monkeypatch.setattr(Deadline, "has_passed", lambda _: True)
+            monkeypatch.setattr(Deadline, "seconds_left", lambda _: -1.0)
         if (end, trial.number) == ("Ctrl-C", 1):
             raise KeyboardInterrupt
         model = that_learns_nothing(trial)
