@@ -85,8 +85,8 @@ class ProcessThenTPE(GaussianProcessSampler):
     )
 
     def __init__(self, seed: int | None, *, screens: bool = False) -> None:
-        tpe = _FromTheMiddle(seed=seed) if screens else TPESampler(seed=seed)
-        super().__init__(seed, independent_sampler=tpe)
+        super().__init__(seed)
+        self._screens = screens
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -106,20 +106,11 @@ class ProcessThenTPE(GaussianProcessSampler):
             return self.independent_sampler.sample_relative(study, trial, search_space)
         return super().sample_relative(study, trial, search_space)
 
-
-class _FromTheMiddle(TPESampler):
-    """Begin with a trial whose numbers lie in the middle of their ranges."""
-
-    is_first = False
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self.is_first = TrialRecord(trial).place_in(_optuna.known_trials(study)) == 0
-        super().before_trial(study, trial)
-
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
     ) -> Any:
-        if self.is_first and isinstance(range_, IntDistribution | FloatDistribution):
+        is_number = isinstance(range_, IntDistribution | FloatDistribution)
+        if self._screens and self.place == 0 and is_number:
             return space.middle(range_)
         return super().sample_independent(study, trial, name, range_)
 
