@@ -36,6 +36,7 @@ OF_NO_MODULE = {
     "reading": "all that reads a study and makes none",
     "support/windows": "tests/support/windows, which a process runs in",
     "torch": "a backend of Keras",
+    "search/waiting": "the wait of samplers for each other, in gaussian_process.py",
     "search/conformance": "what Optuna asks of samplers, and tests itself",
     "storage/mysql": "a server, whose names and texts are its own",
     "trial/batches": "the batches of fast.py, which are made once",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,16 +18,17 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._search.box import Box, Points
 from kerastune_optuna._search.process import Floats, Process
 from kerastune_optuna._search.space import in_order
-from kerastune_optuna._search.waiting import wait_for_earlier
 from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
 from kerastune_optuna._study import Lesson, TrialRecord, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
 _OF_ALL = 0.05  # ParEGO's rho: the weight of the sum of all costs, added to the largest cost
+_PATIENCE = 30.0  # seconds after which a worker that has not drawn may be dead
+_POLL = 0.02  # seconds between two looks at it
 # The search for the configuration with the largest expected gain:
 _AT_RANDOM = 1024  # configurations that are drawn at random
 _BEST, _NEAR_BEST = 5, 50  # the best trials, and the configurations that are drawn near each
@@ -160,6 +162,33 @@ class GaussianProcessSampler(BaseSampler):
     def reseed_rng(self) -> None:
         self._rng = np.random.default_rng()
         self.independent_sampler.reseed_rng()
+
+
+def wait_for_earlier(
+    study: optuna.Study,
+    trial: FrozenTrial,
+    lacking: Callable[[optuna.Study], list[FrozenTrial]],
+    in_vain: set[int],
+) -> None:
+    """Wait until our trials that began before this one have what a sampler needs to know of them.
+
+    Args:
+        study: The study, whose trials are read again meanwhile.
+        trial: The trial that the sampler draws for.
+        lacking: Returns the trials of a study that lack this.
+        in_vain: The ids of trials that the sampler waited for in vain; new ones are added.
+    """
+    gives_up = time.monotonic() + _PATIENCE
+    while True:
+        earlier = (one for one in lacking(study) if one.number < trial.number)
+        others = {_optuna.id_of(one) for one in earlier} - in_vain
+        if not others or _signals.requested():
+            return
+        if time.monotonic() > gives_up:
+            in_vain.update(others)
+            return
+        time.sleep(_POLL)
+        _optuna.known_trials(study, anew=True)  # at first, the claim has just read them
 
 
 def _without_draw(study: optuna.Study) -> list[FrozenTrial]:

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import space
+from kerastune_optuna._search.gaussian_process import wait_for_earlier
 from kerastune_optuna._search.repeats import Tree
-from kerastune_optuna._search.waiting import wait_for_earlier
 
 
 # Optuna's BruteForceSampler(avoid_premature_stop=True) draws what another worker is still asking

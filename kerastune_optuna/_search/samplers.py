@@ -27,7 +27,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import space
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler

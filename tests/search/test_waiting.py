@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from kerastune_optuna import GaussianProcessSampler, _optuna
-from kerastune_optuna._search import waiting
+from kerastune_optuna._search import gaussian_process
 from kerastune_optuna._study import TrialRecord
 
 
@@ -58,8 +58,8 @@ def test_a_worker_gives_up_a_trial_that_draws_nothing(study, monkeypatch):
     """Its process may have died: the next trials do not wait for it, either."""
     begun(study)
     slept = []
-    monkeypatch.setattr(waiting, "_PATIENCE", 0.01)
-    monkeypatch.setattr(waiting, "_POLL", 0.02)
+    monkeypatch.setattr(gaussian_process, "_PATIENCE", 0.01)
+    monkeypatch.setattr(gaussian_process, "_POLL", 0.02)
     monkeypatch.setattr(time, "sleep", lambda seconds, real=time.sleep: slept.append(real(seconds)))
     assert study.ask().relative_params
     assert study.ask().relative_params
