@@ -39,10 +39,12 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
     wanted = params or space.defaults_of(build_model)
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        value = wanted.get(name, space.middle(distribution))
+        if name not in wanted:
+            return space.middle(distribution)
+        value = wanted[name]
         if not _check.allows(distribution, value):
             raise ArgumentError(
-                f"enqueue() got {name}={value!r}, which build_model does not allow. It takes "
+                f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
                 f"{space.described(distribution)}."
             )
         return distribution.to_external_repr(distribution.to_internal_repr(value))
