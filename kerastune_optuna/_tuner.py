@@ -73,7 +73,7 @@ class OptunaTuner:
             trials if the search is long: the first six trials end after a tenth of their epochs (at
             least three), and the next six if they start badly, until a trial is COMPLETE. This
             needs one objective, sampler="auto", `n_trials` of 15 or more, 12 epochs or more, 50
-            configurations or more, and neither `timeout` nor `terminator`.
+            configurations or more, no `terminator`, and time for ten trainings within `timeout`.
         terminator: Number of trials without a better value after which the search ends; or an
             object whose `should_terminate(study)`, called after each trial, returns whether to end
             it. Default None: never.

@@ -34,6 +34,7 @@ from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import COMPARED, AutoPruner
+from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._study import TrialRecord, derive
 
 # A draw takes longer the more trials there are, and the more parameters: 55 ms of a core with 14
@@ -142,6 +143,7 @@ class Chooser(NamedTuple):
         n_trials: int | None = None,
         epochs: int = 1,
         *,
+        deadline: Deadline | None = None,
         gives_up: bool = False,
     ) -> tuple[int | None, list[str]]:
         """Give a study its sampler, and the pruner that goes with it.
@@ -150,7 +152,8 @@ class Chooser(NamedTuple):
             study: The study that is about to be asked.
             n_trials: The size of the study; None (default) for no limit.
             epochs: How many epochs a trial has, over all its trainings. Default 1.
-            gives_up: Whether the search may end before the study has that size. Default False.
+            deadline: The deadline of the search; None (default) for none.
+            gives_up: Whether its results may end the search before that. Default False.
 
         Returns:
             The seed of a sampler that was made here, or None if it has no seed or is the user's;
@@ -165,7 +168,8 @@ class Chooser(NamedTuple):
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.sampler = _SAMPLERS[self.sampler](own)
             return own, []
-        is_long = n_trials is not None and n_trials >= _LEAST_TRIALS and epochs >= _LEAST_EPOCHS
+        are_many = deadline is not None if n_trials is None else n_trials >= _LEAST_TRIALS
+        is_long = are_many and epochs >= _LEAST_EPOCHS
         screens = self.pruner == _AUTO and is_long and not gives_up
         # A trial that ends early has no values of further objectives.
         if screens := screens and len(study.directions) == 1:
@@ -174,9 +178,9 @@ class Chooser(NamedTuple):
             ended = sum(TrialRecord(one).ending.is_final for one in trials)
             screens = ended < COMPARED and not is_any_complete
         study.sampler = sampler = ProcessThenTPE(own, screens=screens)
-        if not screens or n_trials is None:
+        if not screens:
             return own, []
-        study.pruner = pruner = AutoPruner(n_trials, epochs)
+        study.pruner = pruner = AutoPruner(n_trials, epochs, deadline)
         return own, [sampler.line, pruner.line]
 
     def pruner_for(self, epochs: int) -> BasePruner:

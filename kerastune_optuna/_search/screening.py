@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._search.worth import peak
 from kerastune_optuna._study import Ending, TrialRecord, sign_of
 
@@ -23,6 +24,9 @@ _BEST = 4  # one in this many beginnings goes on
 _SHARE = 10  # a beginning is one in this many epochs
 _FEWEST_EPOCHS = 3  # of a beginning: after two, networks on digits and letters were misjudged
 _MOST = 0.25  # of a trial's epochs: if the first validation comes later, the trial goes on
+# Of a search with a timeout, counted in trainings of a trial:
+_FIT = 10  # in the whole time; with fewer, beginnings would take too large a share of it
+_LEFT = 2  # in the time that is left; with fewer, a trial goes on, so that there is a model
 # Trials after which all later ones go on: there is a model, or too few might be left to get one.
 _ALLOWS_ALL = {Ending.COMPLETE, Ending.OVER_LIMIT, Ending.FORBIDDEN}
 _ALLOWS_ALL |= {Ending.DIVERGED, Ending.DIVERGED_AT_ONCE}
@@ -38,16 +42,22 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     A trial that was enqueued is its user's choice, and goes on. All trials go on if there are few
     configurations, and once a trial was forbidden, was over a limit or diverged: too few might be
-    left to produce a model.
+    left to produce a model. With a deadline, a trial also goes on if by the pace of its own epochs
+    less than ten whole trainings fit into the time of the search, or less than two into the rest.
 
     Args:
-        n_trials: The size of the study.
+        n_trials: The size of the study; None for no limit.
         epochs: The epochs of a trial, over all its trainings.
+        deadline: The deadline of a search that begins now. Default None: it has no limit of time.
     """
 
-    def __init__(self, n_trials: int, epochs: int) -> None:
-        self._fewest = max(_LEAST_CONFIGURATIONS, 2 * n_trials)
-        self._epochs = epochs
+    def __init__(self, n_trials: int | None, epochs: int, deadline: Deadline | None = None) -> None:
+        self._fewest = max(_LEAST_CONFIGURATIONS, 2 * (n_trials or 0))
+        self._epochs, self._deadline = epochs, deadline
+        self._seconds = math.inf if deadline is None else deadline.seconds_left()
+        # The epochs at the first report of each trial, and the seconds that were left then. The
+        # first epoch does not count for the pace: Keras compiles the model in it.
+        self._first: dict[int, tuple[int, float]] = {}
         self._beginning = max(_FEWEST_EPOCHS, epochs // _SHARE)
         self._wilcoxon = WilcoxonPruner(epochs)
 
@@ -57,6 +67,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         return (
             f"Pruner: until a trial is COMPLETE, the first {_SCREENED} end after {self._beginning} "
             f"of {self._epochs} epochs, and later ones that begin no better"
+            f"{'' if self._deadline is None else f', if {_FIT} trainings fit into the time'}"
         )
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -64,9 +75,21 @@ class AutoPruner(optuna.pruners.BasePruner):
         ran = [epoch + 1 for epoch in trial.intermediate_values]
         over = [epochs for epochs in ran if epochs >= self._beginning]
         has_just_begun = len(over) == 1 and over[0] <= _MOST * self._epochs
-        if has_just_begun and self._is_screened(study, trial):
+        has_time = self._has_time(trial.number, max(ran, default=0))
+        if has_just_begun and has_time and self._is_screened(study, trial):
             return True
         return self._wilcoxon.prune(study, trial)
+
+    def _has_time(self, number: int, epochs: int) -> bool:
+        """Whether there is time for a trial with this many epochs to end after its beginning."""
+        if self._deadline is None:
+            return True
+        left = self._deadline.seconds_left()
+        before, then = self._first.setdefault(number, (epochs, left))
+        if epochs == before:
+            return False
+        training = self._epochs * (then - left) / (epochs - before)
+        return self._seconds >= _FIT * training and left >= _LEFT * training
 
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial ends after its beginning."""

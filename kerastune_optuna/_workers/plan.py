@@ -178,8 +178,13 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
             check_comparable(study, recipe)
         keep_best = record_keep_best(study, recipe.keep_best)
         epochs, ending = recipe.epochs_in_all, budget.ending
-        gives_up = ending.deadline is not None or ending.terminator is not None
-        drawn, chosen = chooser.start(study, budget.n_trials, epochs, gives_up=gives_up)
+        drawn, chosen = chooser.start(
+            study,
+            budget.n_trials,
+            epochs,
+            deadline=ending.deadline,
+            gives_up=ending.terminator is not None,
+        )
         if start.first:
             start.lay_out(study)
         recipe = replace(

@@ -6,6 +6,9 @@ searches the LCBench surrogate, an ONNX file of the learning curves of 34 tasks 
 `onnxruntime`): a regret of 0 is the best of 600 random configurations, one of 1 their median. The
 table in Markdown has the regrets after as many epochs as 5, 10, 20 and 40 full trainings have, and
 what each row has less than the first; `--help` lists what else can be asked for.
+
+With `--seconds`, a budget is a `timeout=`, of as many seconds as so many median trainings take, and
+each search knows its own; trials that run then are trained to their end, as a tuner does.
 """
 
 import heapq
@@ -45,7 +48,7 @@ NO_TASKS = ("#na#", "167083")  # of the surrogate's code
 def plain(sampler, pruner):
     """Take Optuna's objects as they come."""
 
-    def prepare(study, seed, epochs):
+    def prepare(study, seed, epochs, deadline=None):
         study.sampler = sampler(seed=derive(seed, 0, 1))  # as a tuner does: all rows begin alike
         study.pruner = pruner(epochs)
 
@@ -55,9 +58,10 @@ def plain(sampler, pruner):
 def named(sampler, pruner=None):
     """Take what a tuner makes of a name, which learns from trials that were pruned."""
 
-    def prepare(study, seed, epochs):
+    def prepare(study, seed, epochs, deadline=None):
         if pruner is None:  # all defaults, of a search of many long trials
-            Chooser(seed=seed).start(study, N_TRIALS, epochs)
+            n_trials = N_TRIALS if deadline is None else None
+            Chooser(seed=seed).start(study, n_trials, epochs, deadline=deadline)
         else:
             Chooser(sampler, pruner(epochs), seed).start(study)
         study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
@@ -76,6 +80,7 @@ ROWS = {
     "TPE, Wilcoxon 0.2 (our first default)": plain(_TPE, lambda epochs: WilcoxonPruner()),
     "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", lambda epochs: WilcoxonPruner()),
     "GP shown pruned trials, Wilcoxon 0.2": named(None, lambda epochs: WilcoxonPruner()),
+    "GP shown pruned trials, Wilcoxon (no short trials)": named("auto", WilcoxonPruner),
     "GP shown pruned trials, halving 3 from 3": named(None, _halving),
     "GP, halving 3 from 3": plain(_GP, _halving),
     "TPE, halving 3 from 3": plain(_TPE, _halving),
@@ -105,17 +110,24 @@ class LCBench:
         space = json.loads((folder / "config_space.json").read_text())["hyperparameters"]
         self._space = {one["name"]: one for one in space if one["type"] != "categorical"}
         drawn = optuna.create_study(sampler=samplers.RandomSampler(seed=0))
-        found = sorted(max(self.curve(drawn.ask())) for _ in range(N_RANDOM))
+        curves, seconds = zip(*(self.timed(drawn.ask()) for _ in range(N_RANDOM)), strict=True)
+        found = sorted(map(max, curves))
         self.best = found[-1]
         self.unit = self.best - statistics.median(found)
+        self.training = statistics.median(map(sum, seconds))
 
     def curve(self, trial):
         """Ask the surrogate for the curve of a configuration."""
+        return self.timed(trial)[0]
+
+    def timed(self, trial):
+        """Ask the surrogate for a curve, and the seconds of each of its epochs."""
         values = [_suggest(trial, self._space[name]) for name in PARAMETERS.split()]
         rows = np.array([[1 + epoch, *values] for epoch in range(self.epochs)], "float32")
         codes = np.full((len(rows), 1), self._code, "int32")
         answer = self._model.run(None, dict(zip(self._inputs, (codes, rows), strict=True)))
-        return [float(accuracy) for accuracy in answer[0][:, 1]]
+        until, accuracies = answer[0][:, 0].tolist(), answer[0][:, 1].tolist()
+        return accuracies, [max(0.0, end - begin) for begin, end in itertools.pairwise([0, *until])]
 
 
 def _suggest(trial, one):
@@ -145,6 +157,39 @@ def search(prepare, task, seed, n_workers, budgets):
         if spent + 1 in [budget * task.epochs for budget in budgets]:
             regrets.append((task.best - found(study)) / task.unit)
     return regrets, seconds
+
+
+class Limit:
+    """Stand in for the deadline of a search whose clock is that of the trainings it replays."""
+
+    def __init__(self, seconds):
+        self.seconds, self.now = seconds, 0.0
+
+    def seconds_left(self):
+        """Return how many seconds are left."""
+        return self.seconds - self.now
+
+
+def search_by_clock(prepare, task, seed, n_workers, budgets):
+    """Search once for each budget, for the seconds of so many trainings; return the regrets."""
+    return [_within(Limit(n * task.training), prepare, task, seed, n_workers) for n in budgets], []
+
+
+def _within(limit, prepare, task, seed, n_workers):
+    study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
+    prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs, limit)
+    running = []  # of those that run, first when their next epoch ends, and the number
+    while running or limit.seconds_left() > 0:
+        while len(running) < n_workers and limit.seconds_left() > 0:
+            trial = study.ask()
+            curve, seconds = task.timed(trial)
+            heapq.heappush(running, (limit.now + seconds[0], trial.number, trial, curve, seconds))
+        limit.now, number, trial, curve, seconds = heapq.heappop(running)
+        epoch = len(as_known(trial).intermediate_values)
+        if not has_ended(study, trial, curve):
+            then = limit.now + seconds[epoch + 1]
+            heapq.heappush(running, (then, number, trial, curve, seconds))
+    return (task.best - found(study)) / task.unit
 
 
 class Asking:
@@ -207,12 +252,13 @@ def task_of(folder, name):
     return Recorded(name) if folder is None else LCBench(folder, name)
 
 
-def run(folder, n_workers, budgets, cell):
+def run(folder, n_workers, budgets, by_clock, cell):
     be_quiet()
     row, name, seed = cell
     if ROWS[row] is None:
         return by_keras_tuner(task_of(folder, name), seed, budgets), []
-    return search(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
+    how = search_by_clock if by_clock else search
+    return how(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
 
 
 def names_of(folder, *, choose):
@@ -247,12 +293,13 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=1, help="of each search")
     parser.add_argument("--budgets", type=int, nargs="*", default=[5, 10, 20, 40])
+    parser.add_argument("--seconds", action="store_true", help="budgets are a timeout= each")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = [row for row in ROWS if any(text in row for text in given.rows.split("|"))]
     names = given.data or names_of(given.lcbench, choose=given.choose)
     cells = list(itertools.product(rows, names, given.seeds))
-    one = partial(run, given.lcbench, given.workers, given.budgets)
+    one = partial(run, given.lcbench, given.workers, given.budgets, given.seconds)
     with ProcessPoolExecutor(2, SPAWN) as pool:
         outcomes = dict(zip(cells, pool.map(one, cells), strict=True))
     header = [f"{what} {budget}" for what in ("at", "less at") for budget in given.budgets]

@@ -19,6 +19,12 @@ class Recorded:
         self._space = SPACES.get(name) or partial(suggest, **recorded["grid"])
         self.name, self.epochs = name, max(map(len, self._curves.values()))
         self.best = max(map(max, self._curves.values()))
+        self.training = self.epochs  # as long as its epochs, which here all take a second
+
+    def timed(self, trial):
+        """Return a curve, and the seconds of each of its epochs."""
+        curve = self.curve(trial)
+        return curve, [1.0] * len(curve)
 
     def curve(self, trial):
         """Ask for the parameters, and return the validation accuracy after each epoch."""

@@ -1,22 +1,25 @@
 """A search of many long trials begins with short ones, and trains the best beginning to its end."""
 
+from functools import partial
+
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from kerastune_optuna._search import stopping
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.samplers import Chooser
 from kerastune_optuna._search.screening import AutoPruner
 from kerastune_optuna._study import TrialRecord
-from tests.support.faults import finished, states
+from tests.support.faults import Clock, finished, states
 from tests.support.untrained import Untrained, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
-def new_study(direction="maximize", epochs=20, n_trials=15):
-    pruner = AutoPruner(n_trials, epochs)
+def new_study(direction="maximize", epochs=20, n_trials=15, deadline=None):
+    pruner = AutoPruner(n_trials, epochs, deadline)
     return optuna.create_study(direction=direction, pruner=pruner)
 
 
@@ -26,19 +29,23 @@ def told_at_the_start(study, n_trials):
     return lines
 
 
-def ran(study, value, epochs=20, *, interval=1, layers=None):
-    """Run a trial whose reports all are a value, and return how many epochs it had."""
+def ran(study, value, epochs=20, *, interval=1, layers=None, passes=lambda: None):
+    """Run a trial whose reports all are a value, and return how many epochs it had.
+
+    `passes` lets the time of an epoch pass.
+    """
     trial = study.ask()
     if layers is None:
         trial.suggest_float("rate", 0.0, 1.0)
     else:
         trial.suggest_int("layers", 1, layers)
-    return ran_on(study, trial, value, epochs, interval=interval)
+    return ran_on(study, trial, value, epochs, interval=interval, passes=passes)
 
 
-def ran_on(study, trial, value, epochs=20, *, interval=1):
+def ran_on(study, trial, value, epochs=20, *, interval=1, passes=lambda: None):
     """Run a trial that has its parameters, and return how many epochs it had."""
     for epoch in range(epochs):
+        passes()
         if (epoch + 1) % interval == 0:
             trial.report(value, epoch)
             if trial.should_prune():
@@ -166,6 +173,24 @@ def test_trials_that_run_are_compared_as_far_as_they_came():
     assert ran(study, 0.65) == 20
 
 
+@pytest.mark.parametrize(("seconds", "epochs"), [(600, 3), (599, 20)])
+def test_ten_trainings_have_to_fit_into_the_time(monkeypatch, seconds, epochs):
+    """Here one takes a minute, by the pace of a trial's epochs after its first one."""
+    monkeypatch.setattr(stopping, "time", clock := Clock())
+    study = new_study(n_trials=None, deadline=stopping.Deadline(seconds))
+    clock.sleep(30)  # until the model is compiled
+    assert ran(study, 0.5, passes=partial(clock.sleep, 3)) == epochs
+
+
+def test_a_trial_goes_on_while_there_is_time_for_it(monkeypatch):
+    """With less than two trainings left, a trial that ends early might be the last one."""
+    monkeypatch.setattr(stopping, "time", clock := Clock())
+    study = new_study(n_trials=None, deadline=stopping.Deadline(1000))
+    clock.sleep(1000 - 120 - 18)
+    lengths = [ran(study, 0.5, passes=partial(clock.sleep, 3)) for _ in range(3)]
+    assert lengths == [3, 3, 20]
+
+
 def of_two_ranges(trial):
     level = trial.suggest_float("level", 1e-3, 1e-1, log=True)
     return Untrained(trial.suggest_int("units", 2, 8), [{"val_mae": level}] * 20)
@@ -202,7 +227,16 @@ def test_a_long_search_begins_with_short_trials(long_search, capsys):
     assert "Pruner:" not in capsys.readouterr().out
 
 
-OTHERS = [{"n_trials": 14}, {"n_trials": None, "timeout": 600}, {"timeout": 600}, {"epochs": 11}]
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"n_trials": None}, {}], ids=["no limit", "15 trials"])
+def test_a_search_by_the_clock_begins_with_short_trials(long_search, options):
+    """Its trials take a few milliseconds, so that ten fit into its time."""
+    tuner = long_search(timeout=600, terminator=None, stop_at=0.099, **options)
+    assert states(tuner)[:6] == ["PRUNED"] * 6
+    assert tuner.best_trial.user_attrs["epochs_run"] == 20
+
+
+OTHERS = [{"n_trials": 14}, {"n_trials": 14, "timeout": 600}, {"n_trials": None}, {"epochs": 11}]
 OTHERS += [{"terminator": 1}, {"sampler": "tpe"}, {"pruner": "wilcoxon"}]
 
 
