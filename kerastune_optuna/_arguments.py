@@ -94,6 +94,12 @@ def check_tuner(tuner: Arguments) -> None:
     ending, several = budget_of(tuner).ending, objectives.are_several
     Chooser(tuner.sampler, tuner.pruner).check()
     ending.check(are_several=several)
+    if tuner.terminator == "auto" and tuner.sampler not in ("auto", "gp"):
+        raise ArgumentError(
+            f"terminator='auto' asks what the sampler expects, and sampler={tuner.sampler!r} does "
+            "not say it. Pass sampler='auto' or 'gp', or how many trials in a row may bring no "
+            "better value."
+        )
     if tuner.sampler == "grid" and tuner.train_repeats:
         raise ArgumentError(
             "sampler='grid' trains each configuration once, but train_repeats=True asks for more. "

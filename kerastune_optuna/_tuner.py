@@ -73,10 +73,14 @@ class OptunaTuner:
             trials if the search is long: the first six trials end after a tenth of their epochs (at
             least three), and the next six if they start badly, until a trial is COMPLETE. This
             needs one objective, sampler="auto", `n_trials` of 15 or more, 12 epochs or more, 50
-            configurations or more, no `terminator`, and time for ten trainings within `timeout`.
-        terminator: Number of trials without a better value after which the search ends; or an
-            object whose `should_terminate(study)`, called after each trial, returns whether to end
-            it. Default None: never.
+            configurations or more, time for ten trainings within `timeout`, and no `terminator` but
+            "auto".
+        terminator: Number of trials without a better value after which the search ends; or "auto",
+            which ends it once the Gaussian process of the sampler expects a further trial to gain
+            less than a hundredth of what the best trial is better than the median one, or less than
+            the standard error of the best value, three times in a row; or an object whose
+            `should_terminate(study)`, called after each trial, returns whether to end it. Default
+            None: never.
         stop_at: Value of the objective that is good enough: once a trial reaches it, no further
             trial starts. Default None: no value is.
         train_repeats: Whether to train a configuration that was trained before. Default False: a

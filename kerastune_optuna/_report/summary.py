@@ -14,6 +14,7 @@ from kerastune_optuna._check import count, integer
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
+from kerastune_optuna._study import TrialRecord
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 
@@ -76,3 +77,6 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
+    expected = (TrialRecord(trial).expected_gain for trial in reversed(facts.trials))
+    if (gain := next((gain for gain in expected if gain is not None), None)) is not None:
+        yield f"Another trial is expected to gain {gain:.1g}"

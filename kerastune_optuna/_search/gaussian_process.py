@@ -72,6 +72,7 @@ class GaussianProcessSampler(BaseSampler):
     """
 
     is_over = False  # whether its independent sampler draws parameters together, too
+    tells_gain = False  # whether each trial records what it is expected to gain
 
     def __init__(
         self,
@@ -120,10 +121,12 @@ class GaussianProcessSampler(BaseSampler):
         if not done:
             return {}
         with _libraries().limit(limits=1, user_api="blas"):
-            scores = _scores(study, done, self._rng)
-            drawn = self._drawn(Box(search_space), done, running, scores)
-        storage = _optuna.storage_of(study)
-        storage.set_trial_system_attr(_optuna.id_of(trial), _DRAWN, json.dumps(drawn))
+            scores, unit = _scores(study, done, self._rng)
+            drawn, gain = self._drawn(Box(search_space), done, running, scores)
+        storage, trial_id = _optuna.storage_of(study), _optuna.id_of(trial)
+        storage.set_trial_system_attr(trial_id, _DRAWN, json.dumps(drawn))
+        if self.tells_gain:
+            storage.set_trial_user_attr(trial_id, TrialRecord.expected_gain, gain * unit)
         return drawn
 
     def _drawn(
@@ -132,8 +135,8 @@ class GaussianProcessSampler(BaseSampler):
         done: Sequence[FrozenTrial],
         running: Sequence[FrozenTrial],
         scores: Floats,
-    ) -> dict[str, Any]:
-        """Return the parameters with the largest expected improvement."""
+    ) -> tuple[dict[str, Any], float]:
+        """Return the parameters with the largest expected improvement, and how large it is."""
         tried = box.points([one.params for one in done])
         box.learn_conditions(tried)
         process = Process(box.features(tried), scores, box.groups)
@@ -143,7 +146,9 @@ class GaussianProcessSampler(BaseSampler):
             points = box.points(begun)
             process.suppose(box.features(points), self._rng)
             tried = tried.and_those(points)
-        return box.params(_Candidates(box, process, tried, self._rng).best())
+        best = _Candidates(box, process, tried, self._rng).best()
+        gain = math.exp(process.gains(box.features(best))[0]) if self.tells_gain else math.nan
+        return box.params(best), gain
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: BaseDistribution
@@ -207,11 +212,13 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator) -> Floats:
-    """Return a score for each trial, with mean 0 and deviation 1; more is better.
+def _scores(
+    study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator
+) -> tuple[Floats, float]:
+    """Return a score for each trial, with mean 0 and deviation 1, and the unit of the scores.
 
-    Several objectives become one: the cost of each has a random weight, and the largest of these
-    weighted costs counts most.
+    More is better. Several objectives become one: the cost of each has a random weight, and the
+    largest of these weighted costs counts most.
     """
     signs = [-sign_of(one) for one in study.directions]
     best = best_of(trials, study.directions)
@@ -230,7 +237,8 @@ def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.G
         costs = (best - values) / np.maximum(best - worst, 1e-12)
         costs *= rng.dirichlet(np.ones(len(signs)))
         scores = -costs.max(axis=1) - _OF_ALL * costs.sum(axis=1)
-    return np.asarray((scores - scores.mean()) / max(scores.std(), 1e-10))
+    unit = max(float(scores.std()), 1e-10)
+    return (scores - scores.mean()) / unit, unit
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class Chooser(NamedTuple):
         epochs: int = 1,
         *,
         deadline: Deadline | None = None,
-        gives_up: bool = False,
+        terminator: object = None,
     ) -> tuple[int | None, list[str]]:
         """Give a study its sampler, and the pruner that goes with it.
 
@@ -153,7 +153,7 @@ class Chooser(NamedTuple):
             n_trials: The size of the study; None (default) for no limit.
             epochs: How many epochs a trial has, over all its trainings. Default 1.
             deadline: The deadline of the search; None (default) for none.
-            gives_up: Whether its results may end the search before that. Default False.
+            terminator: What ends the search by its results; None (default) for nothing.
 
         Returns:
             The seed of a sampler that was made here, or None if it has no seed or is the user's;
@@ -167,10 +167,12 @@ class Chooser(NamedTuple):
             # Optuna marks QMCSampler as experimental since 3.0.
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.sampler = _SAMPLERS[self.sampler](own)
+            if isinstance(study.sampler, GaussianProcessSampler):
+                study.sampler.tells_gain = terminator == _AUTO
             return own, []
         are_many = deadline is not None if n_trials is None else n_trials >= _LEAST_TRIALS
         is_long = are_many and epochs >= _LEAST_EPOCHS
-        screens = self.pruner == _AUTO and is_long and not gives_up
+        screens = self.pruner == _AUTO and is_long and terminator in (None, _AUTO)
         # A trial that ends early has no values of further objectives.
         if screens := screens and len(study.directions) == 1:
             trials = study.get_trials(deepcopy=False)
@@ -178,6 +180,7 @@ class Chooser(NamedTuple):
             ended = sum(TrialRecord(one).ending.is_final for one in trials)
             screens = ended < COMPARED and not is_any_complete
         study.sampler = sampler = ProcessThenTPE(own, screens=screens)
+        sampler.tells_gain = terminator == _AUTO
         if not screens:
             return own, []
         study.pruner = pruner = AutoPruner(n_trials, epochs, deadline)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +17,16 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.failures import MOST, check_causes, check_in_a_row
 from kerastune_optuna._search.repeats import Tree
+from kerastune_optuna._search.worth import best_of
 from kerastune_optuna._study import Card, Ranking, StudyRecord, TrialRecord, machine, sign_of
 
-_NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
+_NO_BETTER = (
+    'Pass how many trials in a row may bring no better value, "auto", or an Optuna terminator.'
+)
+_AUTO = "auto"
+# Chosen with tests/benchmarks/samplers.py --enough.
+_IN_A_ROW = 3  # trials of which none was expected to gain enough
+_ENOUGH = 0.01  # of the distance between the best and the median value
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
 
@@ -57,8 +66,8 @@ class StopConditions:
         max_failed_trials: How many trials may fail in a row; None (default) for ten, or for two
             with the same error before any succeeds.
         stop_at: A value of the objective that is good enough; None (default) for none.
-        terminator: A number of trials without a better value, or an object with a method
-            should_terminate(); None (default) for none.
+        terminator: A number of trials without a better value, "auto" if the gain that the sampler
+            expects decides, or an object with a method should_terminate(); None (default) for none.
         train_repeats: Whether a configuration may be trained more than once. Default False.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         asked: How often searches of the study had been asked to stop before this one began.
@@ -150,15 +159,10 @@ class StopConditions:
                 if sign * good.values[0] <= sign * self.stop_at:
                     return f"Stopped: trial {good.number} reached {good.values[0]:g}"
         if isinstance(self.terminator, int | np.integer):
-            first: dict[tuple[float, ...], int] = {}
-            # A trial with the same values as an earlier one is no improvement.
-            for trial in Ranking.front(study):
-                first.setdefault(tuple(trial.values), trial.number)
-            best = max(first.values(), default=-1)
-            trials = sum(one.number > best for one in StudyRecord(study).finished)
-            if trials >= self.terminator:
-                return f"Stopped: {_check.count(trials, 'trial')} brought no better value"
-        elif self.terminator is not None and self.terminator.should_terminate(study):
+            return _no_better(study, int(self.terminator))
+        if self.terminator == _AUTO:
+            return _no_gain(study)
+        if self.terminator is not None and self.terminator.should_terminate(study):
             return f"Stopped: {type(self.terminator).__name__} expects no gain"
         return None
 
@@ -191,6 +195,39 @@ class StopConditions:
         check_in_a_row(self.max_failed_trials, own, trials)
 
 
+def _no_better(study: optuna.Study, most: int) -> str | None:
+    """Return a line that says that so many trials brought no better value; None where they did."""
+    first: dict[tuple[float, ...], int] = {}
+    # A trial with the same values as an earlier one is no improvement.
+    for trial in Ranking.front(study):
+        first.setdefault(tuple(trial.values), trial.number)
+    best = max(first.values(), default=-1)
+    trials = sum(one.number > best for one in StudyRecord(study).finished)
+    if trials < most:
+        return None
+    return f"Stopped: {_check.count(trials, 'trial')} brought no better value"
+
+
+def _no_gain(study: optuna.Study) -> str | None:
+    """Return a line that says that further trials are not worth it; None where they are.
+
+    They are not if the latest three were expected to gain less than a hundredth of the distance
+    between the best and the median value, or less than the standard error of the best value.
+    """
+    trials = study.get_trials(deepcopy=False)
+    expected = (TrialRecord(trial).expected_gain for trial in reversed(trials))
+    latest = list(islice((gain for gain in expected if gain is not None), _IN_A_ROW))
+    if (best := best_of(trials, study.directions)) is None or len(latest) < _IN_A_ROW:
+        return None
+    values = [trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE]
+    least = _ENOUGH * abs(float(np.median(values)) - best.values[0])
+    if (spread := TrialRecord(best).std) is not None:
+        least = max(least, spread / math.sqrt(len(TrialRecord(best).values or [0])))
+    if max(latest) >= least:
+        return None
+    return f"Stopped: another trial is expected to gain {latest[0]:.1g}"
+
+
 def _check_value(value: object, *, are_several: bool) -> None:
     """Refuse a value that no trial can reach."""
     given = f"stop_at={value!r}"
@@ -207,14 +244,16 @@ def _check_value(value: object, *, are_several: bool) -> None:
 
 def _check_terminator(given: object, *, are_several: bool) -> None:
     """Refuse a terminator that cannot work."""
+    if given == _AUTO and not are_several:
+        return
     if isinstance(given, type):
         raise ArgumentTypeError(f"terminator={given!r} is a class. {_NO_BETTER}")
-    if not hasattr(given, "should_terminate"):
+    if given != _AUTO and not hasattr(given, "should_terminate"):
         _check.integer("terminator", given, least=1, instead=_NO_BETTER)
     # By name: Optuna 6 will have no terminators, and nothing is imported for those who pass none.
     is_of_optuna = any(kind.__module__.startswith("optuna.") for kind in type(given).__mro__)
-    if are_several and is_of_optuna:
+    if are_several and (is_of_optuna or given == _AUTO):
         raise ArgumentError(
-            f"terminator={given!r} is for one objective, as all of Optuna's are. Pass how many "
+            f"terminator={given!r} is for one objective, as Optuna's are. Pass how many "
             "trials in a row may add nothing to the front."
         )

@@ -92,6 +92,7 @@ class TrialRecord:
     inputs = _Attr(str)  # the inputs by which the model creates variables that it lacks
     n_params = _Attr(int)  # how many parameters its model has
     flops = _Attr(int)  # how many floating-point operations its model takes for one row
+    expected_gain = _Attr(float)  # by how much its sampler expected it to improve the best value
     worker = _Attr(str)  # the signature of the process that runs or ran it
 
     excluded = _SystemAttr(str, EXCLUDED)  # why the user has excluded it; see _storage/excluded.py

@@ -183,7 +183,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
             budget.n_trials,
             epochs,
             deadline=ending.deadline,
-            gives_up=ending.terminator is not None,
+            terminator=ending.terminator,
         )
         if start.first:
             start.lay_out(study)

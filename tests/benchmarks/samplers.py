@@ -7,8 +7,10 @@ searches the LCBench surrogate, an ONNX file of the learning curves of 34 tasks 
 table in Markdown has the regrets after as many epochs as 5, 10, 20 and 40 full trainings have, and
 what each row has less than the first; `--help` lists what else can be asked for.
 
-With `--seconds`, a budget is a `timeout=`, of as many seconds as so many median trainings take, and
-each search knows its own; trials that run then are trained to their end, as a tuner does.
+With `--by seconds`, a budget is a `timeout=`, of as many seconds as so many median trainings take,
+and each search knows its own; trials that run then are trained to their end, as a tuner does. With
+`--by enough`, each search has as many trials as the first budget says, and the columns say after
+which of them terminator="auto" would have ended it.
 """
 
 import heapq
@@ -29,7 +31,7 @@ from optuna import pruners, samplers
 from optuna.trial import TrialState
 
 from kerastune_optuna._optuna import as_known
-from kerastune_optuna._search import Chooser
+from kerastune_optuna._search import Chooser, StopConditions
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._study import Objectives, derive
@@ -159,6 +161,25 @@ def search(prepare, task, seed, n_workers, budgets):
     return regrets, seconds
 
 
+def search_until_enough(prepare, task, seed, n_workers, budgets):
+    """Search for as many trials as the first budget; say what terminator="auto" would have saved.
+
+    Returns the regret where it would end the search and at the end, and the epochs until then.
+    """
+    study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
+    prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs)
+    study.sampler.sampler.tells_gain = True
+    ending, epochs, told = StopConditions(terminator="auto"), 0, None
+    for _ in range(budgets[0]):
+        trial = study.ask()
+        curve = task.curve(trial)
+        epochs += next(n for n in itertools.count(1) if has_ended(study, trial, curve))
+        now = [(task.best - found(study)) / task.unit, epochs / task.epochs]
+        if told is None and ending.stop(study, asks=True):
+            told = [len(study.trials), *now]
+    return [*(told or [len(study.trials), *now]), *now], []
+
+
 class Limit:
     """Stand in for the deadline of a search whose clock is that of the trainings it replays."""
 
@@ -190,6 +211,10 @@ def _within(limit, prepare, task, seed, n_workers):
             then = limit.now + seconds[epoch + 1]
             heapq.heappush(running, (then, number, trial, curve, seconds))
     return (task.best - found(study)) / task.unit
+
+
+SAVED = "trials", "regret then", "trainings then", "regret at the end", "trainings at the end"
+HOW = {"epochs": search, "seconds": search_by_clock, "enough": search_until_enough}
 
 
 class Asking:
@@ -252,12 +277,12 @@ def task_of(folder, name):
     return Recorded(name) if folder is None else LCBench(folder, name)
 
 
-def run(folder, n_workers, budgets, by_clock, cell):
+def run(folder, n_workers, budgets, by, cell):
     be_quiet()
     row, name, seed = cell
     if ROWS[row] is None:
         return by_keras_tuner(task_of(folder, name), seed, budgets), []
-    how = search_by_clock if by_clock else search
+    how = HOW[by]
     return how(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
 
 
@@ -293,16 +318,17 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=1, help="of each search")
     parser.add_argument("--budgets", type=int, nargs="*", default=[5, 10, 20, 40])
-    parser.add_argument("--seconds", action="store_true", help="budgets are a timeout= each")
+    parser.add_argument("--by", choices=HOW, default="epochs", help="what ends a search")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = [row for row in ROWS if any(text in row for text in given.rows.split("|"))]
     names = given.data or names_of(given.lcbench, choose=given.choose)
     cells = list(itertools.product(rows, names, given.seeds))
-    one = partial(run, given.lcbench, given.workers, given.budgets, given.seconds)
+    one = partial(run, given.lcbench, given.workers, given.budgets, given.by)
     with ProcessPoolExecutor(2, SPAWN) as pool:
         outcomes = dict(zip(cells, pool.map(one, cells), strict=True))
-    header = [f"{what} {budget}" for what in ("at", "less at") for budget in given.budgets]
+    titles = SAVED if given.by == "enough" else [f"at {budget}" for budget in given.budgets]
+    header = [f"{what}{title}" for what in ("", "less ") for title in titles]
     for group in [names] if given.lcbench else [[name] for name in names]:
         print(f"\n{', '.join(group)}; seeds {given.seeds}")
         of_group = list(itertools.product(group, given.seeds))
