@@ -93,6 +93,8 @@ CONSTRUCTOR = [
     ({"pruner": "weak"}, VALUE, "pruner='weak' is not a pruner. Pass one of 'auto', 'halving',"),
     ({"pruner": optuna.pruners.NopPruner}, TYPE, "is not an Optuna pruner."),
     ({"terminator": 0}, VALUE, "terminator=0 is less than 1. Pass how many trials in a row"),
+    ({"terminator": "auto", "sampler": "tpe"}, VALUE, "'tpe' does not say it. Pass sampler='auto'"),
+    ({"terminator": "never"}, TYPE, 'may bring no better value, "auto", or an Optuna'),
     ({"terminator": NoGain}, TYPE, "is a class. Pass how many trials"),
     ({"sampler": "grid", "train_repeats": True}, VALUE, "but train_repeats=True asks for more."),
     ({"warm_start": 3}, TYPE, "warm_start= got 3, which holds no trials."),
@@ -150,7 +152,8 @@ CONSTRUCTOR = [
     ({"direction": ["auto", "maximize"], **SEVERAL}, VALUE, "less is better"),
     ({"sampler": optuna.samplers.CmaEsSampler(), **SEVERAL}, VALUE, "is for one objective"),
     ({"sampler": "cmaes", **SEVERAL}, VALUE, "sampler='cmaes' is for one objective"),
-    ({"terminator": NoGain(), **SEVERAL}, VALUE, "for one objective, as all of Optuna's are"),
+    ({"terminator": NoGain(), **SEVERAL}, VALUE, "for one objective, as Optuna's are"),
+    ({"terminator": "auto", **SEVERAL}, VALUE, "'auto' is for one objective, as Optuna's are"),
 ]
 
 SEARCH = [

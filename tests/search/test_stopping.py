@@ -154,6 +154,55 @@ def test_a_terminator_ends_the_search(quick, capsys, terminator, why):
     assert f"The search ended after 2 trials. Stopped: {why}." in printed
 
 
+@pytest.mark.parametrize(
+    ("gains", "attrs", "ends"),
+    [
+        ([0.009, 0.009], {}, False),
+        ([0.5, 0.009, 0.009, 0.009], {}, True),
+        ([0.009, 0.02, 0.009], {}, False),
+        ([0.02] * 3, {"std": 0.2, "values": [0.9, 1.0, 1.1, 1.0]}, True),
+        ([0.2] * 3, {"std": 0.2, "values": [0.9, 1.0, 1.1, 1.0]}, False),
+    ],
+    ids=["two", "latest three", "one of them", "within the error", "above the error"],
+)
+def test_a_search_ends_where_its_sampler_expects_little(gains, attrs, ends):
+    """That is less than a hundredth of the way from the median to the best, or than its error."""
+    study = optuna.create_study()
+    for value, of_best in ((1.0, attrs), (2.0, {}), (3.0, {})):
+        study.add_trial(create_trial(value=value, user_attrs=of_best))
+    for gain in gains:
+        expected = {TrialRecord.expected_gain: gain}
+        study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=expected))
+    told = StopConditions(terminator="auto").stop(study, asks=True)
+    assert told == (f"Stopped: another trial is expected to gain {gains[-1]:.1g}" if ends else None)
+
+
+def slope(trial):
+    return Untrained(2, [{"val_mae": trial.suggest_float("x", 0.0, 1.0) ** 2}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["auto", "gp"])
+def test_auto_ends_a_search_that_has_found_the_best(quick, capsys, sampler):
+    """Each trial that the process draws records what it is expected to gain, if that is asked."""
+    tuner = quick(slope, n_trials=60, terminator="auto", sampler=sampler, pruner="none", seed=1)
+    run(tuner, verbose=2)
+    assert "Stopped: another trial is expected to gain" in capsys.readouterr().out
+    assert len(finished(tuner)) < 40
+    assert tuner.best_value < 1e-3
+    gains = [TrialRecord(trial).expected_gain for trial in finished(tuner)]
+    assert gains[:5] == [None] * 5
+    assert all(gain >= 0 for gain in gains[5:])
+    tuner.summary()
+    assert f"Another trial is expected to gain {gains[-1]:.1g}" in capsys.readouterr().out
+
+
+def test_no_gain_is_recorded_unless_it_decides(quick):
+    """A search without terminator="auto" writes no further attribute."""
+    trials = finished(run(quick(slope, n_trials=7, sampler="gp", pruner="none")))
+    assert [TrialRecord(trial).expected_gain for trial in trials] == [None] * 7
+
+
 EARLY = {"value": {"stop_at": 0.5}, "no gain": {"terminator": 1}, "timeout": {"timeout": 600}}
 
 
