@@ -147,7 +147,7 @@ class GaussianProcessSampler(BaseSampler):
             process.suppose(box.features(points), self._rng)
             tried = tried.and_those(points)
         best = _Candidates(box, process, tried, self._rng).best()
-        gain = math.exp(process.gains(box.features(best))[0]) if self.tells_gain else math.nan
+        gain = math.exp(process.gains(box.features(best.rows(None)))[0]) if self.tells_gain else 0.0
         return box.params(best), gain
 
     def sample_independent(
