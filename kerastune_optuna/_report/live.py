@@ -84,6 +84,8 @@ class Frame:
         head.add_row("trials", self._bar(sum(one.counts for one in endings), running, width))
         head.add_row("best", self._best())
         head.add_row("saved", f"{count(saved, 'epoch')}, {pruned} pruned")
+        for gain in TrialRecord.latest_gains(self.trials, 1):
+            head.add_row("gain", f"{gain:.1g} expected of another trial")
         if failed:
             head.add_row("failed", Text(f"{failed}", "red"))
         return head

@@ -77,6 +77,5 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Excluded: {facts.excluded}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
-    expected = (TrialRecord(trial).expected_gain for trial in reversed(facts.trials))
-    if (gain := next((gain for gain in expected if gain is not None), None)) is not None:
+    for gain in TrialRecord.latest_gains(facts.trials, 1):
         yield f"Another trial is expected to gain {gain:.1g}"

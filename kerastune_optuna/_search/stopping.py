@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -215,8 +214,7 @@ def _no_gain(study: optuna.Study) -> str | None:
     between the best and the median value, or less than the standard error of the best value.
     """
     trials = study.get_trials(deepcopy=False)
-    expected = (TrialRecord(trial).expected_gain for trial in reversed(trials))
-    latest = list(islice((gain for gain in expected if gain is not None), _IN_A_ROW))
+    latest = TrialRecord.latest_gains(trials, _IN_A_ROW)
     if (best := best_of(trials, study.directions)) is None or len(latest) < _IN_A_ROW:
         return None
     values = [trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE]

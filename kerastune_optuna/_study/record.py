@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 import numpy as np
@@ -141,6 +142,17 @@ class TrialRecord:
         """
         before = trials[: self.first_try(trials).number]
         return sum(TrialRecord(trial).retry_of is None for trial in before)
+
+    @classmethod
+    def latest_gains(cls, trials: Sequence[FrozenTrial], most: int) -> list[float]:
+        """Return what the latest trials were expected to gain, the latest first.
+
+        Args:
+            trials: All trials of the study, ordered by number.
+            most: The most values to return.
+        """
+        expected = (cls(trial).expected_gain for trial in reversed(trials))
+        return list(islice((gain for gain in expected if gain is not None), most))
 
     @property
     def why(self) -> str:

@@ -263,6 +263,14 @@ def test_a_picture_tells_where_the_search_stands():
     assert [bool(re.search("▁[▁▂▃▄▅▆▇█]*█", row)) for row in rows[4:]] == [True] * 4
 
 
+def test_a_picture_tells_what_another_trial_is_expected_to_gain():
+    """It is what the sampler expected of the latest trial, where terminator="auto" asks for it."""
+    study = study_of_the_middle()
+    for gain in (0.01, 0.0004):
+        study.add_trial(create_trial(value=0.5, user_attrs={TrialRecord.expected_gain: gain}))
+    assert printed(study, 100)[4].rstrip() == "gain    0.0004 expected of another trial"
+
+
 @pytest.mark.parametrize("width", [50, 80, 120])
 def test_no_row_is_wider_than_its_console(width):
     """Parameters are cut off, be they long or of several lines, and each trial has one row."""
