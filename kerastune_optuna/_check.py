@@ -97,13 +97,11 @@ def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
 def warn(text: str) -> None:
     """Issue a warning that names the line of the user's code that called the package."""
     level, frame = 2, inspect.currentframe()
-    while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
+    while frame := frame and frame.f_back:
+        if not str(frame.f_globals.get("__name__")).startswith("kerastune_optuna."):
+            break
         level += 1
     warnings.warn(text, UserWarning, stacklevel=level)
-
-
-def _is_ours(module: object) -> bool:
-    return str(module).startswith("kerastune_optuna.")
 
 
 def fits(distribution: BaseDistribution, other: BaseDistribution) -> bool:

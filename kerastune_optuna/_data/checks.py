@@ -185,17 +185,13 @@ def check_source(name: str, data: Any, steps: int | None, steps_name: str) -> No
             f"{name} is endless (repeat()), so an epoch would never end. Pass {steps_name}=, or "
             "a dataset without repeat()."
         )
-    if is_read and not _are_batches(batch):
+    # All parts of a batch have the same number of rows, unlike most parts of a single row.
+    sizes = {tuple(np.shape(leaf))[:1] for leaf in keras.tree.flatten(batch) if leaf is not None}
+    if is_read and (() in sizes or len(sizes) > 1):
         raise ArgumentError(
             f"{name} gives single rows, but Model.fit takes batches. Call batch(32) of the "
             "dataset, or give the DataLoader operations=[grain.transforms.Batch(32)]."
         )
-
-
-def _are_batches(batch: Any) -> bool:
-    """Whether all parts have the same number of rows, unlike most parts of a single row."""
-    shapes = {tuple(np.shape(leaf))[:1] for leaf in keras.tree.flatten(batch) if leaf is not None}
-    return () not in shapes and len(shapes) < 2
 
 
 def _check_even(

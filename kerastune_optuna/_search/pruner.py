@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -68,16 +68,13 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
             return False
         sign = sign_of(study.direction)
         worse = [sign * (own[step] - best[step]) for step in sorted(own) if step in best]
-        if len(worse) < 2 or _chance(worse) >= self._p_threshold or _leads(own, best, sign):
+        if len(worse) < 2 or _chance(worse) >= self._p_threshold:
             return False
+        if min(sign * one for one in own.values()) < min(sign * one for one in best.values()):
+            return False  # its best epoch is better than that of the best trial
         # Exactly as in Optuna: if the best trial is worse in the mean, the curves of this study
         # cross, and an early comparison says little.
         return sign * sum(own.values()) / len(own) > sign * sum(best.values()) / len(best)
-
-
-def _leads(own: Mapping[int, float], best: Mapping[int, float], sign: int) -> bool:
-    """Whether the best epoch of a trial is better than that of the best trial."""
-    return min(sign * one for one in own.values()) < min(sign * one for one in best.values())
 
 
 def _chance(worse: Sequence[float]) -> float:
