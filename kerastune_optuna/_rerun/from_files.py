@@ -89,10 +89,14 @@ def _is_of_keras(config: dict[str, Any]) -> bool:
     """Whether what a config names is a class of Keras that runs no code and opens no file."""
     name = str(config["class_name"])
     if name == "function":
-        name = str(config.get("config"))
-        homes = (keras.activations, keras.losses, keras.metrics)
-        own = any(isinstance(vars(home).get(name), FunctionType) for home in homes)
-        return own and config.get("module") == "builtins" and name not in _LOOKUPS
+        name, module = str(config.get("config")), config.get("module")
+        # Keras before 3.16 calls the module of each function "builtins".
+        own = any(
+            isinstance(vars(home).get(name), FunctionType)
+            for home in (keras.activations, keras.losses, keras.metrics)
+            if module in ("builtins", home.__name__)
+        )
+        return own and name not in _LOOKUPS
     # Keras would import the module, but those of its own classes are imported already.
     found = getattr(sys.modules.get(str(config.get("module"))), name, None)
     is_class = isinstance(found, type) and found is not keras.layers.Lambda

@@ -161,6 +161,7 @@ HOSTILE = {
     "function as a class": named("keras.activations.relu"),
     "loader": function("load_model", "keras.models"),
     "deserializer": function("deserialize"),
+    "deserializer of metrics": function("deserialize", "keras.metrics"),
     "download": function("get_file", "keras.utils"),
     "setting": function("enable_unsafe_deserialization", "keras.config"),
     "operation": function("map", "keras.ops"),
