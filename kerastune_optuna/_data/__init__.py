@@ -10,6 +10,8 @@ from kerastune_optuna._data.fingerprint import measure as measure
 from kerastune_optuna._data.fit import FitArguments as FitArguments
 from kerastune_optuna._data.fit import Given as Given
 from kerastune_optuna._data.folds import cross_validated as cross_validated
+from kerastune_optuna._data.resumed import resumed as resumed
+from kerastune_optuna._data.resumed import why_not_resumed as why_not_resumed
 from kerastune_optuna._data.sources import GeneratorFunction as GeneratorFunction
 from kerastune_optuna._data.sources import from_plain as from_plain
 from kerastune_optuna._data.sources import is_loader as is_loader

@@ -88,6 +88,12 @@ def shuffles_of(definition: Any) -> list[Any]:
     return [node for node in definition.node if node.op.startswith("Shuffle")]
 
 
+def shuffles(dataset: Any) -> bool:
+    """Whether a dataset shuffles, or may do so, since its graph is unknown."""
+    definition = definition_of(dataset)
+    return definition is None or bool(shuffles_of(definition))
+
+
 def may_differ(node: Any) -> bool:
     """Whether a node may give different results each time."""
     from tensorflow.python.framework import op_def_registry

@@ -125,6 +125,28 @@ class FitArguments:
         given = (self.others.get(name) for name in ("steps_per_epoch", "validation_steps"))
         return [steps for steps in given if steps is not None]
 
+    @property
+    def n_batches(self) -> int | None:
+        """How many batches the data for training has; None if that is unknown, or endless."""
+        if hasattr(self.x, "cardinality"):
+            size: int | None = cardinality(self.x)
+        elif makes_batches(self.x):
+            size = count_rows(self.x)
+        elif (rows := count_rows(self.x)) is None:
+            return None
+        elif self.steps_per_epoch and not self.others.get("batch_size"):
+            return self.steps_per_epoch  # Keras then makes as many batches of arrays
+        else:
+            # Keras gives the first floor(rows * (1 - split)) rows to training.
+            size = math.ceil(int(rows * (1 - self.validation_split)) / self.batch_size)
+        return size if size is not None and size > 0 else None
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The number of steps after which Keras ends an epoch even if there is more data."""
+        most = (self.others.get("steps_per_epoch"), keras.config.max_steps_per_epoch())
+        return min((steps for steps in most if steps), default=None)
+
     def as_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments for Model.fit."""
         # Keras 3.15 warns about its own default shuffle=True for data that makes its own batches.
@@ -179,21 +201,6 @@ class FitArguments:
         except Exception:  # the data may raise anything, and a trial must not fail for a hint
             return None
 
-    def skip(self, epochs: int) -> None:
-        """Advance the shuffles by some epochs: each reading of a pipeline draws a new order."""
-        if self.beginning is not None:
-            first, frequency = self.first_epoch + 1, self.others.get("validation_freq", 1)
-            self.beginning.skip(
-                epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
-                for epoch in range(first, first + epochs)
-            )
-        data = self.pipelines.get("x")
-        if data is None or "steps_per_epoch" in self.others:
-            return  # with steps_per_epoch=, an epoch continues where the last one ended
-        # Keras reads a pipeline of known length twice per epoch, and uses only the first reading.
-        for _ in range(epochs * (1 + (data.cardinality() >= 0))):
-            iter(data)
-
     def specification(self) -> Any:
         """Return a symbolic batch as a step gets it; None if that requires reading the data."""
         batch = getattr(self.x, "element_spec", None)
@@ -219,16 +226,11 @@ class FitArguments:
     def steps_of_an_epoch(self) -> int | None:
         """Return how many batches an epoch trains on; None if only training shows it."""
         steps: int | None = self.others.get("steps_per_epoch")
-        size = cardinality(self.x) if hasattr(self.x, "cardinality") else None
+        is_tf = hasattr(self.x, "cardinality")
         # Where data ends unforeseen, Keras counts a step too many, but not within calls of several.
-        if steps is not None and size != UNKNOWN:
+        if steps is not None and not (is_tf and cardinality(self.x) == UNKNOWN):
             return steps
-        if size is not None:
-            return size if size > 0 else None
-        if (rows := None if makes_batches(self.x) else count_rows(self.x)) is None:
-            return None
-        # Keras gives the first floor(rows * (1 - split)) rows to training.
-        return math.ceil(int(rows * (1 - self.validation_split)) / self.batch_size)
+        return self.n_batches if is_tf or not makes_batches(self.x) else None
 
     def shape_of_a_batch(self) -> tuple[int, ...] | None:
         """Return the shape of a batch of the first input, with guesses for unknown sizes."""

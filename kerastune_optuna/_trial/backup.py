@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,8 +19,8 @@ import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
-from kerastune_optuna._backend import begin_at, generators, set_generators
-from kerastune_optuna._data import FitArguments, to_plain
+from kerastune_optuna._backend import begin_at, generators, set_generators, strategy_of
+from kerastune_optuna._data import FitArguments, to_plain, why_not_resumed
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._signals import finishing, print_line, requested
 from kerastune_optuna._storage import (
@@ -203,7 +204,8 @@ class Backup(Hook):
         archive: The archive of the trial's backups, which has fetched the last one.
         best: The hook that holds the weights of the best epoch.
         every: The least number of seconds between two backups.
-        fit: The data that the model is trained on.
+        fit: The data that the model is trained on. If it could not be read from where an epoch of a
+            training ended, no training is backed up, and the user is told so.
     """
 
     def __init__(self, archive: Archive, best: Best, every: float, fit: FitArguments) -> None:
@@ -240,7 +242,6 @@ class Backup(Hook):
             self._best.state = self._archive.read(_BEST) or now
         give_back(model, now)
         begin_at(model, state["next_epoch"])
-        self._fit.skip(len(training.rows))
         set_generators(state["chance"])
 
     def epoch(self, ledger: Ledger, model: keras.Model, *, next_epoch: int | None = None) -> None:
@@ -256,7 +257,11 @@ class Backup(Hook):
         # fits before it, so it cannot be resumed.
         goes_on = ledger.ending in (Ending.OPEN, Ending.CUT_OFF) and len(ledger.now.starts) <= 1
         if goes_on and (requested() or time.monotonic() - self._saved >= self._every):
-            self._archive.back_up(ledger, lambda: self._parts_of(model, begins))
+            is_distributed = strategy_of(model) is not None
+            if (why := why_not_resumed(self._fit, is_distributed=is_distributed)) is None:
+                self._archive.back_up(ledger, lambda: self._parts_of(model, begins))
+            else:
+                _tell_once(f"A training that is interrupted begins anew: {why}")
             self._saved = time.monotonic()
 
     def _parts_of(self, model: keras.Model, next_epoch: int) -> tuple[Parts, Mapping[str, Any]]:
@@ -286,6 +291,12 @@ class BackupOfOwnFit(Backup):
         """Back up the end of the fit, after which a retry trains no more epochs of it."""
         if ledger.is_open and ledger.now.rows:
             self.epoch(ledger, model, next_epoch=int(ledger.until))
+
+
+@lru_cache
+def _tell_once(line: str) -> None:
+    """Print a line once in a process, whichever trials it is about."""
+    print_line(line)
 
 
 def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:

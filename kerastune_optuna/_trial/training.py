@@ -14,7 +14,13 @@ import optuna
 from optuna.trial import BaseTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._data import FitArguments, Given, check_builders_arguments, check_training
+from kerastune_optuna._data import (
+    FitArguments,
+    Given,
+    check_builders_arguments,
+    check_training,
+    resumed,
+)
 from kerastune_optuna._keras_tuner import is_fatal
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import Ending, Objective, Objectives, TrialRecord, own_runs
@@ -112,9 +118,11 @@ class TrainingInputs:
             on_train_end=lambda logs=None: ledger.measure_seconds(),
         )
         callbacks = [first, *self.callbacks, bridge]
-        keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
-        beginning = self.fit.beginning
+        beginning, before = self.fit.beginning, ledger.backed_up
         with nullcontext() if beginning is None else beginning.of_training():
+            calls = int(model.steps_per_execution)
+            fit = self.fit if before is None else resumed(self.fit, len(before.rows), calls)
+            keywords = {**fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
             try:
                 if not self.fit.is_free:
                     return model.fit(**batched(model, keywords))
