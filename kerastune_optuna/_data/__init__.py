@@ -11,6 +11,7 @@ from kerastune_optuna._data.fit import FitArguments as FitArguments
 from kerastune_optuna._data.fit import Given as Given
 from kerastune_optuna._data.folds import cross_validated as cross_validated
 from kerastune_optuna._data.resumed import resumed as resumed
+from kerastune_optuna._data.resumed import skip_datasets as skip_datasets
 from kerastune_optuna._data.resumed import why_not_resumed as why_not_resumed
 from kerastune_optuna._data.sources import GeneratorFunction as GeneratorFunction
 from kerastune_optuna._data.sources import from_plain as from_plain

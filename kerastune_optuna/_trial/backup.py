@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._backend import begin_at, generators, set_generators, strategy_of
-from kerastune_optuna._data import FitArguments, to_plain, why_not_resumed
+from kerastune_optuna._data import FitArguments, skip_datasets, to_plain, why_not_resumed
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._signals import finishing, print_line, requested
 from kerastune_optuna._storage import (
@@ -217,6 +217,8 @@ class Backup(Hook):
         self._saved = time.monotonic()
         if ledger.backed_up is None:
             return
+        if not self._can_be_resumed(model):  # unlike when it was backed up
+            raise UnfitBackupError
         try:
             self._restore(ledger.backed_up, model)
         except MemoryError:
@@ -242,6 +244,7 @@ class Backup(Hook):
             self._best.state = self._archive.read(_BEST) or now
         give_back(model, now)
         begin_at(model, state["next_epoch"])
+        skip_datasets(self._fit, len(training.rows))
         set_generators(state["chance"])
 
     def epoch(self, ledger: Ledger, model: keras.Model, *, next_epoch: int | None = None) -> None:
@@ -257,12 +260,16 @@ class Backup(Hook):
         # fits before it, so it cannot be resumed.
         goes_on = ledger.ending in (Ending.OPEN, Ending.CUT_OFF) and len(ledger.now.starts) <= 1
         if goes_on and (requested() or time.monotonic() - self._saved >= self._every):
-            is_distributed = strategy_of(model) is not None
-            if (why := why_not_resumed(self._fit, is_distributed=is_distributed)) is None:
+            if self._can_be_resumed(model):
                 self._archive.back_up(ledger, lambda: self._parts_of(model, begins))
-            else:
-                _tell_once(f"A training that is interrupted begins anew: {why}")
             self._saved = time.monotonic()
+
+    def _can_be_resumed(self, model: keras.Model) -> bool:
+        """Whether the data can be read from where an epoch ended; if not, tell the user once."""
+        why = why_not_resumed(self._fit, is_distributed=strategy_of(model) is not None)
+        if why is not None:
+            _tell_once(f"A training that is interrupted begins anew: {why}")
+        return why is None
 
     def _parts_of(self, model: keras.Model, next_epoch: int) -> tuple[Parts, Mapping[str, Any]]:
         """Return what a backup has of the model, and what else a resumed training needs of it."""

@@ -82,3 +82,51 @@ def test_a_resumed_training_gets_the_batches_of_an_unbroken_one(
     assert told == (not is_resumed)
     unbroken = search(dropping, study_name="unbroken", **options, fit=given)
     assert history(tuner, 1) == history(unbroken, 0)
+
+
+def test_finite_data_that_shuffles_keeps_its_orders(search):
+    """Each epoch and each evaluation of a resumed training has the order of an unbroken one."""
+    options = {"objective": "val_loss", "n_trials": 1, "backup_every": 0, "seed": 5}
+    given = {"x": dataset(), "y": None, "validation_data": dataset(), "epochs": 4}
+    with pytest.raises(KeyboardInterrupt):
+        search(dropping, **options, fit={**given, "callbacks": [interrupt_after(2, [])]})
+    tuner = search(dropping, **options, fit=given)
+    unbroken = search(dropping, study_name="unbroken", **options, fit=given)
+    assert history(tuner, 1) == history(unbroken, 0)
+
+
+class Alike(Rows):
+    """Shuffle by a generator that all of its instances share, at both ends of an epoch."""
+
+    chance = np.random.default_rng(7)
+
+    def __init__(self):
+        super().__init__()
+        self.order, self.noise = np.arange(96), 0
+
+    def on_epoch_begin(self):
+        """Draw what the epoch adds."""
+        self.noise = self.chance.normal(size=(96, 4))
+
+    def on_epoch_end(self):
+        """Draw the order of the next one."""
+        self.chance.shuffle(self.order)
+
+    def __getitem__(self, index):
+        place = self.order[16 * index : 16 * (index + 1)]
+        return (ROWS + self.noise)[place], CLASSES[place]
+
+
+@pytest.mark.skipif(
+    ON != "tensorflow", reason="which calls Keras makes of it is TensorFlow's alone"
+)
+@pytest.mark.slow
+def test_pydatasets_that_share_a_generator_draw_in_the_order_of_keras(search):
+    """What an earlier process has trained draws after Keras has begun the training."""
+    options = {"objective": "val_loss", "n_trials": 1, "backup_every": 0, "seed": 5}
+    given = {"x": Alike(), "y": None, "validation_data": Alike(), "epochs": 4}
+    with pytest.raises(KeyboardInterrupt):
+        search(dropping, **options, fit={**given, "callbacks": [interrupt_after(2, [])]})
+    tuner = search(dropping, **options, fit=given)
+    unbroken = search(dropping, study_name="unbroken", **options, fit=given)
+    assert history(tuner, 1) == history(unbroken, 0)
