@@ -84,15 +84,20 @@ def test_a_resumed_training_gets_the_batches_of_an_unbroken_one(
     assert history(tuner, 1) == history(unbroken, 0)
 
 
-def test_finite_data_that_shuffles_keeps_its_orders(search):
-    """Each epoch and each evaluation of a resumed training has the order of an unbroken one."""
+def comes_to_the_same(search, **data):
+    """Whether a training that was interrupted and resumed has the history of an unbroken one."""
     options = {"objective": "val_loss", "n_trials": 1, "backup_every": 0, "seed": 5}
-    given = {"x": dataset(), "y": None, "validation_data": dataset(), "epochs": 4}
+    given = {"y": None, "epochs": 4, **data}
     with pytest.raises(KeyboardInterrupt):
         search(dropping, **options, fit={**given, "callbacks": [interrupt_after(2, [])]})
     tuner = search(dropping, **options, fit=given)
     unbroken = search(dropping, study_name="unbroken", **options, fit=given)
-    assert history(tuner, 1) == history(unbroken, 0)
+    return history(tuner, 1) == history(unbroken, 0)
+
+
+def test_finite_data_that_shuffles_keeps_its_orders(search):
+    """Each epoch and each evaluation of a resumed training has the order of an unbroken one."""
+    assert comes_to_the_same(search, x=dataset(), validation_data=dataset())
 
 
 class Alike(Rows):
@@ -123,10 +128,4 @@ class Alike(Rows):
 @pytest.mark.slow
 def test_pydatasets_that_share_a_generator_draw_in_the_order_of_keras(search):
     """What an earlier process has trained draws after Keras has begun the training."""
-    options = {"objective": "val_loss", "n_trials": 1, "backup_every": 0, "seed": 5}
-    given = {"x": Alike(), "y": None, "validation_data": Alike(), "epochs": 4}
-    with pytest.raises(KeyboardInterrupt):
-        search(dropping, **options, fit={**given, "callbacks": [interrupt_after(2, [])]})
-    tuner = search(dropping, **options, fit=given)
-    unbroken = search(dropping, study_name="unbroken", **options, fit=given)
-    assert history(tuner, 1) == history(unbroken, 0)
+    assert comes_to_the_same(search, x=Alike(), validation_data=Alike())
