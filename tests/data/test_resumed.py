@@ -122,9 +122,6 @@ class Alike(Rows):
         return (ROWS + self.noise)[place], CLASSES[place]
 
 
-@pytest.mark.skipif(
-    ON != "tensorflow", reason="which calls Keras makes of it is TensorFlow's alone"
-)
 @pytest.mark.slow
 def test_pydatasets_that_share_a_generator_draw_in_the_order_of_keras(search):
     """What an earlier process has trained draws after Keras has begun the training."""
