@@ -144,7 +144,7 @@ def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
         return build_model(trial)
 
     tuner = search(build, n_trials=1, fit={"n_workers": 2})
-    assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
+    assert trials_of(tuner)[0].user_attrs["stop_reason"] == DIED
     assert states(tuner) == ["FAIL", "COMPLETE"]
     assert "died by SIGTERM; another takes its place" in capfd.readouterr().err
 

@@ -17,7 +17,7 @@ from kerastune_optuna import (
     WeightsError,
     from_keras_tuner,
 )
-from tests.support.faults import states
+from tests.support.faults import states, trials_of
 from tests.support.keras_tuner_builders import BatchSize, OwnLoop, Quick
 from tests.support.models import kept
 
@@ -135,7 +135,7 @@ class Tuned(Own):
 
 
 def configurations(tuner):
-    return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
+    return sorted(sorted(trial.params.items()) for trial in trials_of(tuner))
 
 
 ALL = [[("batch_size", 8), ("more", more), ("units", n)] for more in (False, True) for n in (2, 3)]
