@@ -22,7 +22,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._search.box import Box, Points
 from kerastune_optuna._search.process import Floats, Process
 from kerastune_optuna._search.space import in_order
-from kerastune_optuna._search.worth import best_of, informative, is_bad, worth
+from kerastune_optuna._search.worth import best_of, doubts, informative, is_bad, worth
 from kerastune_optuna._study import Lesson, TrialRecord, sign_of
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
@@ -46,8 +46,8 @@ class GaussianProcessSampler(BaseSampler):
     It needs no PyTorch, unlike Optuna's GPSampler. Parameters that exist only in some trials, such
     as `units_1` of a second layer, are modelled too. Running trials count with simulated results
     (Snoek et al., 2012), so that several workers do not draw the same. A PRUNED trial counts with
-    its best report and what the best trial gained after those epochs. A FAIL trial, or one that
-    broke a constraint, counts as the worst.
+    its best report and what the best trial gained after those epochs, and the process knows how far
+    such guesses may be off. A FAIL trial, or one that broke a constraint, counts as the worst.
 
     Several objectives are combined with random weights, drawn for each trial, so that the trials
     spread along the Pareto front (ParEGO; Knowles, 2006).
@@ -122,7 +122,8 @@ class GaussianProcessSampler(BaseSampler):
             return {}
         with _libraries().limit(limits=1, user_api="blas"):
             scores, unit = _scores(study, done, self._rng)
-            drawn, gain = self._drawn(Box(search_space), done, running, scores)
+            doubtful = np.array(doubts(done, study.directions)) / unit**2
+            drawn, gain = self._drawn(Box(search_space), done, running, scores, doubtful)
         storage, trial_id = _optuna.storage_of(study), _optuna.id_of(trial)
         storage.set_trial_system_attr(trial_id, _DRAWN, json.dumps(drawn))
         if self.tells_gain:
@@ -135,11 +136,12 @@ class GaussianProcessSampler(BaseSampler):
         done: Sequence[FrozenTrial],
         running: Sequence[FrozenTrial],
         scores: Floats,
+        doubtful: Floats,
     ) -> tuple[dict[str, Any], float]:
         """Return the parameters with the largest expected improvement, and how large it is."""
         tried = box.points([one.params for one in done])
         box.learn_conditions(tried)
-        process = Process(box.features(tried), scores, box.groups)
+        process = Process(box.features(tried), scores, box.groups, doubtful)
         # What was drawn for a running trial counts before its builder has asked for it.
         drawn = (json.loads(one.system_attrs.get(_DRAWN, "{}")) | one.params for one in running)
         if begun := [params for params in drawn if params]:

@@ -35,6 +35,7 @@ class Process:
         points: The tried points, one a row.
         values: The value of each point, scaled to mean 0 and deviation 1; more is better.
         groups: The number of each coordinate's group.
+        doubts: The variance of the error of each value, in addition to the noise of all.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Process:
         points: Floats,
         values: Floats,
         groups: NDArray[np.int64],
+        doubts: Floats,
     ) -> None:
-        self.points, self._groups = points, groups
+        self.points, self._groups, self._doubts = points, groups, doubts
         self.outcomes = values[:, None]  # one column; `suppose` makes it several
         n_groups = groups.max() + 1
         found = minimize(
@@ -69,7 +71,7 @@ class Process:
         """Return minus the logarithm of the penalised likelihood, and its gradient."""
         weights, amplitude, noise = np.exp(theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
         kernel, slope = _matern(gaps @ weights, amplitude)
-        root, _ = dpotrf(kernel + (noise + _JITTER) * np.eye(len(kernel)), lower=True)
+        root, _ = dpotrf(kernel + np.diag(noise + _JITTER + self._doubts), lower=True)
         half, _ = dpotri(root, lower=True)
         inverse = half + np.tril(half, -1).T
         alpha = inverse @ values
@@ -107,7 +109,7 @@ class Process:
         """
         kernel, _ = self._covariances(self.points, self.points)
         noise = math.exp(self.theta[-1]) + _JITTER
-        root = cholesky(kernel + noise * np.eye(len(kernel)), lower=True)
+        root = cholesky(kernel + np.diag(noise + self._doubts), lower=True)
         whitener, _ = dtrtri(root, lower=True)
         alpha = whitener.T @ (whitener @ self.outcomes)
         return whitener.T, alpha, self.outcomes.max(axis=0)
@@ -124,6 +126,7 @@ class Process:
             np.zeros(len(points)), among - white @ white.T, _OUTCOMES, "ignore", method="eigh"
         )
         self.points = np.concatenate([self.points, points])
+        self._doubts = np.concatenate([self._doubts, np.zeros(len(points))])
         self.outcomes = np.vstack([np.tile(self.outcomes, _OUTCOMES), mean + off.T])
         del self._solved
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import optuna
 from optuna.study import StudyDirection
@@ -12,6 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._study import Ending, Lesson, TrialRecord, sign_of
 
+# Of the gain in a guess: how far guesses are off by default, which counts as much as three errors.
+# Without this, the first COMPLETE trial could condemn for good what gains later (tests/benchmarks).
+_DOUBT, _ERRORS = 0.5, 3
 _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
@@ -54,6 +58,32 @@ def worth(
     return [own] if then is None else [own + best.values[0] - then]
 
 
+def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[float]:
+    """Return the variance of what each trial counts with: 0 unless it is PRUNED, and so a guess.
+
+    The same guess is made for each COMPLETE trial, from its reports in the same epochs. The mean of
+    the squared errors is the variance.
+    """
+    if (best := best_of(trials, directions)) is None:
+        return [0.0] * len(trials)
+    sign, whole = sign_of(directions[0]), _trained(trials)
+
+    @cache
+    def doubt(epochs: tuple[int, ...]) -> float:
+        if (then := peak(best, epochs, sign)) is None:
+            return 0.0
+        gain = best.values[0] - then
+        begun = ((one.values[0], peak(one, epochs, sign)) for one in whole)
+        errors = [value - own - gain for value, own in begun if own is not None]
+        squares = _ERRORS * (_DOUBT * gain) ** 2 + sum(error * error for error in errors)
+        return float(squares / (_ERRORS + len(errors)))
+
+    def is_guess(trial: FrozenTrial) -> bool:
+        return trial.state is TrialState.PRUNED and TrialRecord(trial).ending.lesson is Lesson.VALUE
+
+    return [doubt(tuple(one.intermediate_values)) if is_guess(one) else 0.0 for one in trials]
+
+
 def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:
     """Return the best finite report of a trial in some epochs; None if there is none."""
     reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
@@ -66,13 +96,18 @@ def best_of(
     """Return the best trained trial of a study; None if it has none, or several objectives."""
     if len(directions) > 1:
         return None
-    own = [
+    sign = sign_of(directions[0])
+    return min(_trained(trials), key=lambda one: sign * one.values[0], default=None)
+
+
+def _trained(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the COMPLETE trials of a study itself, not of a warm start, that may be its best."""
+    return [
         trial
         for trial in trials
         if trial.state is TrialState.COMPLETE and trial.number >= 0  # others are of a warm start
         if math.isfinite(trial.values[0]) and TrialRecord(trial).ending.may_be_best
     ]
-    return min(own, key=lambda one: sign_of(directions[0]) * one.values[0], default=None)
 
 
 def is_bad(trial: FrozenTrial) -> bool:

@@ -104,7 +104,7 @@ def test_gradients_are_those_of_the_functions():
     """What is climbed by is the slope of the likelihood and of the improvement."""
     rng = np.random.default_rng(0)
     points, values = rng.random((12, 3)), rng.normal(size=12)
-    process = Process(points, values, np.array([0, 1, 1]))
+    process = Process(points, values, np.array([0, 1, 1]), rng.random(12))
     theta, data = np.array([0.4, -0.3, 0.2, -3.0]), (values, process._gaps())
     numeric = approx_fprime(theta, lambda theta: process._loss(theta, *data)[0], 1e-7)
     assert process._loss(theta, *data)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-3)
@@ -122,11 +122,33 @@ def test_equal_points_break_no_equation(weight):
     points = np.repeat(rng.random((4, 2)) * [[1, 1], [1, 1], [1, 1], [1e9, 1]], 100, axis=0)
     points[:200] += rng.normal(size=(200, 2)) * 1e-9  # nearly equal
     values = rng.normal(size=400)
-    process = Process(points, values, np.arange(2))
+    process = Process(points, values, np.arange(2), np.zeros(400))
     process.theta = np.array([weight, weight, 6.0, math.log(1e-6)])
     loss, slope = process._loss(process.theta, values, process._gaps())
     assert np.isfinite([loss, *slope, *process.gains(points)]).all()
     assert loss < 1e9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_beginnings_condemn_no_branch_for_long(seed):
+    """What began worse in three trials, and gains more later, is drawn within ten trials."""
+    sampler = GaussianProcessSampler(seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    begun = [("late", 0.1, 0.4), ("late", 0.2, 0.6), ("late", 0.15, 0.5)]
+    begun += [("early", 0.5, 0.2), ("early", 0.4, 0.8), ("early", 0.9, 0.5)]
+    for params in begun:
+        study.enqueue_trial(dict(zip(("kind", "x", "y"), params, strict=True)))
+    kinds = []
+    while len(kinds) < len(begun) + 10:
+        trial = study.ask()
+        kinds.append(trial.suggest_categorical("kind", ["early", "late"]))
+        x, y = (trial.suggest_float(name, 0, 1) for name in "xy")
+        trial.report(0.5 if kinds[-1] == "early" else 0.42 + 0.1 * x, 0)
+        if kinds[-1] == "late" or len(kinds) < len(begun):
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, 0.6 + 0.02 * x - 0.1 * (y - 0.5) ** 2)
+    assert "late" in kinds[len(begun) :]
 
 
 def test_branches_are_searched():

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._search.worth import best_of, informative, worth
+from kerastune_optuna._search.worth import best_of, doubts, informative, worth
 from kerastune_optuna._study import TrialRecord
 
 BOTH = [optuna.study.StudyDirection.MINIMIZE] * 2
@@ -44,3 +44,22 @@ def test_of_several_objectives_a_pruned_trial_is_worth_nothing():
     assert best_of([whole], BOTH) is None
     assert worth(pruned, None, BOTH) is None
     assert worth(whole, None, BOTH) == [0.1, 0.2]
+
+
+def test_a_guess_is_as_doubtful_as_guesses_were_wrong():
+    """A guess may be off as it would be for COMPLETE trials, and by half the gain at first."""
+    study = optuna.create_study(direction="maximize")
+    curves = [0.5, 0.7], [0.4, 0.5], [0.3]
+    trials = [
+        create_trial(value=max(curve), intermediate_values=dict(enumerate(curve)))
+        if len(curve) == 2
+        else create_trial(state=TrialState.PRUNED, intermediate_values=dict(enumerate(curve)))
+        for curve in curves
+    ]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    of_all = doubts(trials, study.directions)  # .2 is gained by the best one, .1 by the other
+    assert of_all == pytest.approx([0, 0, (3 * 0.1**2 + 0**2 + 0.1**2) / 5])
+    assert doubts(trials[::2], study.directions)[1] == pytest.approx((3 * 0.1**2 + 0**2) / 4)
+    assert doubts(trials[2:], study.directions) == [0]
+    assert doubts(trials, BOTH) == [0, 0, 0]
