@@ -59,10 +59,10 @@ def worth(
 
 
 def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[float]:
-    """Return the variance of what each trial counts with: 0 unless it is PRUNED, and so a guess.
+    """Return the deviation of what each trial counts with: 0 unless it is PRUNED, and so a guess.
 
-    The same guess is made for each COMPLETE trial, from its reports in the same epochs. The mean of
-    the squared errors is the variance.
+    The same guess is made for each COMPLETE trial, from its reports in the same epochs. The
+    deviation is the root of the mean squared error.
     """
     if (best := best_of(trials, directions)) is None:
         return [0.0] * len(trials)
@@ -75,8 +75,8 @@ def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
         gain = best.values[0] - then
         begun = ((one.values[0], peak(one, epochs, sign)) for one in whole)
         errors = [value - own - gain for value, own in begun if own is not None]
-        squares = _ERRORS * (_DOUBT * gain) ** 2 + sum(error * error for error in errors)
-        return float(squares / (_ERRORS + len(errors)))
+        errors += [_DOUBT * gain] * _ERRORS
+        return math.hypot(*errors) / math.sqrt(len(errors))  # which bears numbers beyond 1e154
 
     def is_guess(trial: FrozenTrial) -> bool:
         return trial.state is TrialState.PRUNED and TrialRecord(trial).ending.lesson is Lesson.VALUE

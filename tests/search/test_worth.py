@@ -1,5 +1,7 @@
 """What trials are worth to samplers, beside tests/study/test_ending.py, which has each ending."""
 
+import math
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -46,10 +48,11 @@ def test_of_several_objectives_a_pruned_trial_is_worth_nothing():
     assert worth(whole, None, BOTH) == [0.1, 0.2]
 
 
-def test_a_guess_is_as_doubtful_as_guesses_were_wrong():
+@pytest.mark.parametrize("unit", [1, 1e200])
+def test_a_guess_is_as_doubtful_as_guesses_were_wrong(unit):
     """A guess may be off as it would be for COMPLETE trials, and by half the gain at first."""
     study = optuna.create_study(direction="maximize")
-    curves = [0.5, 0.7], [0.4, 0.5], [0.3]
+    curves = [0.5 * unit, 0.7 * unit], [0.4 * unit, 0.5 * unit], [0.3 * unit]
     trials = [
         create_trial(value=max(curve), intermediate_values=dict(enumerate(curve)))
         if len(curve) == 2
@@ -58,8 +61,9 @@ def test_a_guess_is_as_doubtful_as_guesses_were_wrong():
     ]
     for number, trial in enumerate(trials):
         trial.number = number
-    of_all = doubts(trials, study.directions)  # .2 is gained by the best one, .1 by the other
-    assert of_all == pytest.approx([0, 0, (3 * 0.1**2 + 0**2 + 0.1**2) / 5])
-    assert doubts(trials[::2], study.directions)[1] == pytest.approx((3 * 0.1**2 + 0**2) / 4)
+    # The best trial gains .2, the other COMPLETE one .1.
+    of_both, of_one = math.sqrt((3 * 0.1**2 + 0.1**2) / 5), math.sqrt(3 * 0.1**2 / 4)
+    assert doubts(trials, study.directions) == pytest.approx([0, 0, of_both * unit])
+    assert doubts(trials[::2], study.directions) == pytest.approx([0, of_one * unit])
     assert doubts(trials[2:], study.directions) == [0]
     assert doubts(trials, BOTH) == [0, 0, 0]
