@@ -129,12 +129,18 @@ class Task:
     build_model: Callable[[Any], Any]  # takes what has Optuna's suggest methods
     data: dict[str, Any]  # as keyword arguments of Model.fit
     objective: str  # the metric
-    trials: int
+    trials: int | None
     epochs: int
     folder: str  # where all files go
     seed: int = 1  # of the sampler
     callbacks: list[Any] = field(default_factory=list)  # of every trial
     direction: str = "maximize"  # which our package finds out by itself
+    end: float | None = None  # when the search is to be over, as time.time() says it
+
+    @property
+    def seconds_left(self):
+        """Return the seconds until the end, or None where trials alone end the search."""
+        return None if self.end is None else max(0.0, self.end - time.time())
 
     @property
     def fit(self):
@@ -169,6 +175,7 @@ def search_ours(task, n_workers=1, **options):
     from kerastune_optuna import OptunaTuner
 
     options |= {"n_trials": task.trials, "seed": task.seed, "directory": task.folder}
+    options["timeout"] = task.seconds_left
     tuner = OptunaTuner(task.build_model, task.objective, **options)
     return tuner.search(**task.fit, callbacks=task.callbacks, n_workers=n_workers)
 
@@ -191,7 +198,7 @@ def search_optuna(task, pruning=lambda trial: [], **options):
         return task.best(history.history[task.objective])
 
     study = create_optuna(task.folder, direction=task.direction, **options)
-    study.optimize(objective, n_trials=task.trials)
+    study.optimize(objective, n_trials=task.trials, timeout=task.seconds_left)
     return study
 
 
@@ -202,7 +209,14 @@ def make_keras_tuner(task, kind, **options):
     options |= {"seed": task.seed, "overwrite": True, "directory": task.folder}
     objective = keras_tuner.Objective(task.objective, task.direction[:3])
     options |= {"objective": objective, "project_name": "peer"}
-    return getattr(keras_tuner, kind)(lambda hp: task.build_model(as_trial(hp)), **options)
+    tuner = getattr(keras_tuner, kind)(lambda hp: task.build_model(as_trial(hp)), **options)
+
+    def look_at_the_clock():
+        if task.end and time.time() >= task.end:
+            tuner.oracle.max_trials = 1  # which there are: KerasTuner has no timeout
+
+    tuner.pre_create_trial = look_at_the_clock
+    return tuner
 
 
 def as_trial(hp):
@@ -232,14 +246,15 @@ def with_error(values, digits=3):
     return " ± ".join(f"{number:.{digits}f}" for number in numbers)
 
 
-def search_ray(folder, trials, train, algorithm, scheduler=None, mode="max", **options):
+def search_ray(task, train, algorithm, scheduler=None, mode="max", **options):
     """Search with Ray Tune, two trials at a time, for the best "value"; return its results."""
     from ray import init, tune
 
     init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     goal = {"metric": "value", "mode": mode, "search_alg": algorithm, "scheduler": scheduler}
-    options["tune_config"] = tune.TuneConfig(**goal, num_samples=trials, max_concurrent_trials=2)
-    options["run_config"] = tune.RunConfig(storage_path=folder, name="peer", verbose=0)
+    goal |= {"num_samples": task.trials or -1, "time_budget_s": task.seconds_left}
+    options["tune_config"] = tune.TuneConfig(**goal, max_concurrent_trials=2)
+    options["run_config"] = tune.RunConfig(storage_path=task.folder, name="peer", verbose=0)
     return tune.Tuner(tune.with_resources(train, {"cpu": 1}), **options).fit()
 
 

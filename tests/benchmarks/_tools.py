@@ -4,6 +4,10 @@ Each side has its own pruner and sampler, and a process of its own. The time is 
 of the process to the end of the search, and then to the model that it hands out: Optuna and Ray
 keep no weights, so that their best configuration is trained again. That model is tested on rows
 that no side saw. Memory is that of all the side's processes, without what they share twice.
+
+A search ends after some trials, or by the clock: then it has the seconds of a job from the start of
+its process on, by the tool's own `timeout` where it has one, and on every side a training ends with
+the epoch in which the time is over.
 """
 
 import importlib
@@ -31,6 +35,7 @@ SIDES = {  # of each its label, its function, and with what it is called last
     "ray": ("Ray Tune, OptunaSearch and ASHA, 2 at a time", "ray"),
 }
 LOG = "epochs.log"
+_ENDLESS = 10_000  # trials, which no search comes to
 _LOOKS = 4  # seconds between two looks at the memory
 PACKAGES = ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration"]
 PACKAGES += ["keras-tuner", "ray"]
@@ -52,25 +57,36 @@ def _open(what, folder, seed):
     """Return the search of a job, and its rows for the test."""
     import keras
 
-    name, trials, epochs = what
+    name, trials, epochs, seconds = what
     job = importlib.import_module(f"tests.benchmarks.jobs.{name}").JOB
     job = job._replace(trials=trials or job.trials, epochs=epochs or job.epochs)
+    end = psutil.Process().create_time() + seconds if seconds else None
     keras.utils.set_random_seed(seed)  # before the rows, which a job may shuffle
     train, validation, test = job.load(seed)
     data = {"x": train[0], "y": train[1], "validation_data": validation}
-    log = keras.callbacks.LambdaCallback(
-        on_epoch_end=partial(_log, f"{folder}/{LOG}", job.objective)
-    )
-    options = {"folder": folder, "seed": seed, "callbacks": [log], "direction": job.direction}
     data["batch_size"] = job.batch_size
-    task = _sides.Task(job.build_model, data, job.objective, job.trials, job.epochs, **options)
+    trials = None if end else job.trials
+    options = {"folder": folder, "seed": seed, "direction": job.direction, "end": end}
+    task = _sides.Task(job.build_model, data, job.objective, trials, job.epochs, **options)
+    task.callbacks += [_epoch_log(f"{folder}/{LOG}", job.objective, end)]
     return task, test
 
 
-def _log(path, objective, epoch, logs):
-    """Write down when an epoch ended, and with what value, whichever process trains it."""
-    with open(path, "a") as file:
-        file.write(f"{time.time()} {logs[objective]}\n")
+def _epoch_log(path, objective, end):
+    """Return a callback that writes down each epoch, whichever process trains it.
+
+    It ends the training if the time is over then.
+    """
+    import keras
+
+    class EpochLog(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            with open(path, "a") as file:
+                file.write(f"{time.time()} {epoch} {logs[objective]}\n")
+            if end and time.time() >= end:
+                self.model.stop_training = True
+
+    return EpochLog()
 
 
 def answer(task, test, value, hand_out):
@@ -81,12 +97,15 @@ def answer(task, test, value, hand_out):
     began = psutil.Process().create_time()
     searched, progress = time.time() - began, []
     lines = (Path(task.folder) / LOG).read_text().splitlines()
-    for moment, reached in (map(float, line.split()) for line in lines):
+    rows = [tuple(map(float, line.split())) for line in lines]
+    for moment, _, reached in rows:
         if not progress or task.best([progress[-1][1], reached]) != progress[-1][1]:
             progress.append((moment - began, reached))
     test = hand_out().evaluate(*test, verbose=0, return_dict=True)
+    trials = f"{task.trials} trials" if task.trials else "trials"
     return {
-        "size": f"{task.trials} trials of {task.epochs} epochs",
+        "size": f"{trials} of {task.epochs} epochs",
+        "trials": sum(epoch == 0 for _, epoch, _ in rows),
         "objective": task.objective,
         "direction": task.direction,
         "searched": searched,
@@ -137,7 +156,7 @@ def keras_tuner(what, folder, seed, kind):
         tuner = _sides.make_keras_tuner(task, kind, max_epochs=task.epochs)
         tuner.search(**task.data, verbose=0, callbacks=task.callbacks)
     else:
-        tuner = _sides.make_keras_tuner(task, kind, max_trials=task.trials)
+        tuner = _sides.make_keras_tuner(task, kind, max_trials=task.trials or _ENDLESS)
         tuner.search(**task.fit, callbacks=task.callbacks)
     value = tuner.oracle.get_best_trials(1)[0].score
     return answer(task, test, value, lambda: tuner.get_best_models(1)[0])
@@ -156,7 +175,7 @@ def ray(what, folder, seed):
     mode = task.direction[:3]
     algorithm = OptunaSearch(space=space, metric="value", mode=mode, seed=seed)
     scheduler = ASHAScheduler(time_attr="epochs", max_t=task.epochs)
-    results = _sides.search_ray(folder, task.trials, train, algorithm, scheduler, mode)
+    results = _sides.search_ray(task, train, algorithm, scheduler, mode)
     best = results.get_best_result(scope="all")
     value = task.best(best.metrics_dataframe["value"])
     return answer(task, test, value, lambda: trained(task, fixed(best.config)))
@@ -195,7 +214,10 @@ def _train_in_ray(config, task):
 
 
 def measure(what, side, seed):
-    """Run a side once in a new folder; of a job come its name, trials and epochs (or None)."""
+    """Run a side once in a new folder.
+
+    Of a job come its name, trials and epochs (None: its own), and the seconds, which may be None.
+    """
     _, function, *last = SIDES[side]
     over = threading.Event()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

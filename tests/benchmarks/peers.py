@@ -66,7 +66,8 @@ def ray(folder, trials, epochs):
         "epochs": epochs,
     }
     algorithm = OptunaSearch(sampler=optuna.samplers.RandomSampler(seed=1))
-    results = _sides.search_ray(folder, trials, train_in_ray, algorithm, param_space=space)
+    task = _sides.iris_task(folder, trials, epochs)
+    results = _sides.search_ray(task, train_in_ray, algorithm, param_space=space)
     return sum(result.metrics["epochs"] for result in results)
 
 
