@@ -122,7 +122,7 @@ class GaussianProcessSampler(BaseSampler):
             return {}
         with _libraries().limit(limits=1, user_api="blas"):
             scores, unit = _scores(study, done, self._rng)
-            doubtful = (np.array(doubts(done, study.directions)) / unit) ** 2
+            doubtful = np.array(doubts(done, study.directions)) / unit
             drawn, gain = self._drawn(Box(search_space), done, running, scores, doubtful)
         storage, trial_id = _optuna.storage_of(study), _optuna.id_of(trial)
         storage.set_trial_system_attr(trial_id, _DRAWN, json.dumps(drawn))

@@ -35,17 +35,13 @@ class Process:
         points: The tried points, one a row.
         values: The value of each point, scaled to mean 0 and deviation 1; more is better.
         groups: The number of each coordinate's group.
-        doubts: The variance of the error of each value, in addition to the noise of all.
+        doubts: How far each value may be off (a deviation), in addition to the noise of all.
     """
 
     def __init__(
-        self,
-        points: Floats,
-        values: Floats,
-        groups: NDArray[np.int64],
-        doubts: Floats,
+        self, points: Floats, values: Floats, groups: NDArray[np.int64], doubts: Floats
     ) -> None:
-        self.points, self._groups, self._doubts = points, groups, doubts
+        self.points, self._groups, self._variances = points, groups, doubts**2
         self.outcomes = values[:, None]  # one column; `suppose` makes it several
         n_groups = groups.max() + 1
         found = minimize(
@@ -71,7 +67,7 @@ class Process:
         """Return minus the logarithm of the penalised likelihood, and its gradient."""
         weights, amplitude, noise = np.exp(theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
         kernel, slope = _matern(gaps @ weights, amplitude)
-        root, _ = dpotrf(kernel + np.diag(noise + _JITTER + self._doubts), lower=True)
+        root, _ = dpotrf(kernel + np.diag(noise + _JITTER + self._variances), lower=True)
         half, _ = dpotri(root, lower=True)
         inverse = half + np.tril(half, -1).T
         alpha = inverse @ values
@@ -109,7 +105,7 @@ class Process:
         """
         kernel, _ = self._covariances(self.points, self.points)
         noise = math.exp(self.theta[-1]) + _JITTER
-        root = cholesky(kernel + np.diag(noise + self._doubts), lower=True)
+        root = cholesky(kernel + np.diag(noise + self._variances), lower=True)
         whitener, _ = dtrtri(root, lower=True)
         alpha = whitener.T @ (whitener @ self.outcomes)
         return whitener.T, alpha, self.outcomes.max(axis=0)
@@ -126,7 +122,7 @@ class Process:
             np.zeros(len(points)), among - white @ white.T, _OUTCOMES, "ignore", method="eigh"
         )
         self.points = np.concatenate([self.points, points])
-        self._doubts = np.concatenate([self._doubts, np.zeros(len(points))])
+        self._variances = np.concatenate([self._variances, np.zeros(len(points))])
         self.outcomes = np.vstack([np.tile(self.outcomes, _OUTCOMES), mean + off.T])
         del self._solved
 

@@ -54,8 +54,7 @@ def worth(
     own = peak(trial, epochs, sign)
     if own is None or best is None or lesson is Lesson.BEST:
         return None if own is None else [own]
-    then = peak(best, epochs, sign)
-    return [own] if then is None else [own + best.values[0] - then]
+    return [own + _gain(best, epochs, sign)]
 
 
 def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[float]:
@@ -70,9 +69,7 @@ def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
 
     @cache
     def doubt(epochs: tuple[int, ...]) -> float:
-        if (then := peak(best, epochs, sign)) is None:
-            return 0.0
-        gain = best.values[0] - then
+        gain = _gain(best, epochs, sign)
         begun = ((one.values[0], peak(one, epochs, sign)) for one in whole)
         errors = [value - own - gain for value, own in begun if own is not None]
         errors += [_DOUBT * gain] * _ERRORS
@@ -82,6 +79,12 @@ def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
         return trial.state is TrialState.PRUNED and TrialRecord(trial).ending.lesson is Lesson.VALUE
 
     return [doubt(tuple(one.intermediate_values)) if is_guess(one) else 0.0 for one in trials]
+
+
+def _gain(best: FrozenTrial, epochs: Iterable[int], sign: int) -> float:
+    """Return what the best trial gained after some epochs; 0 if it reported nothing in them."""
+    then = peak(best, epochs, sign)
+    return 0.0 if then is None else best.values[0] - then
 
 
 def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:

@@ -10,12 +10,15 @@ what each row has less than the first; `--help` lists what else can be asked for
 With `--by seconds`, a budget is a `timeout=`, of as many seconds as so many median trainings take,
 and each search knows its own; trials that run then are trained to their end, as a tuner does. With
 `--by enough`, each search has as many trials as the first budget says, and the columns say after
-which of them terminator="auto" would have ended it.
+which of them terminator="auto" would have ended it. With `--by trials`, too, and the columns say
+how often a search ends badly: the mean regret, that of the worst twentieth and of the worst search,
+and how many of a hundred end worse than random search with as many trials, none of them pruned.
 """
 
 import heapq
 import itertools
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -44,6 +47,7 @@ N_TRIALS = 30  # of a search, for the pruner; the epochs are what ends it
 # Of LCBench, in the order in which the surrogate takes them.
 PARAMETERS = "batch_size learning_rate momentum weight_decay num_layers max_units max_dropout"
 GOAL = Objectives.parse("val_accuracy", "auto").watched
+RANDOM = "random, no pruner"  # the row with which luck is compared
 NO_TASKS = ("#na#", "167083")  # of the surrogate's code
 
 
@@ -90,6 +94,7 @@ ROWS = {
     "TPE, Median (Optuna's default)": plain(_TPE, lambda epochs: pruners.MedianPruner()),
     "TPE, no pruner": plain(_TPE, lambda epochs: pruners.NopPruner()),
     "GP of Optuna, no pruner": plain(_GP, lambda epochs: pruners.NopPruner()),
+    RANDOM: plain(samplers.RandomSampler, lambda epochs: pruners.NopPruner()),
     "our GP, no pruner": named("gp", lambda epochs: pruners.NopPruner()),
     "KerasTuner BayesianOptimization": None,  # which no study describes
 }
@@ -138,27 +143,57 @@ def _suggest(trial, one):
 
 
 def search(prepare, task, seed, n_workers, budgets):
-    """Search until the epochs are spent, by workers that advance by an epoch in turn.
+    """Search until the epochs are spent; return the regret after each budget.
 
-    Returns the regret after each budget, and the seconds of the sampler by the trial's number.
+    And return the seconds of the sampler by the trial's number.
     """
+    study, regrets, seconds = begun(prepare, task, seed), [], []
+    ends = [budget * task.epochs for budget in budgets]
+    for spent in itertools.islice(trained(study, task, n_workers, seconds), max(ends)):
+        if spent in ends:
+            regrets.append(regret(study, task))
+    return regrets, seconds
+
+
+def search_by_trials(prepare, task, seed, n_workers, budgets):
+    """Search for as many trials as the first budget; return the regret, and the trainings."""
+    study = begun(prepare, task, seed)
+    spent = max(trained(study, task, n_workers, [], budgets[0]))
+    return [regret(study, task), spent / task.epochs], []
+
+
+def begun(prepare, task, seed, deadline=None):
+    """Return a new study of a task."""
     study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
     # With one seed for all tasks their searches would begin at the same random points.
-    prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs)
-    regrets, seconds, running = [], [], []  # of those that run, first the turn and the number
-    for spent in range(max(budgets) * task.epochs):
-        while len(running) < n_workers:
+    prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs, deadline)
+    return study
+
+
+def trained(study, task, n_workers, seconds, n_trials=math.inf):
+    """Train trials by workers that advance by an epoch in turn; yield how many epochs are spent.
+
+    The seconds of the sampler are added, by the trial's number.
+    """
+    running = []  # first the turn and the number
+    for spent in itertools.count():
+        while len(running) < n_workers and len(seconds) < n_trials:
             began = time.perf_counter()
             trial = study.ask()
             curve = task.curve(trial)
             seconds.append(time.perf_counter() - began)
             heapq.heappush(running, (spent, trial.number, trial, curve))
+        if not running:
+            return
         _, *one = heapq.heappop(running)
         if not has_ended(study, *one[1:]):
             heapq.heappush(running, (spent, *one))
-        if spent + 1 in [budget * task.epochs for budget in budgets]:
-            regrets.append((task.best - found(study)) / task.unit)
-    return regrets, seconds
+        yield spent + 1
+
+
+def regret(study, task):
+    """Return how far the best of a study is below the best of all."""
+    return (task.best - found(study)) / task.unit
 
 
 def search_until_enough(prepare, task, seed, n_workers, budgets):
@@ -166,15 +201,14 @@ def search_until_enough(prepare, task, seed, n_workers, budgets):
 
     Returns the regret where it would end the search and at the end, and the epochs until then.
     """
-    study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
-    prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs)
+    study = begun(prepare, task, seed)
     study.sampler.sampler.tells_gain = True
     ending, epochs, told = StopConditions(terminator="auto"), 0, None
     for _ in range(budgets[0]):
         trial = study.ask()
         curve = task.curve(trial)
         epochs += next(n for n in itertools.count(1) if has_ended(study, trial, curve))
-        now = [(task.best - found(study)) / task.unit, epochs / task.epochs]
+        now = [regret(study, task), epochs / task.epochs]
         if told is None and ending.stop(study, asks=True):
             told = [len(study.trials), *now]
     return [*(told or [len(study.trials), *now]), *now], []
@@ -197,8 +231,7 @@ def search_by_clock(prepare, task, seed, n_workers, budgets):
 
 
 def _within(limit, prepare, task, seed, n_workers):
-    study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
-    prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs, limit)
+    study = begun(prepare, task, seed, limit)
     running = []  # of those that run, first when their next epoch ends, and the number
     while running or limit.seconds_left() > 0:
         while len(running) < n_workers and limit.seconds_left() > 0:
@@ -210,11 +243,12 @@ def _within(limit, prepare, task, seed, n_workers):
         if not has_ended(study, trial, curve):
             then = limit.now + seconds[epoch + 1]
             heapq.heappush(running, (then, number, trial, curve, seconds))
-    return (task.best - found(study)) / task.unit
+    return regret(study, task)
 
 
 SAVED = "trials", "regret then", "trainings then", "regret at the end", "trainings at the end"
 HOW = {"epochs": search, "seconds": search_by_clock, "enough": search_until_enough}
+HOW["trials"] = search_by_trials
 
 
 class Asking:
@@ -309,6 +343,38 @@ def rows_of(outcomes):
         yield [row, *cells]
 
 
+def lucks_of(outcomes):
+    """Yield the rows of a table of luck: of each the outcomes by task."""
+    for row, by_task in outcomes.items():
+        regrets, trainings = np.array(list(by_task.values())).transpose(2, 0, 1)
+        cells = [with_error(regrets.ravel()), *np.quantile(regrets, [0.95, 1])]
+        if RANDOM in outcomes:
+            pairs = zip(regrets, outcomes[RANDOM].values(), strict=True)
+            worse = [np.subtract.outer(own, np.array(those)[:, 0]) for own, those in pairs]
+            cells.append(100 * np.mean([np.sign(one).mean() / 2 + 0.5 for one in worse]))
+        cells.append(trainings.mean())
+        yield [row, *(one if isinstance(one, str) else f"{one:.3g}" for one in cells)]
+
+
+def report_budgets(given, rows, group, outcomes):
+    """Print the regrets of a group of tasks after each budget."""
+    titles = SAVED if given.by == "enough" else [f"at {budget}" for budget in given.budgets]
+    header = [f"{what}{title}" for what in ("", "less ") for title in titles]
+    of_group = list(itertools.product(group, given.seeds))
+    found = {row: [outcomes[row, *cell] for cell in of_group] for row in rows}
+    report(("optuna", "scipy"), ["row", *header, "ms a trial, 30th", "100th"], rows_of(found))
+
+
+def report_luck(given, rows, group, outcomes):
+    """Print how often the searches of a group of tasks end badly."""
+    header = ["row", "mean", "worst twentieth", "worst", "% worse than random", "trainings"]
+    by_task = {
+        row: {name: [outcomes[row, name, seed][0] for seed in given.seeds] for name in group}
+        for row in rows
+    }
+    report(("optuna", "scipy"), header, lucks_of(by_task))
+
+
 def main():
     parser = command_line(__doc__)
     parser.add_argument("--lcbench", type=Path, help="folder of the surrogate")
@@ -327,13 +393,10 @@ def main():
     one = partial(run, given.lcbench, given.workers, given.budgets, given.by)
     with ProcessPoolExecutor(2, SPAWN) as pool:
         outcomes = dict(zip(cells, pool.map(one, cells), strict=True))
-    titles = SAVED if given.by == "enough" else [f"at {budget}" for budget in given.budgets]
-    header = [f"{what}{title}" for what in ("", "less ") for title in titles]
+    say = report_luck if given.by == "trials" else report_budgets
     for group in [names] if given.lcbench else [[name] for name in names]:
-        print(f"\n{', '.join(group)}; seeds {given.seeds}")
-        of_group = list(itertools.product(group, given.seeds))
-        found = {row: [outcomes[row, *cell] for cell in of_group] for row in rows}
-        report(("optuna", "scipy"), ["row", *header, "ms a trial, 30th", "100th"], rows_of(found))
+        print(f"\n{', '.join(group)}; seeds {given.seeds}, {given.workers} at a time")
+        say(given, rows, group, outcomes)
 
 
 if __name__ == "__main__":
