@@ -363,6 +363,14 @@ def stages(dataset: Any) -> Iterator[Any]:
         yield from stages(source)
 
 
+def is_stateful(name: str) -> bool:
+    """Whether a TensorFlow op of this name has a state; True for one that is not known."""
+    from tensorflow.python.framework import op_def_registry
+
+    known = op_def_registry.get(name)
+    return known is None or bool(known.is_stateful)
+
+
 def held_by(dataset: Any) -> int:
     """Estimate how many bytes of data a pipeline holds in its graph, without serializing it."""
     tensors = (one for stage in stages(dataset) for one in getattr(stage, "_tensors", None) or ())

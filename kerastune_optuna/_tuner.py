@@ -72,13 +72,14 @@ class OptunaTuner:
             that has had a better epoch than the best trial. Default "auto": "wilcoxon", after short
             trials if the search is long: the first six trials end after a tenth of their epochs (at
             least three), and the next six if they start badly, until a trial is COMPLETE. This
-            needs one objective, sampler="auto", `n_trials` of 15 or more, 12 epochs or more, 50
-            configurations or more, time for ten trainings within `timeout`, and no `terminator` but
-            "auto".
+            needs one objective, sampler="auto", `n_trials` of 15 or more (or None and a `timeout`),
+            12 epochs or more, at least 50 configurations and twice `n_trials`, time for ten
+            trainings within `timeout`, and no `terminator` other than "auto".
         terminator: Number of trials without a better value after which the search ends; or "auto",
             which ends it once the Gaussian process of the sampler expects a further trial to gain
-            less than a hundredth of what the best trial is better than the median one, or less than
-            the standard error of the best value, three times in a row; or an object whose
+            less than a hundredth of the distance from the median to the best value, or less than
+            the standard error of the best value, three times in a row (for one objective, and
+            sampler="auto" or "gp"); or an object whose
             `should_terminate(study)`, called after each trial, returns whether to end it. Default
             None: never.
         stop_at: Value of the objective that is good enough: once a trial reaches it, no further
@@ -277,11 +278,12 @@ class OptunaTuner:
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.
-            BuilderError: build_model returned no compiled model, and nothing was trained; or its
-                own fit put other variables into the model, which the first training shows.
+            BuilderError: build_model returned no compiled model, or one that shares its optimizer
+                or trained variables with an earlier one; or its own fit put other variables into
+                the model. The trials before it are kept.
             MetricNotFoundError: The model does not log the objective.
-            StudyMismatchError: The study exists with another objective, direction or validation
-                data, or has a parameter with other choices, another type or another scale;
+            StudyMismatchError: The study exists with another objective, direction, validation data
+                or number of trainings per trial, or has a parameter with other choices, another type or another scale;
                 overwrite=True would delete a study while it is being searched; or another process
                 has deleted the study.
             StorageError: The storage cannot be used, or did not answer for five minutes.

@@ -68,6 +68,13 @@ def test_a_pipeline_tells_its_stages():
     assert _backend.batch_size_of(data) is None
 
 
+def test_tensorflow_tells_which_ops_have_a_state():
+    """An op that draws at random has a state, and so has one that TensorFlow does not know."""
+    assert _backend.is_stateful("RandomUniform")
+    assert _backend.is_stateful("NoSuchOp")
+    assert not _backend.is_stateful("Add")
+
+
 def test_tensorflow_registers_gradients_by_name():
     """Its registry is a dict, into which a custom gradient that is traced adds an entry."""
     registry = _backend._gradients()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kerastune_optuna._backend import batch_size_of, held_by, note_batch_size
+from kerastune_optuna._backend import batch_size_of, held_by, is_stateful, note_batch_size
 from kerastune_optuna._data.sources import bytes_of
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would reject a shuffle() because it has state
@@ -66,9 +66,9 @@ def definition_of(dataset: Any) -> Any:
 
 def parse(graph: bytes) -> Any:
     """Return the definition of a serialized graph."""
-    from tensorflow.core.framework.graph_pb2 import GraphDef
+    import tensorflow as tf
 
-    return GraphDef.FromString(graph)
+    return tf.compat.v1.GraphDef.FromString(graph)
 
 
 def nodes_of(definition: Any) -> list[Any]:
@@ -96,13 +96,10 @@ def shuffles(dataset: Any) -> bool:
 
 def may_differ(node: Any) -> bool:
     """Whether a node may give different results each time."""
-    from tensorflow.python.framework import op_def_registry
-
     # TensorFlow marks most of these as stateful, even those that give the same each time.
     if "Dataset" in node.op or node.op == "_Retval":
         return any(name in node.op for name in _CHANCE)
-    known = op_def_registry.get(node.op)
-    return known is None or bool(known.is_stateful)
+    return is_stateful(node.op)
 
 
 @dataclass(frozen=True, eq=False)
