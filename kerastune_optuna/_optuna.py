@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages._rdb import models
@@ -167,6 +168,44 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
             part.rng.seed(seed)
         elif isinstance(part, BaseSampler):
             reseed(part, seed)
+
+
+def genetic_parts(sampler: BaseSampler) -> list[BaseGASampler]:
+    """Return the genetic samplers that a sampler is, or that it asks, such as NSGAIISampler."""
+    asked = [part for part in vars(sampler).values() if isinstance(part, BaseSampler)]
+    own = [sampler] if isinstance(sampler, BaseGASampler) else []
+    return [*own, *(genetic for part in asked for genetic in genetic_parts(part))]
+
+
+def forget_generations(sampler: BaseGASampler) -> None:
+    """Let a genetic sampler read the generations of all trials again.
+
+    Since Optuna 5.1, it remembers the places of the trials that it has read, which are others once
+    a trial is excluded.
+    """
+    sampler._cached_study_id = None
+
+
+class _Lock:
+    """Lock as threading.Lock does, and travel to another process as a new lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[_Lock], tuple[()]]:
+        return _Lock, ()
+
+
+def let_travel(sampler: BaseSampler) -> None:
+    """Let a sampler be pickled: since Optuna 5.1, genetic ones have a lock, which cannot be."""
+    for genetic in genetic_parts(sampler):
+        vars(genetic)["_thread_lock"] = _Lock()
 
 
 def has_drawn(trial: FrozenTrial) -> bool:

@@ -283,9 +283,9 @@ class OptunaTuner:
                 the model. The trials before it are kept.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective, direction, validation data
-                or number of trainings per trial, or has a parameter with other choices, another type or another scale;
-                overwrite=True would delete a study while it is being searched; or another process
-                has deleted the study.
+                or number of trainings per trial, or has a parameter with other choices, another
+                type or another scale; overwrite=True would delete a study while it is being
+                searched; or another process has deleted the study.
             StorageError: The storage cannot be used, or did not answer for five minutes.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
             KeyboardInterrupt: Ctrl-C was pressed. The running trials ended after their epoch, or at

@@ -1,5 +1,6 @@
 """What we rely on of Optuna's private API, where a failed search would not tell what changed."""
 
+import pickle
 import warnings
 
 import keras
@@ -166,3 +167,26 @@ def test_what_a_sampler_draws_at_once_is_stored(study):
     assert not _optuna.has_drawn(study.trials[-1])
     assert trial.relative_params  # which it draws when they are read, or the builder asks
     assert _optuna.has_drawn(study.trials[-1])
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_genetic_sampler_travels():
+    """It has a lock since Optuna 5.1; its copy draws on, also where another sampler asks it."""
+    inner = optuna.samplers.NSGAIISampler(population_size=2, seed=0)
+    sampler = optuna.samplers.PartialFixedSampler({"y": 0.5}, inner)
+    assert _optuna.genetic_parts(sampler) == [inner]
+    _optuna.let_travel(sampler)
+    study = optuna.create_study(sampler=pickle.loads(pickle.dumps(sampler)))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=6)
+    generations = [trial.system_attrs["NSGAIISampler:generation"] for trial in study.trials]
+    assert generations == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_genetic_sampler_forgets_what_it_read():
+    """It reads the generations again, and so misses no trial whose place has changed."""
+    sampler = optuna.samplers.NSGAIISampler(population_size=2, seed=0)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
+    before = sampler.get_population(study, 1)
+    _optuna.forget_generations(sampler)
+    assert sampler.get_population(study, 1) == before

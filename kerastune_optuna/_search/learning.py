@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -76,10 +76,17 @@ class LearningSampler(BaseSampler):
         """Whether it is a process of ours that draws parameters together."""
         return isinstance(self.sampler, GaussianProcessSampler) and not self.sampler.is_over
 
+    @cached_property
+    def genetic(self) -> list[BaseGASampler]:
+        """The genetic samplers that draw, or that the sampler asks."""
+        return _optuna.genetic_parts(self.sampler)
+
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         place = TrialRecord(trial).place_in(_optuna.known_trials(study))
         if self.seed is not None:
             _optuna.reseed(self.sampler, derive(self.seed, place))
+        for genetic in self.genetic:
+            _optuna.forget_generations(genetic)
         self.sampler.before_trial(study, trial)
         tree = Tree.of(study, self.card)  # now, since the sampler may have waited for others
         if self.may_repeat:
@@ -204,6 +211,8 @@ class _Shown(_optuna.ShownStudy):
             if states is None or trial.state in states
             if trial.state is not TrialState.PRUNED or TrialRecord(trial).excluded is None
         ]
+        if states is None and self.by.genetic:  # which take a number for a place, since 5.1
+            shown = [_as(one, one.state, number=place) for place, one in enumerate(shown)]
         return _alike(shown) if self.by.constrained else shown
 
     @cached_property

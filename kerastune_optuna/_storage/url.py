@@ -52,9 +52,8 @@ def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:
 def _secrets(url: sqlalchemy.URL) -> Iterator[str]:
     """Yield the secrets in a URL, including those in a connection string of ODBC."""
     yield url.password or ""
-    # Not url.normalized_query, which raises an AttributeError in SQLAlchemy 2.0.5.
-    for name, values in url.query.items():
-        for value in (values,) if isinstance(values, str) else values:
+    for name, values in url.normalized_query.items():
+        for value in values:
             for option in [f"{name}={value}", *re.split(r"[;\s]", value)]:
                 key, _, secret = option.partition("=")
                 if _SECRET.search(key):

@@ -119,7 +119,7 @@ class PruningCallback(Bridge):
 
     @property
     def stop_reason(self) -> str | None:
-        """Why training ended, such as "pruned at epoch 3/10 by MedianPruner"; None before its end."""
+        """Why training ended, like "pruned at epoch 3/10 by MedianPruner"; None before its end."""
         return self._ledger.reason
 
     def result(self) -> float:

@@ -131,6 +131,7 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
     # What the builder drew here before would travel with it.
     functions = job.recipe.fit.functions.values()
     _generators.restore_read(_digest.read_by(job.recipe.build_model, *functions))
+    _optuna.let_travel(job.sampler)
     recipe = dataclasses.replace(job.recipe, fit=job.recipe.fit.packed(arrays))
     job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
     try:

@@ -1,5 +1,6 @@
 """What samplers learn of trials that Optuna's own do not see, without any training."""
 
+import copy
 import math
 import warnings
 from functools import partial
@@ -8,19 +9,21 @@ from importlib.util import find_spec
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import GaussianProcessSampler
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.objectives import Objective
+from tests.support.untrained import build, run, tuner_in
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 QUIET_GP = partial(GPSampler, warn_independent_sampling=False)
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
+GENERATION = "NSGAIISampler:generation"  # the attribute in which a trial has it
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
@@ -145,3 +148,35 @@ def test_copies_of_a_script_draw_other_numbers():
         trial = study.ask()
         study.tell(trial, trial.suggest_float("x", 0, 1))
     assert len({trial.value for trial in study.trials}) == 12
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new sampler", "same sampler"])
+def test_generations_go_on_after_a_trial_was_excluded(tmp_path, is_new):
+    """Optuna 5.1 takes the number of a trial for its place among those that it is shown."""
+
+    def search(n_trials, sampler):
+        options = {"sampler": sampler, "pruner": "none", "n_trials": n_trials}
+        return run(tuner_in(tmp_path, build, "val_mae", **options))
+
+    def make():
+        return NSGAIISampler(population_size=4, seed=0)
+
+    sampler = make()
+    search(6, sampler).exclude(1, "a test")
+    tuner = search(20, make() if is_new else sampler)
+    generations = [trial.system_attrs[GENERATION] for trial in tuner.study.trials]
+    assert generations == [number // 4 for number in range(20)]
+
+
+def test_trials_of_a_warm_start_are_of_no_generation():
+    """They have numbers below 0, and stand before those of the study."""
+    earlier = optuna.create_study(sampler=RandomSampler(seed=0))
+    earlier.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    warm = [copy.copy(trial) for trial in earlier.trials]
+    for number, trial in enumerate(warm):
+        trial.number = number - len(warm)
+    study = optuna.create_study()
+    study.sampler = taught(NSGAIISampler(population_size=4, seed=0), warm_trials=warm)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=12)
+    generations = [trial.system_attrs[GENERATION] for trial in study.trials]
+    assert generations == [0] * 4 + [1] * 4 + [2] * 4

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from optuna.samplers import RandomSampler
+from optuna.samplers import NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna._study import TrialRecord
@@ -103,3 +103,14 @@ def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
         assert tuner.results()["worker"].nunique() == workers
     assert values[0] == values[1]
     assert np.isfinite(values).all()
+
+
+def test_a_genetic_sampler_draws_in_each_worker(tmp_path):
+    """It travels to both of them, and their trials are of one row of generations."""
+    sampler = NSGAIISampler(population_size=3, seed=0)
+    options = {"sampler": sampler, "pruner": "none", "n_trials": 9}
+    tuner = tuner_in(tmp_path, together(tmp_path, build), "val_mae", **options)
+    trials = trials_of(run(tuner, n_workers=2))
+    generations = {trial.system_attrs["NSGAIISampler:generation"] for trial in trials}
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 9
+    assert generations >= {0, 1}

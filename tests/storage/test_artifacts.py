@@ -7,6 +7,7 @@ import threading
 import keras
 import optuna
 import pytest
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
@@ -241,3 +242,20 @@ def test_a_killed_trial_goes_on_where_no_disk_is_shared(s3, tmp_path):
     assert done.stdout.splitlines()[-1:] == ["['begin', 3, 4, 5, 'end'] 6 True"], done.stderr
     study = optuna.load_study(study_name="test", storage=database)
     assert [one.user_attrs["stop_reason"] for one in study.trials] == [DIED, "ran all epochs"]
+
+
+def test_a_trial_knows_its_file_before_the_store_has_it(tmp_path):
+    """A process that dies in between leaves no file that nobody would ever delete."""
+    known = []
+
+    class Noting(FileSystemArtifactStore):
+        def write(self, artifact_id, content_body):
+            ids = [one.artifact_id for one in get_all_artifact_meta(trial)]
+            known.append(artifact_id in ids)
+            super().write(artifact_id, content_body)
+
+    trial = optuna.create_study().ask()
+    store = artifacts.PatientStore(Noting(tmp_path))
+    (tmp_path / "file").write_bytes(b"weights")
+    store.upload(trial, tmp_path / "file")
+    assert known == [True]
