@@ -6,6 +6,7 @@ for some minutes; what is there already is only drawn again. Each function in PI
 folder of the pictures; add one for what is new to show.
 """
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import optuna
 
 from kerastune_optuna import OptunaTuner, _report, open_study
 from tests.benchmarks._tools import SIDES
-from tests.benchmarks.jobs.__main__ import figure, picture
+from tests.benchmarks.jobs.__main__ import RUNS, compare, figure, picture
 from tests.pictures import film, recording
 from tests.pictures.recording import ROOT
 from tests.support.browser import page, photograph
@@ -96,7 +97,13 @@ def fashion(folder):
     picture(folder / "fashion.png", figure(title, below, seconds, lines))
 
 
-PICTURES = {one.__name__: one for one in (killed, live, summary, report, front, fashion)}
+def places(folder):
+    """Draw the places of the tools in equal time, from the runs that are kept."""
+    compare(list(map(json.loads, RUNS.read_text().splitlines())), folder)
+
+
+ALL = killed, live, summary, report, front, fashion, places
+PICTURES = {one.__name__: one for one in ALL}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.benchmarks import _sides, _tools
 from tests.benchmarks.jobs import JOBS, missing
 
+RUNS = Path(__file__).with_name("seconds.jsonl")  # of equal time, as the results have them
 OURS = {"ours2": ("#d9480f", 7), "ours1": ("#e8862e", 5)}  # color and width of a line
 GREY = "#aab0b6", 3  # of the others
 NAMES = {"ours2": "kerastune_optuna<br>2 workers", "ours1": "kerastune_optuna<br>1 worker"}
@@ -287,7 +288,7 @@ def compare(runs, folder):
     )
     _sides.table(measured, header, rows)
     searches = max(map(len, found.values()))
-    below = f"mean place of {searches} searches on rows that none saw (1 = best)"
+    below = f"mean place in {searches} searches, on rows that none saw (1 = best)"
     picture(folder / "places.png", bars("Whose model is best in equal time?", below, found))
 
 
