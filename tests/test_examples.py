@@ -294,7 +294,7 @@ def test_an_example_hands_out_its_best_model(name, told, least, tmp_path):
     if needed is not None and find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed; .ci/nightly installs it")
     printed = run(name, tmp_path)
-    assert [one for one in told if not re.search(one, printed)] == []
+    assert [one for one in told if not re.search(one, printed)] == [], printed
     accuracy = float(re.search(r"Accuracy of the (?:best|saved) .*: (\S+)", printed)[1])
     assert round(float(BEST.search(printed)[1]), 4) == round(accuracy, 4) > least
 

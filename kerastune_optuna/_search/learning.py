@@ -144,7 +144,7 @@ class LearningSampler(BaseSampler):
 
     def as_complete(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | None:
         """Return a PRUNED trial as a COMPLETE one; None where the sampler sees it as it is."""
-        if not isinstance(self.sampler, _GAIN):
+        if not isinstance(self.sampler, _GAIN) or TrialRecord(trial).excluded is not None:
             return None
         if trial.number not in self._shown:
             values = worth(trial, self._best, study.directions)

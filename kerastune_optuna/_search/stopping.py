@@ -211,14 +211,16 @@ def _no_gain(study: optuna.Study) -> str | None:
     """Return a line that says that further trials are not worth it; None where they are.
 
     They are not if the latest three were expected to gain less than a hundredth of the distance
-    between the best and the median value, or less than the standard error of the best value.
+    between the best and the median value (where these are equal, the worst one), or less than the
+    standard error of the best value.
     """
     trials = study.get_trials(deepcopy=False)
     latest = TrialRecord.latest_gains(trials, _IN_A_ROW)
     if (best := best_of(trials, study.directions)) is None or len(latest) < _IN_A_ROW:
         return None
     values = [trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE]
-    least = _ENOUGH * abs(float(np.median(values)) - best.values[0])
+    off = np.abs(np.array([one for one in values if math.isfinite(one)]) - best.values[0])
+    least = _ENOUGH * float(np.median(off) or np.max(off))
     if (spread := TrialRecord(best).std) is not None:
         least = max(least, spread / math.sqrt(len(TrialRecord(best).values or [0])))
     if max(latest) >= least:

@@ -110,6 +110,7 @@ def _trained(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         for trial in trials
         if trial.state is TrialState.COMPLETE and trial.number >= 0  # others are of a warm start
         if math.isfinite(trial.values[0]) and TrialRecord(trial).ending.may_be_best
+        if not TrialRecord(trial).breaks_constraint
     ]
 
 

@@ -14,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import GaussianProcessSampler
 from kerastune_optuna._search.learning import LearningSampler
+from kerastune_optuna._storage import EXCLUDED
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.objectives import Objective
 from tests.support.untrained import build, run, tuner_in
@@ -95,6 +96,18 @@ def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
     study.ask().suggest_float("x", 0.0, 1.0)
     assert spy.seen == pytest.approx({0: 0.9, **shown})
     assert [trial.value for trial in study.get_trials(states=(COMPLETE,))] == [0.9]
+
+
+def test_a_trial_that_is_excluded_in_a_search_is_shown_no_more():
+    """It was shown as a COMPLETE one before, and the sampler keeps what it shows."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([ended(COMPLETE, 0.5, 0.9, value=0.9), ended(PRUNED, 0.3)])
+    study.sampler = learning = LearningSampler(Spy(), ACCURACY, constrained=False, may_repeat=True)
+    study.ask().suggest_float("x", 0.0, 1.0)
+    trial = study.get_trials()[1]
+    assert learning.as_complete(study, trial).value == pytest.approx(0.7)
+    trial.system_attrs = {EXCLUDED: "a leak"}
+    assert learning.as_complete(study, trial) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What ends a search before its budget is spent: nothing left to try, and no gain expected."""
 
+import math
 import pickle
 import warnings
 from contextlib import nullcontext
@@ -175,6 +176,18 @@ def test_a_search_ends_where_its_sampler_expects_little(gains, attrs, ends):
         study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=expected))
     told = StopConditions(terminator="auto").stop(study, asks=True)
     assert told == (f"Stopped: another trial is expected to gain {gains[-1]:.1g}" if ends else None)
+
+
+@pytest.mark.parametrize("worst", [1.5, math.inf])
+def test_a_tie_of_most_trials_does_not_hide_that_little_is_expected(worst):
+    """Where the median is the best value, the worst one counts; one that is infinite never does."""
+    study = optuna.create_study()
+    for value in (1.0, 1.0, 1.0, 1.5, worst):
+        study.add_trial(create_trial(value=value))
+    for _ in range(3):
+        expected = {TrialRecord.expected_gain: 0.004}
+        study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=expected))
+    assert StopConditions(terminator="auto").stop(study, asks=True)
 
 
 def slope(trial):

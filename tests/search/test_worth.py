@@ -67,3 +67,13 @@ def test_a_guess_is_as_doubtful_as_guesses_were_wrong(unit):
     assert doubts(trials[::2], study.directions) == pytest.approx([0, of_one * unit])
     assert doubts(trials[2:], study.directions) == [0]
     assert doubts(trials, BOTH) == [0, 0, 0]
+
+
+def test_a_trial_that_broke_a_constraint_is_not_the_best():
+    """What it gained is no measure for others, although it is COMPLETE in a plain study."""
+    study = optuna.create_study()
+    for value, excess in ((0.1, 1.0), (0.5, -1.0)):
+        trial = study.ask()
+        trial.set_constraint("size", excess)
+        study.tell(trial, value)
+    assert best_of(study.trials, study.directions).number == 1
