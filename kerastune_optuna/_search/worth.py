@@ -38,7 +38,8 @@ def worth(
 
     A COMPLETE trial counts with its values. A PRUNED one counts with its best report, to which the
     best trial's gain after these epochs is added unless it diverged: the value of that trial less
-    its best report until then. Of several objectives, a PRUNED trial has no value.
+    its best report until then. The sum counts as that value at most. Of several objectives, a
+    PRUNED trial has no value.
 
     Args:
         trial: The trial.
@@ -54,24 +55,31 @@ def worth(
     own = peak(trial, epochs, sign)
     if own is None or best is None or lesson is Lesson.BEST:
         return None if own is None else [own]
-    return [own + _gain(best, epochs, sign)]
+    return [_guess(own, best, epochs, sign)]
 
 
 def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[float]:
     """Return the deviation of what each trial counts with: 0 unless it is PRUNED, and so a guess.
 
     The same guess is made for each COMPLETE trial, from its reports in the same epochs. The
-    deviation is the root of the mean squared error.
+    deviation is the root of the mean squared error; no error counts as more than the spread of the
+    values, or than the best trial's gain.
     """
     if (best := best_of(trials, directions)) is None:
         return [0.0] * len(trials)
     sign, whole = sign_of(directions[0]), _trained(trials)
+    values = [one.values[0] for one in whole]
+    spread = max(values) - min(values)
 
     @cache
     def doubt(epochs: tuple[int, ...]) -> float:
-        gain = _gain(best, epochs, sign)
+        then = peak(best, epochs, sign)
+        gain = 0.0 if then is None else best.values[0] - then
+        # A first epoch whose loss exploded would make all guesses worthless.
+        most = max(abs(gain), spread)
         begun = ((one.values[0], peak(one, epochs, sign)) for one in whole)
-        errors = [value - own - gain for value, own in begun if own is not None]
+        wrong = [value - _guess(own, best, epochs, sign) for value, own in begun if own is not None]
+        errors = [max(-most, min(error, most)) for error in wrong]
         errors += [_DOUBT * gain] * _ERRORS
         return math.hypot(*errors) / math.sqrt(len(errors))  # which bears numbers beyond 1e154
 
@@ -81,10 +89,15 @@ def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
     return [doubt(tuple(one.intermediate_values)) if is_guess(one) else 0.0 for one in trials]
 
 
-def _gain(best: FrozenTrial, epochs: Iterable[int], sign: int) -> float:
-    """Return what the best trial gained after some epochs; 0 if it reported nothing in them."""
+def _guess(own: float, best: FrozenTrial, epochs: Iterable[int], sign: int) -> float:
+    """Return what a trial that reached `own` may come to: as much more as the best one gained.
+
+    It is no better than the best one: a value that nobody reached would be the one to beat, and no
+    other configuration would be expected to beat it.
+    """
     then = peak(best, epochs, sign)
-    return 0.0 if then is None else best.values[0] - then
+    value = best.values[0]
+    return own if then is None else sorted((own, value, own + value - then))[1]
 
 
 def peak(trial: FrozenTrial, epochs: Iterable[int], sign: int) -> float | None:

@@ -77,3 +77,27 @@ def test_a_trial_that_broke_a_constraint_is_not_the_best():
         trial.set_constraint("size", excess)
         study.tell(trial, value)
     assert best_of(study.trials, study.directions).number == 1
+
+
+def test_no_guess_is_better_than_what_was_reached():
+    """A best trial that began badly gained so much that all others would seem to beat it."""
+    study = optuna.create_study()
+    best = create_trial(value=0.4, intermediate_values={0: 50.0, 9: 0.4})
+    pruned = create_trial(state=TrialState.PRUNED, intermediate_values={0: 0.9})
+    better = create_trial(state=TrialState.PRUNED, intermediate_values={0: 0.3})
+    assert worth(pruned, best, study.directions) == [0.4]
+    assert worth(better, best, study.directions) == [0.3]
+
+
+def test_one_loss_that_exploded_does_not_make_all_guesses_worthless():
+    """An error counts as no more than the values are apart."""
+    study = optuna.create_study()
+    for first, value in ((0.9, 0.5), (0.8, 0.4), (3000.0, 0.6)):
+        trial = study.ask()
+        trial.report(first, 0)
+        trial.report(value, 1)
+        study.tell(trial, value)
+    pruned = study.ask()
+    pruned.report(0.9, 0)
+    study.tell(pruned, state=TrialState.PRUNED)
+    assert 0 < doubts(study.trials, study.directions)[-1] < 0.4
