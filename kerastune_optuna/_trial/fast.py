@@ -107,10 +107,11 @@ def check_steps(steps: object) -> None:
         raise ArgumentTypeError(f"steps_per_execution={steps!r} is not a whole number. {instead}")
     if steps < 1:
         raise ArgumentError(f"steps_per_execution={steps} is less than one step. {instead}")
-    if steps > 1 and keras.backend.backend() == "torch":
+    version = tuple(map(int, keras.version().split(".")[:2]))
+    if steps > 1 and keras.backend.backend() == "torch" and version < (3, 16):
         raise ArgumentError(
-            f"steps_per_execution={steps} is more than Keras makes in one call with PyTorch. Pass "
-            '1 or "auto".'
+            f"steps_per_execution={steps} is more than Keras {keras.version()} makes in one call "
+            'with PyTorch. Pass 1 or "auto".'
         )
 
 
