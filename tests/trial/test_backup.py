@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from importlib.util import find_spec
 from uuid import UUID
 
 import keras
@@ -20,6 +21,7 @@ from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
 from tests.trial.test_own_fit import Phases
 from tests.trial.test_variables import MINIMIZED, OF_ROWS, Part, gan, of_tensorflow
+from tests.zoo import ANIMALS
 from tests.zoo.layers import table
 from tests.zoo.models import OPTIMIZERS, Losses, distilled
 
@@ -325,6 +327,15 @@ def decaying(trial):
     return model
 
 
+def animal(name, package):
+    """Return a case of the zoo, which needs a package."""
+    of = ANIMALS[name]
+    lacks = pytest.mark.skipif(not find_spec(package), reason=f"{package} is not installed")
+    ends = pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras says so, too
+    fit = {"fit": {"y": None, **of.fit, **of.data()}}
+    return pytest.param(of.build, [], fit, id=name, marks=[pytest.mark.nightly, lacks, ends])
+
+
 OWN_STEP = {**MINIMIZED, "fit": OF_ROWS}
 FURTHER = [
     pytest.param(optimized(name), [], {}, id=name, marks=mark)
@@ -348,6 +359,8 @@ FURTHER = [
         pytest.param(autoencoder, [], OWN_STEP, marks=[of_tensorflow, pytest.mark.slow]),
         pytest.param(distilled, [], {"fit": table()}, marks=pytest.mark.nightly),
         *FURTHER,
+        animal("grain_function", "grain"),
+        animal("orbax_checkpoint", "orbax"),
     ],
 )
 def test_a_training_that_was_interrupted_comes_to_the_same_digits(
