@@ -14,7 +14,7 @@ from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._signals import readable
 from kerastune_optuna._storage import without_passwords
-from kerastune_optuna._study import StudyRecord, load
+from kerastune_optuna._study import Home, StudyRecord
 
 app = typer.Typer(
     help="Look at the studies that kerastune_optuna has made, and stop their searches.",
@@ -41,13 +41,13 @@ _HOW = "--study with one of"  # how to pass the name of a study
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
 def status(source: Source = "tuning", study: Name = None) -> None:
     """Print the best trials of a study, and how many have ended or are running."""
-    typer.echo(_report.summary(load(source, study, _HOW), 10), nl=False)
+    typer.echo(_report.summary(Home.load_study(source, study, _HOW), 10), nl=False)
 
 
 @app.command(epilog="Example: kerastune-optuna stop tuning --study iris")
 def stop(source: Source = "tuning", study: Name = None) -> None:
     """End the searches of a study: each worker begins no further trial."""
-    found = load(source, study, _HOW)
+    found = Home.load_study(source, study, _HOW)
     record = StudyRecord(found)
     record.asked_to_stop = (record.asked_to_stop or 0) + 1
     running = found.get_trials(deepcopy=False, states=[TrialState.RUNNING])

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
@@ -42,6 +42,12 @@ def digest(*parts: Any) -> str:
         for piece in _pieces(leaf, set()):
             found.update(piece)
     return found.hexdigest()[:12]
+
+
+def of_file(path: Path) -> str:
+    """Return the SHA-256 of a file, by which a trial knows its own."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(*functions: Callable[..., Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage
 from kerastune_optuna._arguments import check_store
 from kerastune_optuna._rerun import FromFiles
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import Home, load
+from kerastune_optuna._study import Home
 from kerastune_optuna._tuner import OptunaTuner
 
 
@@ -54,7 +54,7 @@ def open_study(
     if artifact_store is not None:
         check_store(artifact_store)
     source = str(directory) if storage is None else storage
-    study = load(source, study_name, "study_name= with one of", None)
+    study = Home.load_study(source, study_name, "study_name= with one of", None)
     tuner = OptunaTuner.__new__(OptunaTuner)  # what __init__ takes and checks is for a search
     tuner._home = home = Home.of(study, directory, artifact_store)
     tuner.build_model, tuner.n_trials, tuner.keep_best = FromFiles(home), None, "auto"

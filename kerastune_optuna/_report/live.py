@@ -33,7 +33,7 @@ from kerastune_optuna._report.text import (
     printable,
 )
 from kerastune_optuna._storage import Location, one_try
-from kerastune_optuna._study import StudyRecord, TrialRecord, ranked
+from kerastune_optuna._study import Ranking, StudyRecord, TrialRecord
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _LEAST_WORK = 0.5  # trials: too little for an estimate, since the first epoch takes longest
@@ -121,7 +121,7 @@ class Frame:
     def _best(self) -> Text:
         """Return the best value, and where it was found."""
         objective = self.plan.objectives.watched
-        best = next(iter(ranked(self.trials, objective, 1)), None)
+        best = next(iter(Ranking.by(objective, self.trials, 1)), None)
         if best is None:
             return Text("none yet", "dim")
         found, record = f" in trial {best.number}", TrialRecord(best)

@@ -28,8 +28,8 @@ from kerastune_optuna._rerun.executions import (
     train_laid_out,
 )
 from kerastune_optuna._storage import MARK
-from kerastune_optuna._study import Card, Home, StudyRecord, ranked
-from kerastune_optuna._trial import Recipe, keeps, tidy
+from kerastune_optuna._study import Card, Home, Ranking, StudyRecord
+from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run, card_of, warn_if_builder_changed
 
 
@@ -63,7 +63,7 @@ def _configurations(home: Home, top: int) -> list[FrozenTrial]:
         NoTrialsError: There are fewer.
     """
     chosen: list[FrozenTrial] = []
-    for trial in ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
+    for trial in Ranking.by(home.objectives.watched, home.existing.get_trials(deepcopy=False)):
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:
@@ -122,7 +122,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
             "not mean it, pass what search() got."
         )
     study = _study_of_executions(home, given, recipe)
-    keep_best = keeps(home.study, recipe.keep_best)
+    keep_best = recipe.keeping(home.study).count
     if keep_best:
         home.store.check()
     numbers = [trial.number for trial in chosen]
@@ -141,7 +141,9 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
         say(f"Study {study.study_name!r} has all of its {size} executions")
     objective = recipe.objectives.watched
     # The best execution of each configuration may still win.
-    tidy(study, recipe, lambda: {one.number for one in best_of_each(study, objective).values()})
+    recipe.keeping(study).tidy(
+        lambda: {one.number for one in best_of_each(study, objective).values()}
+    )
 
 
 def _study_of_executions(home: Home, given: Given, recipe: Recipe) -> optuna.Study:

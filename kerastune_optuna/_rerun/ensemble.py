@@ -17,7 +17,6 @@ from kerastune_optuna._rerun.averaging import Pool
 from kerastune_optuna._rerun.greedy import Judge, Rows, select
 from kerastune_optuna._rerun.models import Models
 from kerastune_optuna._study import Home, Objective
-from kerastune_optuna._trial import keeps
 
 _LEAST = 2  # models of an ensemble
 
@@ -118,7 +117,7 @@ def ensemble(kept: Models, rows: Rows, top: int) -> Ensemble:
     """
     home = kept.home
     _check_request(home, rows, top)
-    count = min(top, keeps(home.existing, kept.keep_best))
+    count = min(top, kept.count)
     best = home.top(max(1, count))[:count]
     models = _models(kept, best)
     trials = [trial for trial in best if trial.number in models]

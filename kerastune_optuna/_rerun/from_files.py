@@ -41,7 +41,7 @@ class FromFiles:
             "does not build it. Make an OptunaTuner with the build_model of the search, and call "
             f"its best_model(trial={trial.number})."
         )
-        config = config_of(self.home.store, self.home.storage, trial)
+        config = config_of(self.home.files, trial)
         try:
             check_config(config)
             # Otherwise any string may name the user's objects.

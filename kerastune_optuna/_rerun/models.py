@@ -10,15 +10,15 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _digest
+from kerastune_optuna import _architecture, _check, _digest
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
-from kerastune_optuna._study import Card, Home, StudyRecord
-from kerastune_optuna._trial import Builder, MissingWeightsError, has_own_code, keeps, rebuild
+from kerastune_optuna._study import Card, Home, Keeping, StudyRecord
+from kerastune_optuna._trial import Builder, MissingWeightsError, rebuild
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,17 @@ class Models:
     build_model: Builder
     keep_best: int | str
 
+    @property
+    def count(self) -> int:
+        """How many trials of the study keep their weights."""
+        home = self.home
+        return Keeping(home.existing, home.files, home.objectives, self.keep_best).count
+
     def best(self, trial: int | FrozenTrial | None) -> keras.Model:
         """Return a trial's model; for None, that of confirm()'s winner or else of the best one."""
         chosen, existing = self.home.best(trial), self.home.existing
         if trial is None:
-            if not keeps(existing, self.keep_best):
+            if not self.count:
                 return self.top(1)[0]  # raises: no weights are kept
             found = confirmed(self.home) if StudyRecord(existing).confirmation else None
             # The search may have found a better trial since.
@@ -55,7 +61,7 @@ class Models:
     def top(self, n: int) -> list[keras.Model]:
         """Return the models of the best `n` trials, or as many as are kept, the best first."""
         _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
-        count = keeps(self.home.existing, self.keep_best)
+        count = self.count
         trials = self.home.top(min(n, max(count, 1)))
         if not count:
             raise ArgumentError(
@@ -93,8 +99,8 @@ class Models:
     def of(self, study: optuna.Study, trial: FrozenTrial) -> keras.Model:
         """Return the model of a trial; warn if it may differ from the model that was trained."""
         with borrowed(self.build_model, of_keras=False):
-            model = rebuild(self.build_model, self.home.store, self.home.storage, trial)
-        if has_own_code(model) and _digest.changed(
+            model = rebuild(self.build_model, self.home.files, trial)
+        if _architecture.has_own_code(model) and _digest.changed(
             Card.of(study, trial).code, _digest.digests(self.build_model)
         ):
             _check.warn(

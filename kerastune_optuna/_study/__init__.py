@@ -4,8 +4,9 @@ from kerastune_optuna._study.card import Card as Card
 from kerastune_optuna._study.constraints import Constraints as Constraints
 from kerastune_optuna._study.ending import Ending as Ending
 from kerastune_optuna._study.ending import Lesson as Lesson
+from kerastune_optuna._study.files import TrialFiles as TrialFiles
 from kerastune_optuna._study.home import Home as Home
-from kerastune_optuna._study.home import load as load
+from kerastune_optuna._study.keeping import Keeping as Keeping
 from kerastune_optuna._study.liveness import Watch as Watch
 from kerastune_optuna._study.liveness import machine as machine
 from kerastune_optuna._study.liveness import own_runs as own_runs
@@ -13,7 +14,6 @@ from kerastune_optuna._study.objectives import Objective as Objective
 from kerastune_optuna._study.objectives import Objectives as Objectives
 from kerastune_optuna._study.objectives import sign_of as sign_of
 from kerastune_optuna._study.ranking import Ranking as Ranking
-from kerastune_optuna._study.ranking import ranked as ranked
 from kerastune_optuna._study.record import StudyRecord as StudyRecord
 from kerastune_optuna._study.record import TrialRecord as TrialRecord
 from kerastune_optuna._study.record import derive as derive

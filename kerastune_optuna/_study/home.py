@@ -35,8 +35,9 @@ from kerastune_optuna._storage import (
     in_directory,
 )
 from kerastune_optuna._study.card import Card
+from kerastune_optuna._study.files import TrialFiles
 from kerastune_optuna._study.objectives import Objectives, directions_of
-from kerastune_optuna._study.ranking import Ranking, ranked
+from kerastune_optuna._study.ranking import Ranking
 from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 _UNFIT = set('/\\:*?"<>|\0')  # characters that are not allowed in the name of a folder
@@ -111,6 +112,42 @@ class Home:
         function = getattr(build_model, "func", build_model)
         name = getattr(function, "__name__", type(function).__name__)
         return "study" if name == "<lambda>" else str(name)
+
+    @staticmethod
+    def load_study(
+        source: str | BaseStorage, name: str | None, how: str, patience: float | None = 0.0
+    ) -> optuna.Study:
+        """Return an existing study, without creating or writing anything.
+
+        Args:
+            source: The directory= of a search, or its storage or the URL of that.
+            name: The name of the study; None if there is only one.
+            how: How to pass a name, as in "--study with one of".
+            patience: Seconds for which each call is retried while the storage does not answer; None
+                for as many as a search waits.
+
+        Raises:
+            ArgumentError: There are several studies, or none of that name.
+            StorageError: There is no database, or it cannot be opened.
+        """
+        if isinstance(source, str) and "://" not in source:
+            source = in_directory(Path(source))
+        shown, wholes = Location(source).shown, {}
+        if Location(source).is_there:  # otherwise SQLite would make the file
+            storage = connect(source, patience, make=False)
+            wholes = {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
+        if not wholes:
+            raise StorageError(
+                f"{shown} holds no study. Pass the directory= of a search that has begun, or the "
+                "URL of its storage."
+            )
+        searches = [study for study, whole in wholes.items() if whole is None]
+        if name is None and len(searches) == 1:
+            name = searches[0]
+        if name not in wholes:
+            came = "holds several studies" if name is None else f"holds no study {name!r}"
+            raise ArgumentError(f"{shown} {came}. Pass {how}: {', '.join(sorted(wholes))}.")
+        return optuna.load_study(study_name=name, storage=storage)
 
     def part(self, name: str) -> optuna.Study:
         """Return a study that is part of this one, which is created if it does not exist."""
@@ -225,6 +262,11 @@ class Home:
         """Where weights and backups are kept."""
         return PatientStore(self._artifact_store or WholeFileStore(self.folder / "weights"))
 
+    @property
+    def files(self) -> TrialFiles:
+        """The files of the study's trials."""
+        return TrialFiles(self.store, self.storage)
+
     def forget(self) -> None:
         """Forget the open study: the next use opens the study that has its name then."""
         self.__dict__.pop("study", None)
@@ -266,7 +308,7 @@ class Home:
                 "number of one, as in best_model(trial=...)."
             )
         trials = self.existing.get_trials(deepcopy=False)
-        if best := ranked(trials, self.objectives.watched, n):
+        if best := Ranking.by(self.objectives.watched, trials, n):
             return best
         others = StudyRecord(self.existing).told_of_others
         first = "Call search() first, with the directory or storage of the study you mean."
@@ -317,39 +359,3 @@ def _found(trial: int | FrozenTrial, among: Iterable[FrozenTrial], why_not: str)
         listed = ", ".join(map(str, sorted(by_number))) or "none"
         raise NoTrialsError(f"trial={number!r} {why_not}. Pass one of: {listed}.")
     return by_number[number]
-
-
-def load(
-    source: str | BaseStorage, name: str | None, how: str, patience: float | None = 0.0
-) -> optuna.Study:
-    """Return an existing study, without creating or writing anything.
-
-    Args:
-        source: The directory= of a search, or its storage or the URL of that.
-        name: The name of the study; None if there is only one.
-        how: How to pass a name, as in "--study with one of".
-        patience: Seconds for which each call is retried while the storage does not answer; None for
-            as many as a search waits.
-
-    Raises:
-        ArgumentError: There are several studies, or none of that name.
-        StorageError: There is no database, or it cannot be opened.
-    """
-    if isinstance(source, str) and "://" not in source:
-        source = in_directory(Path(source))
-    shown, wholes = Location(source).shown, {}
-    if Location(source).is_there:  # otherwise SQLite would make the file
-        storage = connect(source, patience, make=False)
-        wholes = {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
-    if not wholes:
-        raise StorageError(
-            f"{shown} holds no study. Pass the directory= of a search that has begun, or the URL "
-            "of its storage."
-        )
-    searches = [study for study, whole in wholes.items() if whole is None]
-    if name is None and len(searches) == 1:
-        name = searches[0]
-    if name not in wholes:
-        came = "holds several studies" if name is None else f"holds no study {name!r}"
-        raise ArgumentError(f"{shown} {came}. Pass {how}: {', '.join(sorted(wholes))}.")
-    return optuna.load_study(study_name=name, storage=storage)

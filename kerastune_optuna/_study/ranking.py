@@ -30,6 +30,22 @@ class Ranking:
         trials = study.get_trials(deepcopy=False)  # Study.best_trials would copy all of them first
         return cls(directions_of(study)).first(trials)
 
+    @staticmethod
+    def by(
+        objective: Objective, trials: Iterable[FrozenTrial], n: int | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials that may be the best by one objective, or the best `n`, best first.
+
+        A trial that took over the result of another one is none of them: its model is that of the
+        other.
+        """
+        own = [trial for trial in trials if TrialRecord(trial).ending.may_be_best]
+        return heapq.nsmallest(
+            len(own) if n is None else n,
+            own,
+            key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
+        )
+
     def first(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Return the trials of rank 1; with thousands of trials, the ranks of all take seconds."""
         own = [trial for trial in trials if TrialRecord(trial).ending.may_be_best]
@@ -91,19 +107,3 @@ def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:
 def _excess(trial: FrozenTrial) -> float:
     """Return by how much a trial breaks its constraints, as Optuna's own ranking counts."""
     return float(sum(value for value in trial.constraints.values() if value > 0))
-
-
-def ranked(
-    trials: Iterable[FrozenTrial], objective: Objective, n: int | None = None
-) -> list[FrozenTrial]:
-    """Return the trials that may be the best, or the best `n`, best first.
-
-    A trial that took over the result of another one is none of them: its model is that of the
-    other.
-    """
-    own = [trial for trial in trials if TrialRecord(trial).ending.may_be_best]
-    return heapq.nsmallest(
-        len(own) if n is None else n,
-        own,
-        key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
-    )

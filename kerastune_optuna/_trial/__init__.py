@@ -1,15 +1,10 @@
 """One trial: build its model, train it, score it, and keep it."""
 
 from kerastune_optuna._trial.again import train_again as train_again
-from kerastune_optuna._trial.architecture import has_own_code as has_own_code
 from kerastune_optuna._trial.failure import is_of_memory as is_of_memory
 from kerastune_optuna._trial.fast import check_steps as check_steps
-from kerastune_optuna._trial.files import discard as discard
 from kerastune_optuna._trial.history import history_of as history_of
-from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
-from kerastune_optuna._trial.kept import record_keep_best as record_keep_best
-from kerastune_optuna._trial.kept import tidy as tidy
 from kerastune_optuna._trial.ledger import number_of_best as number_of_best
 from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningCallback
 from kerastune_optuna._trial.recipe import Builder as Builder

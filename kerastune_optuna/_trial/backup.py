@@ -19,6 +19,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
+from kerastune_optuna import _digest
 from kerastune_optuna._backend import begin_at, generators, set_generators, strategy_of
 from kerastune_optuna._data import FitArguments, skip_datasets, to_plain, why_not_resumed
 from kerastune_optuna._exceptions import WeightsError
@@ -32,9 +33,8 @@ from kerastune_optuna._storage import (
     telling_room,
     unless_away,
 )
-from kerastune_optuna._study import Card, Ending, TrialRecord
+from kerastune_optuna._study import Card, Ending, TrialFiles, TrialRecord
 from kerastune_optuna._trial.bridge import Hook
-from kerastune_optuna._trial.files import chain, digest
 from kerastune_optuna._trial.hooks import Best
 from kerastune_optuna._trial.ledger import Ledger, Training
 from kerastune_optuna._trial.variables import (
@@ -89,7 +89,7 @@ class Archive:
     def open(self, ledger: Ledger, record: Mapping[str, Any]) -> None:
         """Fetch the last intact backup that the trial has on record; resume the ledger from it."""
         self._record, why = record, "its backup is lost or damaged"
-        if any(fetch(self.store, one, self._path) for one in chain(record)):
+        if any(fetch(self.store, one, self._path) for one in TrialFiles.backups(record)):
             self.state = json.loads(str(self.read(_STATE)[0]))
             before = Card.all_of(self.trial.study).get(self.state["card"], Card())
             if not (changes := before.changes_for_a_trial(self.card)):
@@ -146,7 +146,12 @@ class Archive:
         """
         last = self._record
         self._name = self._name or f"{uuid.uuid4()}.backup"
-        record = {"id": self._name, "sha256": digest(self._path), "previous": last, "done": done}
+        record = {
+            "id": self._name,
+            "sha256": _digest.of_file(self._path),
+            "previous": last,
+            "done": done,
+        }
         is_known = False
         # If another process runs the trial, the next report raises the suppressed error again.
         with unless_away(), suppress(UpdateFinishedTrialError):
@@ -156,7 +161,7 @@ class Archive:
             return  # the storage or the store is away, so the last backup remains valid
         self._record, self._name = record, ""
         with one_try(), suppress(Exception):  # the next backup removes what is left
-            self.store.remove(*(one["id"] for one in chain(last)))
+            self.store.remove(*(one["id"] for one in TrialFiles.backups(last)))
             self._record = {**record, "previous": None}
 
     def _upload(self) -> bool:
@@ -187,7 +192,7 @@ def fetch(store: PatientStore, record: Mapping[str, Any], path: Path) -> bool:
         if is_of_full_disk(error):
             raise  # of the folder: the backup may be intact
         return False  # the caller informs the user
-    return is_there and digest(path) == record["sha256"]
+    return is_there and _digest.of_file(path) == record["sha256"]
 
 
 class UnfitBackupError(Exception):

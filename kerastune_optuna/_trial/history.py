@@ -10,12 +10,12 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
+from kerastune_optuna import _digest
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import print_line
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import Home, TrialRecord
-from kerastune_optuna._trial import files
+from kerastune_optuna._study import Home, TrialFiles, TrialRecord
 from kerastune_optuna._trial.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def save(
         rows = [{_TRAINING: place, **row} for place, one in trainings for row in one.rows]
     if not rows:
         return None  # a builder's own fit may call no callback
-    path = folder / files.HISTORY
+    path = folder / TrialFiles.HISTORY
     try:
         # A column for each name, in the order in which the names first appear.
         names = dict.fromkeys(name for row in rows for name in row)
@@ -54,7 +54,7 @@ def save(
             table = csv.DictWriter(file, names, lineterminator="\n")
             table.writeheader()
             table.writerows(rows)
-        TrialRecord(trial).history = files.digest(path)
+        TrialRecord(trial).history = _digest.of_file(path)
         store.upload(trial, path)
     except (StorageError, UpdateFinishedTrialError):
         raise  # the database failed, so the trial has no result yet
@@ -73,10 +73,9 @@ def history_of(home: Home, trial: FrozenTrial) -> pandas.DataFrame:
     import pandas  # takes half a second to import, and only tables need it
 
     with scratch() as folder:
-        path = folder / files.HISTORY
-        latest_first = reversed(files.ids(home.storage, trial, files.HISTORY))
-        if any(home.store.fetch(one, path) for one in latest_first):
-            if TrialRecord(trial).history in (None, files.digest(path)) and path.stat().st_size:
+        path = folder / TrialFiles.HISTORY
+        if home.files.fetch(trial, TrialFiles.HISTORY, path):
+            if TrialRecord(trial).history in (None, _digest.of_file(path)) and path.stat().st_size:
                 return pandas.read_csv(path, float_precision="round_trip")
             print_line(
                 f"The history of trial {trial.number} is damaged, maybe by a power cut. This "

@@ -1,24 +1,22 @@
-"""The models of the best trials or of the Pareto front: which are kept, saved and rebuilt."""
+"""The model of a trial that is among the best: it is saved, and rebuilt."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import keras
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna, _signals
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._scratch import ScratchError
-from kerastune_optuna._storage import PatientStore, StoreAwayError
-from kerastune_optuna._study import Ranking, StudyRecord, TrialRecord, Watch, ranked
-from kerastune_optuna._trial import failure, files, weights
+from kerastune_optuna._storage import StoreAwayError
+from kerastune_optuna._study import TrialFiles, TrialRecord
+from kerastune_optuna._trial import failure, weights
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import (
@@ -38,100 +36,6 @@ _UNTRAINED = (
     "The builder's fit did not train the model that it got, so best_model() will have none to "
     "return. Train that model too, say on all rows in the end, or pass cv= to search()."
 )
-_UNASKED = 5  # how many trials keep their weights if no search has set a number
-_LARGE = 1_000_000  # parameters, 4 MB: of larger models, only the best one is kept unasked
-
-
-def keeps(study: optuna.Study, asked: int | str) -> int:
-    """Return how many trials of a study keep their weights.
-
-    Args:
-        study: The study, which has the number of its latest search on record.
-        asked: The number to use; "auto" for the recorded one.
-    """
-    if not isinstance(asked, str):
-        return asked
-    return _UNASKED if (recorded := StudyRecord(study).keep_best) is None else recorded
-
-
-def record_keep_best(study: optuna.Study, asked: int | str) -> int | str:
-    """Return how many trials keep their weights from now on; record a number that was asked for.
-
-    Args:
-        study: The study that is about to be searched.
-        asked: The number for this search; "auto" for the number that the study has on record.
-
-    Returns:
-        The number; "auto" if none was ever asked for.
-    """
-    if isinstance(asked, str):
-        return asked if (recorded := StudyRecord(study).keep_best) is None else recorded
-    if asked < (before := keeps(study, "auto")) and StudyRecord(study).finished:
-        _signals.print_line(
-            f"keep_best={asked}: study {study.study_name!r} kept its best {before} models and now "
-            f"deletes all but {asked}"
-        )
-    StudyRecord(study).keep_best = asked
-    return asked
-
-
-def tidy(
-    study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
-) -> None:
-    """Delete the files of finished trials from the store, except those that are to be kept.
-
-    Args:
-        study: The study of the trials.
-        recipe: The recipe that they were trained with.
-        kept_by: Returns the numbers of the trials that keep their weights. Default: the best.
-    """
-    store, storage = recipe.store, _optuna.storage_of(study)
-    finished = discard_outranked(study, recipe, kept_by)
-    running = (one for one in study.get_trials(deepcopy=False) if not one.state.is_finished())
-    needed = {name for trial in running for name in files.ids(storage, trial, files.BACKUP)}
-    for trial in finished:
-        if needed.isdisjoint(files.ids(storage, trial, files.BACKUP)):
-            files.discard(store, storage, trial, files.BACKUP)
-        if trial.state is TrialState.FAIL:  # its process may have died before it told the result
-            files.discard(store, storage, trial, files.HISTORY)
-
-
-def discard_outranked(
-    study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
-) -> list[FrozenTrial]:
-    """Delete the weights of finished trials that do not keep them; return the finished trials.
-
-    An excluded trial keeps its weights, since the user may include it again. If the study was
-    copied, trials that ran before keep their weights: the original may need them.
-
-    Args:
-        study: The study of the trials.
-        recipe: The recipe that they were trained with.
-        kept_by: Returns the numbers of the trials that keep their weights. Default: the best.
-    """
-    # The finished trials are read before those that keep weights. Otherwise a trial that ended in
-    # between would lose weights that it should keep. A RUNNING trial may just have saved such
-    # weights.
-    finished = [one for one in Watch.own_trials(study) if one.state.is_finished()]
-    kept = kept_by() if kept_by else _kept_of(study.get_trials(deepcopy=False), study, recipe)
-    for trial in finished:
-        if trial.number not in kept and TrialRecord(trial).excluded is None:
-            files.discard(recipe.store, _optuna.storage_of(study), trial, files.WEIGHTS)
-    return finished
-
-
-def _kept_of(trials: Sequence[FrozenTrial], study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Return the numbers of those trials of a study that keep their weights, if these were all."""
-    count, objectives = keeps(study, recipe.keep_best), recipe.objectives
-    if objectives.are_several and count:
-        return {one.number for one in Ranking(objectives.directions).first(trials)}
-    best, is_asked = ranked(trials, objectives.watched, count), recipe.keep_best != "auto"
-    # If nobody asked for more, a model that is large is kept only if it is the best.
-    return {
-        one.number
-        for rank, one in enumerate(best)
-        if rank == 0 or is_asked or (TrialRecord(one).n_params or 0) <= _LARGE
-    }
 
 
 def save_if_best(
@@ -162,7 +66,8 @@ def save_if_best(
     """
     study, own = trial.study, copy.copy(_optuna.as_known(trial))
     own.state, own.values = TrialState.COMPLETE, ledger.means  # as the study will have it
-    if own.number not in _kept_of([*study.get_trials(deepcopy=False), own], study, recipe):
+    keeping = recipe.keeping(study)
+    if own.number not in keeping.of([*study.get_trials(deepcopy=False), own]):
         return None
     if not is_trained:
         _check.warn(_UNTRAINED)
@@ -170,7 +75,7 @@ def save_if_best(
     if ledger.state_of_best is not None:
         give_back(model, ledger.state_of_best)
     try:
-        weights.save(recipe.store, trial, model)
+        weights.save(keeping.files.store, trial, model)
         if builds is not None:
             batch = None  # stays None if not even reading the data shows its shapes
             with suppress(Exception):  # the user's data may raise anything
@@ -178,7 +83,7 @@ def save_if_best(
             remembered = {"shapes": model.get_build_config(), "batch": to_plain(batch)}
             TrialRecord(trial).inputs = json.dumps(remembered)
         if not recipe.rebuilt:
-            _rebuild_once(recipe, trial, model)
+            _rebuild_once(recipe, keeping.files, trial, model)
     except ScratchError:
         raise
     except TunerError as error:
@@ -186,7 +91,9 @@ def save_if_best(
     return None
 
 
-def _rebuild_once(recipe: Recipe, trial: optuna.Trial, model: keras.Model) -> None:
+def _rebuild_once(
+    recipe: Recipe, files: TrialFiles, trial: optuna.Trial, model: keras.Model
+) -> None:
     """Rebuild the first model that a process keeps, as best_model() will.
 
     If this model cannot be rebuilt, none of the others can, and without this check the user would
@@ -195,11 +102,9 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial, model: keras.Model) -> No
     Raises:
         TunerError: The model cannot be rebuilt.
     """
-    storage = _optuna.storage_of(trial.study)
     stored = _optuna.as_stored(trial.study, trial)
     try:
-        build_model, store = recipe.build_model, recipe.store
-        rebuilt = rebuild(build_model, store, storage, stored, instead=_ON_TRIAL_ALONE)
+        rebuilt = rebuild(recipe.build_model, files, stored, instead=_ON_TRIAL_ALONE)
         check_untracked(model, rebuilt)
     except StoreAwayError:
         raise  # once the store responds again, the model may well be rebuilt
@@ -217,8 +122,7 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial, model: keras.Model) -> No
 
 def rebuild(
     build_model: Builder,
-    store: PatientStore,
-    storage: BaseStorage,
+    files: TrialFiles,
     trial: FrozenTrial,
     instead: str = "Restore the builder of that search, and the dtype policy that it ran under.",
 ) -> keras.Model:
@@ -226,8 +130,7 @@ def rebuild(
 
     Args:
         build_model: The builder.
-        store: The store in which the weights are kept.
-        storage: The storage of the trial's study.
+        files: The files of the study's trials.
         trial: The trial.
         instead: What the error tells the user to do if the builder returns a different model.
 
@@ -248,7 +151,7 @@ def rebuild(
     # Keras leaves this False if the model's own steps call its layers and never the model.
     model.built = True
     try:
-        weights.load(store, storage, trial, model)
+        weights.load(files, trial, model)
     except UnfitWeightsError as error:
         asked = trial.distributions  # the builder's call replaced those that it asked for
         gone = [name for name, one in asked_before.items() if asked[name] is one]

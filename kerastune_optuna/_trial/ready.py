@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import optuna
 
+from kerastune_optuna import _flops
 from kerastune_optuna._backend import build_symbolically, symbolic_inputs
 from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import failure, flops
+from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.fast import rehearse, set_steps
 from kerastune_optuna._trial.training import TrainingInputs
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
@@ -65,9 +66,28 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
             model.built = True
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
-        record.flops = flops.count(model, fit.specification_of_a_batch)
+        record.flops = flops_of(model, fit)
     if (why := constraints.take_model(trial, model)) is not None:
         raise optuna.TrialPruned(why)
+
+
+def flops_of(model: keras.Model, fit: FitArguments) -> int:
+    """Return how many floating-point operations the model takes for one row.
+
+    Raises:
+        ArgumentError: They cannot be counted.
+    """
+    try:
+        return _flops.count(model, fit.specification_of_a_batch)
+    except Exception as error:  # layers of the user may raise anything
+        if failure.is_of_memory(error):
+            raise
+        why = error if isinstance(error, NotImplementedError) else failure.told(error)
+        raise ArgumentError(
+            f"The FLOPs of the model {model.name!r} cannot be counted with "
+            f'{keras.backend.backend()}: {why}. Pass "n_params" as an objective and max_params= '
+            'instead of "flops" and max_flops=.'
+        ) from error
 
 
 def _make_missing_variables(model: keras.Model, fit: FitArguments) -> None:

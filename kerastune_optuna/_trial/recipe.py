@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import keras
+import optuna
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _digest, _generators, _optuna
@@ -23,7 +24,7 @@ from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._keras_tuner import refuse_methods_of_hp
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import Card, Constraints, Objectives
+from kerastune_optuna._study import Card, Constraints, Keeping, Objectives, TrialFiles
 from kerastune_optuna._trial.variables import checksum_of
 
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
@@ -65,6 +66,11 @@ class Recipe:
     def epochs_in_all(self) -> int:
         """How many epochs a trial runs in all of its trainings, unless it is stopped early."""
         return self.n_trainings * self.fit.epochs_per_training
+
+    def keeping(self, study: optuna.Study) -> Keeping:
+        """Return what decides which trials of a study keep their weights."""
+        files = TrialFiles(self.store, _optuna.storage_of(study))
+        return Keeping(study, files, self.objectives, self.keep_best)
 
     def fit_of(self, trial: BaseTrial) -> Given:
         """Return what a trial passes to Model.fit, with the data that functions make for it.

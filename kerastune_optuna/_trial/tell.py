@@ -14,9 +14,8 @@ from kerastune_optuna._backend import Memory
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import Ending, TrialRecord, own_runs
-from kerastune_optuna._trial import failure, files
-from kerastune_optuna._trial.kept import discard_outranked
+from kerastune_optuna._study import Ending, TrialFiles, TrialRecord, own_runs
+from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.recipe import Recipe
 from kerastune_optuna._trial.run import TrialRun
 
@@ -58,11 +57,11 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
             _fail(trial, recipe, error)
         raise
     wrong: TunerError | None = ledger.late_error
-    storage = _optuna.storage_of(trial.study)
+    keeping = recipe.keeping(trial.study)
     try:
-        files.discard(recipe.store, storage, finished, files.BACKUP)
-        if files.ids(storage, finished, files.WEIGHTS):  # others may lose their place to it
-            discard_outranked(trial.study, recipe)
+        keeping.files.discard(finished, TrialFiles.BACKUP)
+        if keeping.files.ids(finished, TrialFiles.WEIGHTS):  # others may lose their place to it
+            keeping.discard_outranked()
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than leftover files
     if wrong is not None:
@@ -81,4 +80,4 @@ def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     TrialRecord(trial).stop_reason = failure.told(error)
     TrialRecord(trial).sameness = failure.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
-    files.discard(recipe.store, _optuna.storage_of(trial.study), failed, files.BACKUP)
+    recipe.keeping(trial.study).files.discard(failed, TrialFiles.BACKUP)

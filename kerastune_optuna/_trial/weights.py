@@ -12,15 +12,15 @@ from typing import Any
 import h5py
 import keras
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from kerastune_optuna import _architecture, _digest
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import ScratchError, scratch
 from kerastune_optuna._storage import PatientStore, telling_room
-from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture, failure, files
+from kerastune_optuna._study import TrialFiles, TrialRecord
+from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.variables import (
     as_array,
     checksum,
@@ -51,11 +51,11 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
     """
     try:
         with scratch() as folder:
-            path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
+            path = folder / f"trial_{trial.number:04d}{TrialFiles.WEIGHTS}"
             with telling_room(str(folder), sum(one.nbytes for one in model.get_weights())):
                 _write(path, model)
             TrialRecord(trial).variables = checksum(model)
-            TrialRecord(trial).weights = files.digest(path)
+            TrialRecord(trial).weights = _digest.of_file(path)
             store.upload(trial, path)
     except ScratchError:
         raise
@@ -67,18 +67,18 @@ def save(store: PatientStore, trial: optuna.Trial, model: keras.Model) -> None:
         ) from error
 
 
-def config_of(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> Any:
+def config_of(files: TrialFiles, trial: FrozenTrial) -> Any:
     """Return the config of a trial's model; None if its weights file has none that can be read.
 
     Raises:
         WeightsError: The trial has no intact file.
     """
-    with _fetched(store, storage, trial) as path, h5py.File(path, "r") as file, suppress(Exception):
+    with _fetched(files, trial) as path, h5py.File(path, "r") as file, suppress(Exception):
         return json.loads(file[_CONFIG][()])  # a search saves none of a model with own code
     return None
 
 
-def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:
+def load(files: TrialFiles, trial: FrozenTrial, model: keras.Model) -> None:
     """Load the saved weights of a trial into its rebuilt model.
 
     Raises:
@@ -86,9 +86,9 @@ def load(store: PatientStore, storage: BaseStorage, trial: FrozenTrial, model: k
         UnfitWeightsError: The weights do not fit the model, or were saved from a different model.
         WeightsError: The weights are damaged, or not all of them could be loaded.
     """
-    with _fetched(store, storage, trial) as path:
+    with _fetched(files, trial) as path:
         with h5py.File(path, "r") as file:
-            is_trained = file.attrs.get(_SETTINGS) == architecture.digest_of(model)
+            is_trained = file.attrs.get(_SETTINGS) == _architecture.digest_of(model)
         if not is_trained:
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
@@ -137,14 +137,14 @@ def _write(path: Path, model: keras.Model) -> None:
         for layer in layers:
             layer.lora_enabled = True
     config = None
-    if not architecture.has_own_code(model):
+    if not _architecture.has_own_code(model):
         # A loss or metric of the user may raise anything, and the search needs no config.
         with suppress(Exception):
             config = json.dumps(keras.saving.serialize_keras_object(model))
     with h5py.File(path, "a") as file:
         for number, array in enumerate(map(as_array, _unsaved(model))):
             file[f"{_OTHERS}/{number}"] = array
-        file.attrs[_SETTINGS] = architecture.digest_of(model)
+        file.attrs[_SETTINGS] = _architecture.digest_of(model)
         if config is not None:
             file[_CONFIG] = config  # an attribute holds 64 KB at most
 
@@ -155,13 +155,11 @@ def _unsaved(model: keras.Model) -> list[keras.Variable]:
 
 
 @contextmanager
-def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> Iterator[Path]:
+def _fetched(files: TrialFiles, trial: FrozenTrial) -> Iterator[Path]:
     """Yield the path of an intact copy of a trial's weights."""
     with scratch() as folder:
-        path = folder / f"weights{files.WEIGHTS}"
-        # A trial that ran twice has two records. The older one comes first; its file may be gone.
-        latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
-        if not any(store.fetch(one, path) for one in latest_first):
+        path = folder / f"weights{TrialFiles.WEIGHTS}"
+        if not files.fetch(trial, TrialFiles.WEIGHTS, path):
             if TrialRecord(trial).seed is None:
                 raise MissingWeightsError(
                     f"There are no weights of trial {trial.number}, which only trials run by a "
@@ -169,11 +167,11 @@ def _fetched(store: PatientStore, storage: BaseStorage, trial: FrozenTrial) -> I
                     f"train this one by refit(x, y, trial={trial.number}, epochs=...)."
                 )
             raise MissingWeightsError(
-                f"{store.name()} has no weights of trial {trial.number}. keep_best= sets how many "
-                "trials keep their weights; directory= and artifact_store= must be those of the "
-                "search; a builder's own fit must train the model that it gets."
+                f"{files.store.name()} has no weights of trial {trial.number}. keep_best= sets how "
+                "many trials keep their weights; directory= and artifact_store= must be those of "
+                "the search; a builder's own fit must train the model that it gets."
             )
-        if TrialRecord(trial).weights != files.digest(path):
+        if TrialRecord(trial).weights != _digest.of_file(path):
             raise WeightsError(
                 f"The weights of trial {trial.number} are damaged: their checksum has changed."
             )

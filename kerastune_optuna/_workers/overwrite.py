@@ -13,8 +13,7 @@ from sqlalchemy.exc import SAWarning
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import PatientStore
-from kerastune_optuna._study import Home, StudyRecord, TrialRecord, Watch
-from kerastune_optuna._trial import discard
+from kerastune_optuna._study import Home, StudyRecord, TrialFiles, TrialRecord, Watch
 
 _POLL = 0.5  # seconds between two looks at trials that may or may not be running
 
@@ -95,7 +94,7 @@ def delete_study(study: optuna.Study, store: PatientStore) -> None:
         storage = _optuna.storage_of(part)
         with suppress(KeyError):  # another process has deleted it
             for trial in Watch.own_trials(part):
-                discard(store, storage, trial)
+                TrialFiles(store, storage).discard(trial)
             # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another
             # process deletes the same rows at the same time.
             with warnings.catch_warnings(action="ignore", category=SAWarning):

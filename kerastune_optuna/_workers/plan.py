@@ -26,10 +26,7 @@ from kerastune_optuna._trial import (
     Recipe,
     check_callback,
     check_steps,
-    keeps,
     may_add_metrics,
-    record_keep_best,
-    tidy,
 )
 from kerastune_optuna._workers import overwrite
 from kerastune_optuna._workers.card import card_in_study, card_of, check_comparable
@@ -172,11 +169,11 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
                 check_finite(recipe.build_model, tuple(recipe.fit.functions.values()))
         start = Start() if warm_start is None else start_of(warm_start, recipe)
         study = writable_study(run.home)  # this may delete the study that the start was read from
-        if keeps(study, recipe.keep_best):
+        if recipe.keeping(study).count:
             recipe.store.check()
         if study.get_trials(deepcopy=False):
             check_comparable(study, recipe)
-        keep_best = record_keep_best(study, recipe.keep_best)
+        keep_best = recipe.keeping(study).record()
         epochs, ending = recipe.epochs_in_all, budget.ending
         drawn, chosen = chooser.start(
             study,
@@ -190,9 +187,9 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         recipe = replace(
             recipe, warm_trials=start.warm_trials, keep_best=keep_best, sampler_seed=drawn
         )
-        tidy(study, recipe)
+        recipe.keeping(study).tidy()
         replace(run, recipe=recipe).go(study, news=[*chosen, start.line])
-        tidy(study, recipe)
+        recipe.keeping(study).tidy()
         check_study(study)
 
 

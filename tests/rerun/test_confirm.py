@@ -20,8 +20,7 @@ from kerastune_optuna import (
     TooManyFailuresError,
     WeightsError,
 )
-from kerastune_optuna._study import TrialRecord, load
-from kerastune_optuna._trial import files
+from kerastune_optuna._study import Home, TrialFiles, TrialRecord
 from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import ROOT, meet
@@ -127,11 +126,11 @@ def test_the_winner_is_the_best_model(trained, capsys):
 
 def test_each_configuration_keeps_its_best_weights(trained):
     """The weights of one execution of each configuration are left, since any may win later."""
-    folder, storage = trained._home.folder / "weights", trained.study._storage
+    folder, files = trained._home.folder / "weights", trained._home.files
     whole = [
         one.value
         for one in executions(trained)
-        if any((folder / name).exists() for name in files.ids(storage, one, files.WEIGHTS))
+        if any((folder / name).exists() for name in files.ids(one, TrialFiles.WEIGHTS))
     ]
     assert sorted(whole) == sorted(min(row.values) for row in trained.confirmation.ranking)
 
@@ -445,7 +444,9 @@ def test_overwrite_deletes_the_executions_too(search_noisy, tmp_path):
 def test_the_command_line_means_the_search(search_noisy, tmp_path):
     """A study of executions beside that of the search need not be told from it by --study."""
     search_noisy({"a": 0.1}, storage=None).confirm(1, 2, *DATA, verbose=0)
-    assert load(str(tmp_path / "tuning"), None, "--study with one of").study_name == "test"
+    assert (
+        Home.load_study(str(tmp_path / "tuning"), None, "--study with one of").study_name == "test"
+    )
 
 
 def test_lost_weights_of_the_winner_are_an_error(search_noisy, capsys):

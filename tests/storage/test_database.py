@@ -22,7 +22,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError, StorageError, TunerError
 from kerastune_optuna._storage import database as _storage
-from kerastune_optuna._study import load
+from kerastune_optuna._study import Home
 from tests.support.faults import CuttingProxy, states
 from tests.support.hosts import needs_posix
 from tests.support.servers import database
@@ -185,7 +185,7 @@ def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     run(tuner_in(f"{name}/t", objective="val_mae", n_trials=1))
     assert (tmp_path / name / "t" / "study.db").is_file()
-    assert len(load(f"{name}/t", None, "").trials) == 1
+    assert len(Home.load_study(f"{name}/t", None, "").trials) == 1
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
@@ -266,7 +266,7 @@ def test_the_file_alone_has_what_was_searched(tmp_path):
     run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=3))
     (tmp_path / "copy").mkdir()
     shutil.copy(tmp_path / "tuning" / "study.db", tmp_path / "copy")
-    study = load(str(tmp_path / "copy"), None, "")
+    study = Home.load_study(str(tmp_path / "copy"), None, "")
     assert [trial.state.is_finished() for trial in study.trials] == [True] * 3
 
 

@@ -14,7 +14,7 @@ from kerastune_optuna.__main__ import app
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.live import Frame
 from kerastune_optuna._report.progress import Plan
-from kerastune_optuna._study import Ranking, ranked
+from kerastune_optuna._study import Ranking
 from kerastune_optuna._study.objectives import Objective, Objectives
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.untrained import build, tuner_in
@@ -50,7 +50,7 @@ def test_all_agree_on_one_objective(tmp_path, capsys, direction, values, repeats
     order = sorted(own, key=lambda number: (sign * values[number], number))
     assert [one.number for one in tuner.top_trials(9)] == order
     trials, objective = tuner.study.trials, Objective("val_score", direction)
-    assert [one.number for one in ranked(trials, objective)] == order
+    assert [one.number for one in Ranking.by(objective, trials)] == order
     facts = Facts(tuner.study)
     assert [row.number for row in facts.complete] == order
     assert [row.rank for row in facts.complete] == list(range(1, len(order) + 1))

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 
+from kerastune_optuna._digest import of_file
 from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.backup import fetch
-from kerastune_optuna._trial.files import digest
 from kerastune_optuna._trial.variables import read_arrays, write_arrays
 from tests.support.faults import EpochLog, interrupt_after, logged, trials_of
 from tests.support.marks import mostly_nightly
@@ -213,7 +213,7 @@ def test_a_backup_with_another_checksum_is_not_read(tmp_path, content):
     store, name = PatientStore(WholeFileStore(tmp_path)), f"{UUID(int=0)}.backup"
     path = tmp_path / name
     path.write_bytes(b"{3}")
-    record = {"id": name, "sha256": digest(path)}
+    record = {"id": name, "sha256": of_file(path)}
     assert fetch(store, record, tmp_path / "fetched")
     path.unlink()
     if content is not None:

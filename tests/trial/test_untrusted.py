@@ -16,11 +16,11 @@ import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import TunerError, WeightsError, open_study
+from kerastune_optuna import TunerError, WeightsError, _architecture, open_study
+from kerastune_optuna._digest import of_file
 from kerastune_optuna._rerun.from_files import _PLACES, check_config
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture, variables
-from kerastune_optuna._trial.files import digest
+from kerastune_optuna._trial import variables
 from tests.support.models import in_classes
 from tests.support.untrained import tuner_in
 from tests.zoo import ANIMALS
@@ -58,7 +58,7 @@ def forge(honest, tmp_path):
         with closing(sqlite3.connect(folder / "study.db")) as database, database:
             database.execute(
                 "UPDATE trial_system_attributes SET value_json = ? WHERE key = ?",
-                (json.dumps(digest(path)), TrialRecord.weights),
+                (json.dumps(of_file(path)), TrialRecord.weights),
             )
         return open_study(folder)
 
@@ -274,7 +274,7 @@ def test_the_zoo_is_built_without_its_builders():
     for animal in (animal for name, animal in ANIMALS.items() if name not in left_out):
         made = animal.build(optuna.create_study().ask())
         model = made[0] if isinstance(made, tuple) else made
-        if not architecture.has_own_code(model):
+        if not _architecture.has_own_code(model):
             check_config(config_of(model))
             built += 1
     assert built > len(ANIMALS) / 2

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import WeightsError
-from kerastune_optuna._trial.architecture import digest_of
+from kerastune_optuna._architecture import digest_of
+from tests.support.memory import make_tuner as make_tuner
 
 kl = keras.layers
 

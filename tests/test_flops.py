@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna import ArgumentError
-from kerastune_optuna._trial import flops
+from kerastune_optuna import _flops
 
 BACKEND = keras.backend.backend()
 ONLY_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="another tool counts there")
@@ -16,7 +15,7 @@ layers = keras.layers
 
 def counted(model, batch=None):
     """Return what is counted of a model, of whose data this is a batch."""
-    return flops.count(model, lambda: batch)
+    return _flops.count(model, lambda: batch)
 
 
 def of(shape, layer):
@@ -88,7 +87,7 @@ def test_an_open_size_is_that_of_the_data():
     """If the data leaves it open too, nothing can be counted."""
     model = keras.Sequential([keras.Input((None, 7)), layers.Dense(5, use_bias=False)])
     assert counted(model, (keras.KerasTensor((None, 3, 7)),)) == 2 * 3 * 7 * 5
-    with pytest.raises(ArgumentError, match=r"\(None, None, 7\), is open\. Pass \"n_params\""):
+    with pytest.raises(NotImplementedError, match=r"\(None, None, 7\), is open"):
         counted(model, (keras.KerasTensor((None, None, 7)),))
 
 
@@ -99,7 +98,7 @@ def test_counting_changes_nothing():
     model = keras.Sequential([keras.Input((4,)), drawing, layers.BatchNormalization()])
     before = [*model.get_weights(), keras.ops.convert_to_numpy(drawn.state)]
     np.random.seed(0)
-    with suppress(ArgumentError):  # JAX draws in a loop
+    with suppress(NotImplementedError):  # JAX draws in a loop
         counted(model)
     after = [*model.get_weights(), keras.ops.convert_to_numpy(drawn.state)]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
@@ -115,8 +114,8 @@ def test_a_loop_is_counted_whole_or_not_at_all():
     if BACKEND == "torch":
         assert unrolled <= of((6, 3), layers.LSTM(5)) <= unrolled + 6 * 5
     else:
-        told = rf"with {BACKEND}: .* does not count \S*[wW]hile \(an RNN needs unroll=True\)\. Pass"
-        with pytest.raises(ArgumentError, match=told):
+        told = r" does not count \S*[wW]hile \(an RNN needs unroll=True\)"
+        with pytest.raises(NotImplementedError, match=told):
             of((6, 3), layers.LSTM(5))
 
 
@@ -138,8 +137,6 @@ def until_nine(x):
 def test_what_would_be_left_out_is_an_error(function, operation):
     """TensorFlow's profiler takes these for nothing."""
     x = keras.Input((6, 3))
-    model = keras.Model(x, layers.Lambda(function, output_shape=(5,))(x), name="m")
-    with pytest.raises(
-        ArgumentError, match=f"model 'm' cannot be .* does not count {operation}.* Pass"
-    ):
+    model = keras.Model(x, layers.Lambda(function, output_shape=(5,))(x))
+    with pytest.raises(NotImplementedError, match=f"does not count {operation}"):
         counted(model)
