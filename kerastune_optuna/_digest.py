@@ -1,4 +1,4 @@
-"""Short digests, the same in any process: of data by its content, of functions by their code.
+"""Digests, the same in any process: of data and files by content, of functions by their code.
 
 With a builder's own code, what it reads is digested too, to tell what has changed.
 """
@@ -45,7 +45,7 @@ def digest(*parts: Any) -> str:
 
 
 def of_file(path: Path) -> str:
-    """Return the SHA-256 of a file, by which a trial knows its own."""
+    """Return the whole SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

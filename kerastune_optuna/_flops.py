@@ -29,6 +29,7 @@ def count(model: keras.Model, batch: Callable[[], Any]) -> int:
 
     Raises:
         NotImplementedError: Something in the model cannot be counted.
+        Exception: Layers of the user may raise anything.
     """
     backend = keras.backend.backend()
     counted = {"tensorflow": _with_tensorflow, "jax": _with_jax, "torch": _with_torch}[backend]

@@ -122,7 +122,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
             "not mean it, pass what search() got."
         )
     study = _study_of_executions(home, given, recipe)
-    keep_best = recipe.keeping(home.study).count
+    keep_best = recipe.keeping(home.study).most
     if keep_best:
         home.store.check()
     numbers = [trial.number for trial in chosen]

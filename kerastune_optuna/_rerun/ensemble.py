@@ -117,7 +117,7 @@ def ensemble(kept: Models, rows: Rows, top: int) -> Ensemble:
     """
     home = kept.home
     _check_request(home, rows, top)
-    count = min(top, kept.count)
+    count = min(top, kept.most)
     best = home.top(max(1, count))[:count]
     models = _models(kept, best)
     trials = [trial for trial in best if trial.number in models]

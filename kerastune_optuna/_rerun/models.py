@@ -36,16 +36,16 @@ class Models:
     keep_best: int | str
 
     @property
-    def count(self) -> int:
-        """How many trials of the study keep their weights."""
+    def most(self) -> int:
+        """How many trials of the study keep their weights at most."""
         home = self.home
-        return Keeping(home.existing, home.files, home.objectives, self.keep_best).count
+        return Keeping(home.existing, home.files, home.objectives, self.keep_best).most
 
     def best(self, trial: int | FrozenTrial | None) -> keras.Model:
         """Return a trial's model; for None, that of confirm()'s winner or else of the best one."""
         chosen, existing = self.home.best(trial), self.home.existing
         if trial is None:
-            if not self.count:
+            if not self.most:
                 return self.top(1)[0]  # raises: no weights are kept
             found = confirmed(self.home) if StudyRecord(existing).confirmation else None
             # The search may have found a better trial since.
@@ -61,7 +61,7 @@ class Models:
     def top(self, n: int) -> list[keras.Model]:
         """Return the models of the best `n` trials, or as many as are kept, the best first."""
         _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
-        count = self.count
+        count = self.most
         trials = self.home.top(min(n, max(count, 1)))
         if not count:
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""A study: its objectives, what its trials record, who runs them, and which are best."""
+"""A study: its objectives, what its trials record, who runs them, and which are kept."""
 
 from kerastune_optuna._study.card import Card as Card
 from kerastune_optuna._study.constraints import Constraints as Constraints

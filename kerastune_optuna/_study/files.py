@@ -34,9 +34,13 @@ class TrialFiles:
     storage: BaseStorage
 
     def ids(self, trial: FrozenTrial, kind: str) -> list[str]:
-        """Return the names under which the store may have a trial's files of one kind."""
+        """Return the names under which the store may have a trial's files of one kind.
+
+        The oldest comes first. A trial that ran twice has two of a kind, and the file of the older
+        one may be gone.
+        """
         if kind == self.BACKUP:
-            return [one["id"] for one in self.backups(TrialRecord(trial).backup)]
+            return [one["id"] for one in self.backups(TrialRecord(trial).backup)][::-1]
         if kind == self.WEIGHTS and TrialRecord(trial).weights is None:
             return []  # most trials saved none, and a query for each of them may be slow
         saved = optuna.artifacts.get_all_artifact_meta(trial, storage=self.storage)
@@ -51,7 +55,6 @@ class TrialFiles:
 
     def fetch(self, trial: FrozenTrial, kind: str, path: Path) -> bool:
         """Copy a trial's latest file of one kind to a path; return whether there is one."""
-        # A trial that ran twice has two records. The older one comes first; its file may be gone.
         return any(self.store.fetch(one, path) for one in reversed(self.ids(trial, kind)))
 
     def discard(self, trial: FrozenTrial, *kinds: str) -> None:

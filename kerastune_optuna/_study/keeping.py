@@ -28,7 +28,7 @@ class Keeping:
         files: The files of its trials.
         objectives: The objectives by which its trials are ranked.
         asked: How many trials keep their weights; "auto" for the number that the study has on
-            record, or the default.
+            record, or the default. A search passes what `settle` returned.
     """
 
     study: optuna.Study
@@ -37,14 +37,18 @@ class Keeping:
     asked: int | str
 
     @property
-    def count(self) -> int:
-        """How many trials of the study keep their weights."""
+    def most(self) -> int:
+        """How many trials keep their weights at most; of several objectives, it is the front."""
         if not isinstance(self.asked, str):
             return self.asked
         return _UNASKED if (found := StudyRecord(self.study).keep_best) is None else found
 
-    def record(self) -> int | str:
-        """Record a number that was asked for; return it, or "auto" if none was ever asked for."""
+    def settle(self) -> int | str:
+        """Record a number that was asked for, and say so if models are deleted for it.
+
+        Returns:
+            The number that holds from now on; "auto" if none was ever asked for.
+        """
         record = StudyRecord(self.study)
         before = record.keep_best
         if isinstance(self.asked, str):
@@ -57,15 +61,15 @@ class Keeping:
         record.keep_best = self.asked
         return self.asked
 
-    def of(self, trials: Iterable[FrozenTrial]) -> set[int]:
+    def among(self, trials: Iterable[FrozenTrial]) -> set[int]:
         """Return the numbers of those trials that keep their weights, if these were all."""
-        count, objectives = self.count, self.objectives
-        if objectives.are_several and count:
+        most, objectives = self.most, self.objectives
+        if objectives.are_several and most:
             return {one.number for one in Ranking(objectives.directions).first(trials)}
         # If nobody asked for more, a model that is large is kept only if it is the best.
         return {
             one.number
-            for rank, one in enumerate(Ranking.by(objectives.watched, trials, count))
+            for rank, one in enumerate(Ranking.by(objectives.watched, trials, most))
             if rank == 0 or self.asked != "auto" or (TrialRecord(one).n_params or 0) <= _LARGE
         }
 
@@ -82,7 +86,7 @@ class Keeping:
         # in between would lose weights that it should keep. A RUNNING trial may just have saved
         # such weights.
         finished = [one for one in Watch.own_trials(self.study) if one.state.is_finished()]
-        kept = kept_by() if kept_by else self.of(self.study.get_trials(deepcopy=False))
+        kept = kept_by() if kept_by else self.among(self.study.get_trials(deepcopy=False))
         for trial in finished:
             if trial.number not in kept and TrialRecord(trial).excluded is None:
                 self.files.discard(trial, TrialFiles.WEIGHTS)
@@ -102,7 +106,6 @@ class Keeping:
         for trial in finished:
             if needed.isdisjoint(files.ids(trial, TrialFiles.BACKUP)):
                 files.discard(trial, TrialFiles.BACKUP)
-            if (
-                trial.state is TrialState.FAIL
-            ):  # its process may have died before it told the result
+            # The process of a FAIL trial may have died before it told the result.
+            if trial.state is TrialState.FAIL:
                 files.discard(trial, TrialFiles.HISTORY)

@@ -16,7 +16,7 @@ from kerastune_optuna._study.record import TrialRecord
 
 @dataclass(frozen=True)
 class Ranking:
-    """Compare trials by all of their objectives and by their constraints.
+    """Compare trials: `by` one objective, or by all of them and by their constraints.
 
     Args:
         directions: "minimize" or "maximize" for each objective.

@@ -67,7 +67,7 @@ def save_if_best(
     study, own = trial.study, copy.copy(_optuna.as_known(trial))
     own.state, own.values = TrialState.COMPLETE, ledger.means  # as the study will have it
     keeping = recipe.keeping(study)
-    if own.number not in keeping.of([*study.get_trials(deepcopy=False), own]):
+    if own.number not in keeping.among([*study.get_trials(deepcopy=False), own]):
         return None
     if not is_trained:
         _check.warn(_UNTRAINED)

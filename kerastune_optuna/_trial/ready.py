@@ -66,12 +66,12 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
             model.built = True
         record.n_params = model.count_params()
     if TrialRecord.flops in sizes or constraints.max_flops is not None:
-        record.flops = flops_of(model, fit)
+        record.flops = _flops_of(model, fit)
     if (why := constraints.take_model(trial, model)) is not None:
         raise optuna.TrialPruned(why)
 
 
-def flops_of(model: keras.Model, fit: FitArguments) -> int:
+def _flops_of(model: keras.Model, fit: FitArguments) -> int:
     """Return how many floating-point operations the model takes for one row.
 
     Raises:

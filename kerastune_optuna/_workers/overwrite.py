@@ -92,9 +92,10 @@ def delete_study(study: optuna.Study, store: PatientStore) -> None:
     """
     for part in (*StudyRecord(study).parts.values(), study):
         storage = _optuna.storage_of(part)
+        files = TrialFiles(store, storage)
         with suppress(KeyError):  # another process has deleted it
             for trial in Watch.own_trials(part):
-                TrialFiles(store, storage).discard(trial)
+                files.discard(trial)
             # Delete by id, since a new study may have the name by now. SQLAlchemy warns if another
             # process deletes the same rows at the same time.
             with warnings.catch_warnings(action="ignore", category=SAWarning):

@@ -169,11 +169,11 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
                 check_finite(recipe.build_model, tuple(recipe.fit.functions.values()))
         start = Start() if warm_start is None else start_of(warm_start, recipe)
         study = writable_study(run.home)  # this may delete the study that the start was read from
-        if recipe.keeping(study).count:
+        if recipe.keeping(study).most:
             recipe.store.check()
         if study.get_trials(deepcopy=False):
             check_comparable(study, recipe)
-        keep_best = recipe.keeping(study).record()
+        keep_best = recipe.keeping(study).settle()
         epochs, ending = recipe.epochs_in_all, budget.ending
         drawn, chosen = chooser.start(
             study,

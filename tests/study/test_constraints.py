@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError
+from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError, TunerError
 from kerastune_optuna._study import Ending, Objective
 from kerastune_optuna._trial import ledger
 from kerastune_optuna._trial.hooks import TimeLimit
@@ -254,6 +254,45 @@ def test_a_model_that_cannot_be_counted_is_told_before_it_trains(quick, options)
         run(tuner)
     assert [trial.state for trial in tuner.study.trials if trial.params] == [TrialState.FAIL]
     assert not any(trial.intermediate_values for trial in tuner.study.trials)
+
+
+class Picky(keras.layers.Layer):
+    """Raise an error of the user's where the layer is not trained."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def call(self, x, training=None):
+        """Return the input."""
+        if training is False:
+            raise self.error
+        return x
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ValueError("only in training"), "cannot be counted with {}: ValueError: only in training"),
+        (MemoryError("Unable to allocate 9 GiB"), "Unable to allocate 9 GiB; memory ran out"),
+    ],
+    ids=["value", "memory"],
+)
+def test_an_error_of_a_layer_is_told_where_flops_are_counted(make_tuner, search, error, why):
+    """With any backend, and a lack of memory as such, since smaller models may fit."""
+
+    def build_picky(trial):
+        trial.suggest_int("units", 1, 9)
+        model = keras.Sequential([keras.Input((4,)), Picky(error), keras.layers.Dense(3)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    tuner = make_tuner(build_picky, "val_loss", n_trials=1, max_flops=99)
+    with pytest.raises(TunerError):
+        search(tuner=tuner)
+    trial = tuner.study.trials[0]
+    assert trial.state is TrialState.FAIL
+    assert why.format(keras.backend.backend()) in trial.user_attrs["stop_reason"]
 
 
 def test_a_study_may_get_constraints_later(quick):

@@ -1,4 +1,4 @@
-"""The models that a study keeps are those of its best trials, and no others have files."""
+"""The models that a study keeps are those of its best trials."""
 
 from functools import partial
 

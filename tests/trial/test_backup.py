@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna._digest import of_file
+from kerastune_optuna import _digest
 from kerastune_optuna._storage.artifacts import PatientStore, WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.backup import fetch
@@ -213,7 +213,7 @@ def test_a_backup_with_another_checksum_is_not_read(tmp_path, content):
     store, name = PatientStore(WholeFileStore(tmp_path)), f"{UUID(int=0)}.backup"
     path = tmp_path / name
     path.write_bytes(b"{3}")
-    record = {"id": name, "sha256": of_file(path)}
+    record = {"id": name, "sha256": _digest.of_file(path)}
     assert fetch(store, record, tmp_path / "fetched")
     path.unlink()
     if content is not None:

@@ -16,8 +16,7 @@ import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import TunerError, WeightsError, _architecture, open_study
-from kerastune_optuna._digest import of_file
+from kerastune_optuna import TunerError, WeightsError, _architecture, _digest, open_study
 from kerastune_optuna._rerun.from_files import _PLACES, check_config
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import variables
@@ -58,7 +57,7 @@ def forge(honest, tmp_path):
         with closing(sqlite3.connect(folder / "study.db")) as database, database:
             database.execute(
                 "UPDATE trial_system_attributes SET value_json = ? WHERE key = ?",
-                (json.dumps(of_file(path)), TrialRecord.weights),
+                (json.dumps(_digest.of_file(path)), TrialRecord.weights),
             )
         return open_study(folder)
 
