@@ -185,7 +185,11 @@ def budget_of(
     if size is not None:
         instead = "Pass 1 or more trials, or None for no limit."
         _check.integer("n_trials", size, least=1, instead=instead)
-    _check.timeout(seconds)
+    if seconds is not None:
+        instead = "Pass a positive number of seconds, or None for no limit."
+        _check.seconds("timeout", seconds, instead=instead)
+        if seconds == 0:
+            raise ArgumentError(f"timeout={seconds} leaves no time for a trial. {instead}")
     deadline = None if seconds is None else Deadline(seconds)
     most = None if isinstance(tuner.max_failed_trials, str) else tuner.max_failed_trials
     conditions = deadline, most, tuner.stop_at, tuner.terminator, tuner.train_repeats

@@ -231,30 +231,20 @@ class Memory:
             for name in set(self._registry) - before:
                 if name.startswith("CustomGradient-"):
                     del self._registry[name]
-            if collects:
-                self._collect()
-            self._drop_compiled()
+            # Collecting garbage is not to exceed its share of the time.
+            if collects and (began := time.perf_counter()) >= self._next_collection:
+                gc.collect()
+                ended = time.perf_counter()
+                self._next_collection = ended + (ended - began) / self._share
+            if keras.backend.backend() == "jax" and _bytes() - self._least >= _MOST_GROWN:
+                import jax  # users of other backends may not have it installed
+
+                jax.clear_caches()
+                self._least = _bytes()
 
     def make_room(self) -> None:
         """Collect garbage after this trial in any case, because it ran out of memory."""
         self._next_collection = 0.0
-
-    def _collect(self) -> None:
-        """Collect garbage, unless that would exceed its share of the time."""
-        began = time.perf_counter()
-        if began >= self._next_collection:
-            gc.collect()
-            ended = time.perf_counter()
-            self._next_collection = ended + (ended - began) / self._share
-
-    def _drop_compiled(self) -> None:
-        """Clear JAX's compiled functions if the process has grown large."""
-        if keras.backend.backend() != "jax" or _bytes() - self._least < _MOST_GROWN:
-            return
-        import jax  # users of other backends may not have it installed
-
-        jax.clear_caches()
-        self._least = _bytes()
 
 
 def _bytes() -> int:

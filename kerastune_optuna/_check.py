@@ -29,16 +29,6 @@ def integer(name: str, value: object, *, least: int, instead: str) -> None:
         raise ArgumentError(f"{name}={value} is less than {least}. {instead}")
 
 
-def timeout(value: object) -> None:
-    """Refuse any value but a positive number of seconds or None."""
-    if value is None:
-        return
-    instead = "Pass a positive number of seconds, or None for no limit."
-    seconds("timeout", value, instead=instead)
-    if value == 0:
-        raise ArgumentError(f"timeout={value} leaves no time for a trial. {instead}")
-
-
 def seconds(name: str, value: object, *, instead: str) -> None:
     """Refuse any value but a number of seconds, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -47,12 +47,6 @@ def choice(trial: BaseTrial, name: str, choices: Mapping[Any, Choice] | Sequence
     """
     if not hasattr(trial, "suggest_categorical"):
         raise ArgumentTypeError(f"trial={trial!r} suggests nothing. Pass an Optuna trial.")
-    named = _by_name(name, choices)
-    return named[trial.suggest_categorical(name, list(named))]
-
-
-def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Mapping[Any, Choice]:
-    """Return the choices by their names."""
     if isinstance(choices, str | bytes) or not isinstance(choices, Mapping | Sequence):
         came = f"{choices!r} of type {type(choices).__name__}"
         raise ArgumentTypeError(
@@ -60,15 +54,14 @@ def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Map
         )
     if not choices:
         raise ArgumentError(f"choices of {name!r} is empty. Pass the objects by their names.")
-    if not isinstance(choices, Mapping):
-        return _of_list(name, choices)
-    for key in choices:
+    for key in choices if isinstance(choices, Mapping) else ():
         if not isinstance(key, STORABLE):
             raise ArgumentTypeError(
                 f"choices of {name!r} has the key {key!r} of type {type(key).__name__}, which "
                 "cannot be stored. Pass text, numbers, booleans or None as keys."
             )
-    return choices
+    named = choices if isinstance(choices, Mapping) else _of_list(name, choices)
+    return named[trial.suggest_categorical(name, list(named))]
 
 
 def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:

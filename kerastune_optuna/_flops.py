@@ -34,21 +34,17 @@ def count(model: keras.Model, batch: Callable[[], Any]) -> int:
     backend = keras.backend.backend()
     counted = {"tensorflow": _with_tensorflow, "jax": _with_jax, "torch": _with_torch}[backend]
     with seeds_kept():
-        return int(counted(model, _row(model, batch)))
-
-
-def _row(model: keras.Model, batch: Callable[[], Any]) -> Any:
-    """Return symbolic inputs of one row, of the data if the model leaves some sizes open."""
-    own = getattr(model, "inputs", None) or [None]  # a subclassed model has none
-    if all(isinstance(one, keras.KerasTensor) and None not in one.shape[1:] for one in own):
-        inputs = own[0] if isinstance(model, keras.Sequential) else model.input
-    else:
-        inputs = keras.utils.unpack_x_y_sample_weight(batch())[0]
-    if unknown := [one.shape for one in keras.tree.flatten(inputs) if None in one.shape[1:]]:
-        raise NotImplementedError(f"the shape of its input, {unknown[0]}, is open")
-    return keras.tree.map_structure(
-        lambda one: keras.KerasTensor((1, *one.shape[1:]), one.dtype), inputs
-    )
+        own = getattr(model, "inputs", None) or [None]  # a subclassed model has none
+        if all(isinstance(one, keras.KerasTensor) and None not in one.shape[1:] for one in own):
+            inputs = own[0] if isinstance(model, keras.Sequential) else model.input
+        else:
+            inputs = keras.utils.unpack_x_y_sample_weight(batch())[0]
+        if unknown := [one.shape for one in keras.tree.flatten(inputs) if None in one.shape[1:]]:
+            raise NotImplementedError(f"the shape of its input, {unknown[0]}, is open")
+        row = keras.tree.map_structure(
+            lambda one: keras.KerasTensor((1, *one.shape[1:]), one.dtype), inputs
+        )
+        return int(counted(model, row))
 
 
 def _with_tensorflow(model: keras.Model, inputs: Any) -> int:

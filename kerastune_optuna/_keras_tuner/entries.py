@@ -18,10 +18,6 @@ class Condition:
     parent: str
     values: tuple[Any, ...]
 
-    def is_met(self, values: Mapping[str, Any]) -> bool:
-        """Whether the parent is active and has one of the values."""
-        return self.parent in values and values[self.parent] in self.values
-
     def __str__(self) -> str:
         return f"{self.parent}={','.join(map(str, self.values))}"
 
@@ -60,8 +56,10 @@ class Entry:
         return [self.name, longer] if self.conditions else [self.name]
 
     def is_active(self, values: Mapping[str, Any]) -> bool:
-        """Whether all conditions are met."""
-        return all(condition.is_met(values) for condition in self.conditions)
+        """Whether each condition is met: its parent is active and has one of the values."""
+        return all(
+            one.parent in values and values[one.parent] in one.values for one in self.conditions
+        )
 
 
 @dataclass

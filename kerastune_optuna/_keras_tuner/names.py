@@ -166,13 +166,9 @@ def learn_ranges(build_model: Callable[..., Any]) -> None:
 
 def is_fatal(error: BaseException) -> bool:
     """Whether an error is a FatalError, ours or KerasTuner's, which ends the search."""
-    return "FatalError" in _classes_of(error)
+    return any(kind.__name__ == "FatalError" for kind in type(error).__mro__)
 
 
 def is_of_one_trial(error: BaseException) -> bool:
     """Whether an error is a FailedTrialError, ours or KerasTuner's, which fails one trial."""
-    return "FailedTrialError" in _classes_of(error)
-
-
-def _classes_of(error: BaseException) -> list[str]:
-    return [kind.__name__ for kind in type(error).__mro__]
+    return any(kind.__name__ == "FailedTrialError" for kind in type(error).__mro__)

@@ -113,11 +113,6 @@ class Facts:
         return [row for row in valued if TrialRecord(row.trial).ending.is_own_result]
 
     @property
-    def done(self) -> int:
-        """How many trials count towards the size of the study."""
-        return sum(TrialRecord(trial).ending.counts for trial in self.trials)
-
-    @property
     def states(self) -> dict[str, int]:
         """How many trials are in each state by its name, the most frequent first."""
         return dict(Counter(state_of(trial) for trial in self.trials).most_common())
@@ -131,12 +126,6 @@ class Facts:
     def has_spread(self) -> bool:
         """Whether values are the means of several trainings."""
         return any(row.std is not None for row in self.rows)
-
-    @property
-    def excluded(self) -> str:
-        """Which trials the user has excluded and why, like `trial 7 (leak)`; "" for none."""
-        told = ((one, TrialRecord(one).excluded) for one in self.trials)
-        return ", ".join(f"trial {one.number} ({why})" for one, why in told if why is not None)
 
     @property
     def epochs_run(self) -> int:

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._study import StudyRecord
+from kerastune_optuna._study import StudyRecord, TrialRecord
 
 _FEWEST = 20  # trials: with fewer, nothing is said about the range of a parameter
 _EDGE = 0.1  # the share of a range that is its edge, at each end
@@ -86,5 +86,7 @@ def _are_best(are_there: list[bool], rows: Sequence[Row]) -> bool:
 def ended(facts: Facts) -> Iterator[str]:
     """Say where and why the latest search stopped early."""
     match StudyRecord(facts.study).ended:  # another program may have written another list
-        case [int(trials), str(why)] if trials == facts.done:
-            yield f"The search ended after {trials} trials. {why}."
+        case [int(trials), str(why)]:
+            # Of those that count towards the size of the study, another search may have added some.
+            if trials == sum(TrialRecord(trial).ending.counts for trial in facts.trials):
+                yield f"The search ended after {trials} trials. {why}."

@@ -191,20 +191,14 @@ def progress_for(verbose: str | int, study: optuna.Study, plan: Plan) -> Progres
         study: The study that is searched.
         plan: The plan of the search.
     """
-    may_draw = verbose != 2 and not Location(_optuna.storage_of(study)).is_of_one_thread
-    if may_draw and (place := _place()) is not None:
-        return Live(study, plan, place)
+    if verbose != 2 and not Location(_optuna.storage_of(study)).is_of_one_thread:
+        console = Console()
+        if console.is_jupyter:
+            return Live(study, plan, _in_a_notebook)
+        # If FORCE_COLOR is set, rich treats a pipe as a terminal. Few encodings have our blocks.
+        if console.is_interactive and console.file.isatty() and printable(BLOCKS) == BLOCKS:
+            return Live(study, plan, _in_a_terminal)
     return Lines(study, plan)
-
-
-def _place() -> Place | None:
-    """Return where a picture can be redrawn, in a notebook or terminal; None if nowhere."""
-    console = Console()
-    if console.is_jupyter:
-        return _in_a_notebook
-    # If FORCE_COLOR is set, rich treats a pipe as a terminal. Few encodings have our blocks.
-    can_draw = console.is_interactive and console.file.isatty() and printable(BLOCKS) == BLOCKS
-    return _in_a_terminal if can_draw else None
 
 
 class Live(Lines):

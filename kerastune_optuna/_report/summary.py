@@ -73,8 +73,9 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
     states = " ".join(f"{count} {state}" for state, count in facts.states.items())
     yield f"Trials: {len(facts.trials)}: {states}"
-    if facts.excluded:
-        yield f"Excluded: {facts.excluded}"
+    told = ((one, TrialRecord(one).excluded) for one in facts.trials)
+    if excluded := [f"trial {one.number} ({why})" for one, why in told if why is not None]:
+        yield f"Excluded: {', '.join(excluded)}"
     yield f"Epochs: {facts.epochs_run} run{f', {facts.saved}' if facts.saved else ''}"
     yield f"Training time: {_text.duration(facts.seconds)}"
     for gain in TrialRecord.latest_gains(facts.trials, 1):

@@ -72,26 +72,20 @@ class Pool:
         outputs = {number: model(self._inputs) for number, model in models.items()}
         _check_equal("return", outputs)
         self._structure = next(iter(outputs.values()))
-        self._names = self._output_names()
-        self._losses = self._losses_of_outputs()
+        self._names, self._losses = self._names_and_losses()
         flat = map(keras.tree.flatten, outputs.values())
         self._flat = [list(map(_to_mean, outputs, self._losses)) for outputs in flat]
 
-    def _output_names(self) -> list[str]:
-        """Return the names by which the best model's compile() knew its outputs."""
-        own = getattr(self._best, "output_names", None) or ()
+    def _names_and_losses(self) -> tuple[list[str], list[Any]]:
+        """Return the name and the loss of each output, as the best model's compile() knew them."""
+        names, loss = list(getattr(self._best, "output_names", None) or ()), self._best.loss
         paths = [path for path, _ in keras.tree.flatten_with_path(self._structure)]
-        if isinstance(self._structure, Mapping) or len(set(own)) != len(paths):
-            return ["_".join(map(str, path)) or "output" for path in paths]
-        return list(own)
-
-    def _losses_of_outputs(self) -> list[Any]:
-        """Return the loss of each output, as the best model was compiled."""
-        loss = self._best.loss
+        if isinstance(self._structure, Mapping) or len(set(names)) != len(paths):
+            names = ["_".join(map(str, path)) or "output" for path in paths]
         if isinstance(loss, Mapping):
-            return [loss.get(name) for name in self._names]
-        is_list = isinstance(loss, list | tuple) and len(loss) == len(self._names)
-        return list(loss) if is_list else [loss] * len(self._names)
+            return names, [loss.get(name) for name in names]
+        is_list = isinstance(loss, list | tuple) and len(loss) == len(names)
+        return names, list(loss) if is_list else [loss] * len(names)
 
     def predictor(self) -> keras.Model:
         """Return the model that predicts the outputs of each member, as they are averaged."""
@@ -151,7 +145,13 @@ def _inputs_like(tensors: Any) -> Any:
 
 def _check_equal(verb: str, tensors: Mapping[int, Any]) -> None:
     """Refuse models whose inputs or outputs differ in shape from those of the first one."""
-    shapes = {number: _shapes_of(one) for number, one in tensors.items()}
+    shapes = {}
+    for number, nested in tensors.items():
+        named = (  # each with its name if it has one; batches may differ
+            f"{'.'.join(map(str, path))} {tensor.shape[1:]}".strip()
+            for path, tensor in keras.tree.flatten_with_path(nested)
+        )
+        shapes[number] = ", ".join(named)
     first = next(iter(shapes), None)
     for number, shape in shapes.items():
         if first is not None and shape != shapes[first]:
@@ -160,12 +160,3 @@ def _check_equal(verb: str, tensors: Mapping[int, Any]) -> None:
                 f"different shapes: {shapes[first]} and {shape}. A parameter decides them, such as "
                 "the length of a window. Pass a smaller top=, or search with one value of it."
             )
-
-
-def _shapes_of(tensors: Any) -> str:
-    """Return the shapes of nested tensors, each with its name if it has one."""
-    named = [
-        f"{'.'.join(map(str, path))} {tensor.shape[1:]}".strip()  # batches may differ
-        for path, tensor in keras.tree.flatten_with_path(tensors)
-    ]
-    return ", ".join(named)

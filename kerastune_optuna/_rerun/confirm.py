@@ -76,18 +76,6 @@ def _configurations(home: Home, top: int) -> list[FrozenTrial]:
     return chosen
 
 
-def _as_searched(home: Home, trial: FrozenTrial, recipe: Recipe) -> Recipe:
-    """Return a recipe with the arguments of Model.fit that a trial had, unless others were passed.
-
-    If the study does not know the epochs of its search, None stays, which is refused later.
-    """
-    card = Card.of(home.study, trial)
-    fit = recipe.fit.completed(card.passed)
-    if fit.epochs is None and (epochs := card.epochs or Card.latest(home.study).epochs):
-        fit = replace(fit, epochs=fit.first_epoch + epochs)
-    return replace(recipe, fit=fit)
-
-
 def confirm(run: Run, top: int, count: int) -> None:
     """Train the best configurations of a study again until each has its executions.
 
@@ -101,13 +89,18 @@ def confirm(run: Run, top: int, count: int) -> None:
         ArgumentError: They cannot be confirmed; the message says what to pass instead.
         NoTrialsError: There are fewer configurations than `top`.
     """
-    fit = run.recipe.fit
-    _check_request(run.home, top, count, has_data=fit.x is not None or fit.is_free)
-    chosen = _configurations(run.home, top)
-    recipe = _as_searched(run.home, chosen[0], run.recipe)
-    run = replace(run, recipe=recipe).prepared()
+    home, fit = run.home, run.recipe.fit
+    _check_request(home, top, count, has_data=fit.x is not None or fit.is_free)
+    chosen = _configurations(home, top)
+    # Arguments of Model.fit that were not passed are as the best trial had them. If the study does
+    # not know the epochs of its search, None stays, which is refused later.
+    card = Card.of(home.study, chosen[0])
+    fit = fit.completed(card.passed)
+    if fit.epochs is None and (epochs := card.epochs or Card.latest(home.study).epochs):
+        fit = replace(fit, epochs=fit.first_epoch + epochs)
+    run = replace(run, recipe=replace(run.recipe, fit=fit)).prepared()
     with run.guarded("confirm()"):
-        _train(run, recipe.fit, chosen, count)
+        _train(run, fit, chosen, count)
 
 
 def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:

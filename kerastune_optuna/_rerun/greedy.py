@@ -66,17 +66,15 @@ class Rows:
         """Read the rows once; return what a model predicts, the targets and the weights."""
         batches = batches_of(self.x, self.y, self.sample_weight, self.batch_size)
         found = [(model.predict_on_batch(x), y, weights) for x, y, weights in batches]
-        predicted, y, weights = (_joined(parts) for parts in zip(*found, strict=True))
+        predicted, y, weights = (
+            keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+            if parts[0] is not None
+            else None
+            for parts in zip(*found, strict=True)
+        )
         if y is None:
             raise ArgumentError("The batches of x have no targets. Pass batches of (x, y).")
         return predicted, y, weights
-
-
-def _joined(batches: Sequence[Any]) -> Any:
-    """Return batches as one, with each of their arrays joined."""
-    if batches[0] is None:
-        return None
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
 
 
 @dataclass(frozen=True)
@@ -141,14 +139,13 @@ def select(candidates: Sequence[Outputs], judge: Judge) -> dict[int, float]:
     best, length = (math.inf, math.inf), 0
     sums = [np.zeros(one.shape) for one in candidates[0]]
     while not length or len(picks) < min(_PICKS, length + _PATIENCE):
-        costs = [judge.cost(_mean(sums, one, len(picks) + 1)) for one in candidates]
+        n = len(picks) + 1  # models in each mean: those picked so far, and a candidate
+        costs = [
+            judge.cost([(total + more) / n for total, more in zip(sums, one, strict=True)])
+            for one in candidates
+        ]
         picks.append(min(range(len(costs)), key=costs.__getitem__))
         sums = [total + one for total, one in zip(sums, candidates[picks[-1]], strict=True)]
         if not length or costs[picks[-1]] < best:
             best, length = costs[picks[-1]], len(picks)
     return {place: count / length for place, count in Counter(picks[:length]).items()}
-
-
-def _mean(sums: Outputs, more: Outputs, count: int) -> Outputs:
-    """Return the means of `count` outputs: of summed ones, and of one more."""
-    return [(total + one) / count for total, one in zip(sums, more, strict=True)]

@@ -58,6 +58,10 @@ class Box:
         self.is_category = np.array([one.is_category for one in self._axes])
         self.levels = [one.levels for one in self._axes]
         self._extent = np.where(self.is_category, self.levels, 1.0)  # the length of each coordinate
+        # The column of the parameter that each coordinate belongs to.
+        every = np.arange(len(self.names))
+        sizes = [level + 1 for level in np.array(self.levels)[self.is_category]]
+        self.groups = np.concatenate([every, np.repeat(every[self.is_category], sizes)])
         self._conditions: dict[int, _Condition] = {}
 
     def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
@@ -83,13 +87,6 @@ class Box:
             for column in np.flatnonzero(self.is_category)
         ]
         return np.hstack([numbers, *codes])
-
-    @property
-    def groups(self) -> NDArray[np.int64]:
-        """The column of the parameter that each coordinate belongs to."""
-        every = np.arange(len(self.names))
-        sizes = [level + 1 for level in np.array(self.levels)[self.is_category]]
-        return np.concatenate([every, np.repeat(every[self.is_category], sizes)])
 
     def params(self, point: Points) -> dict[str, Any]:
         """Return the parameters of a configuration."""

@@ -42,8 +42,8 @@ def check_in_a_row(
         return
     many = f"{most} trials failed in a row, the last one" if most > 1 else "The trial failed"
     raise TooManyFailuresError(
-        f"{many} (trial {last[-1].of.number}) with: {_why(last[-1])}. Fix {_what(is_data)}, and "
-        "call search() again. max_failed_trials= allows more failures."
+        f"{many} (trial {last[-1].of.number}) with: {last[-1].why.rstrip('.')}. Fix "
+        f"{_what(is_data)}, and call search() again. max_failed_trials= allows more failures."
     )
 
 
@@ -67,8 +67,8 @@ def check_causes(own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> N
         if more and not _is_any_to_succeed(trials, more[0].of):
             raise TooManyFailuresError(
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                f"{_why(first)}. Fix build_model, the data or the arguments, and make the same "
-                "call again. If other configurations work, enqueue() one of them before a "
+                f"{first.why.rstrip('.')}. Fix build_model, the data or the arguments, and make "
+                "the same call again. If other configurations work, enqueue() one of them before a "
                 "search, or pass max_failed_trials= to allow more failures."
             )
 
@@ -89,8 +89,8 @@ def check_study(study: optuna.Study) -> None:
         what = _what(all(one.not_finite for one in failed))
     raise TooManyFailuresError(
         f"No trial has a result: {_check.count(len(ended), 'trial')} failed, diverged or broke a "
-        f"limit, the last one (trial {ended[-1].of.number}) with: {_why(ended[-1])}. Fix {what}, "
-        "and call search() again, with a larger n_trials= or timeout= if needed; with "
+        f"limit, the last one (trial {ended[-1].of.number}) with: {ended[-1].why.rstrip('.')}. Fix "
+        f"{what}, and call search() again, with a larger n_trials= or timeout= if needed; with "
         "overwrite=True, it begins anew."
     )
 
@@ -98,10 +98,6 @@ def check_study(study: optuna.Study) -> None:
 def _what(is_data: bool) -> str:
     """Return what a user should fix."""
     return "the data" if is_data else "build_model or its ranges, as of the learning rate"
-
-
-def _why(record: TrialRecord) -> str:
-    return record.why.rstrip(".")
 
 
 def _is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool:

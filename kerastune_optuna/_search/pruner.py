@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -107,6 +108,7 @@ def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
     return shown
 
 
+@dataclass
 class _StorageOfOne:
     """Wrap the storage, and show only the watched objective: its direction and its values.
 
@@ -114,9 +116,8 @@ class _StorageOfOne:
     models are no larger: a trial that is worse than a larger one may still be on the front.
     """
 
-    def __init__(self, trial: optuna.Trial, objectives: Objectives) -> None:
-        self._trial = trial
-        self._objectives = objectives
+    _trial: optuna.Trial
+    _objectives: Objectives
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trial.storage, name)

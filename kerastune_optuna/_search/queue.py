@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -85,18 +86,24 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
         lay_out(study, params)
 
 
+@dataclass
 class Fitting:
     """Fit configurations to a builder, which is called once for each set of parameter names.
 
     Args:
         build_model: The builder.
         functions: The functions that search() gets as data, which may ask for parameters too.
+
+    Attributes:
+        asked: All parameters that the builder asked for.
     """
 
-    def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
-        self._build_model, self._functions = build_model, functions
-        self._ranges: dict[frozenset[str], dict[str, BaseDistribution]] = {}
-        self.asked: dict[str, BaseDistribution] = {}  # all parameters that the builder asked for
+    _build_model: space.Builder
+    _functions: Sequence[Any]
+    asked: dict[str, BaseDistribution] = field(init=False, default_factory=dict)
+    _ranges: dict[frozenset[str], dict[str, BaseDistribution]] = field(
+        init=False, default_factory=dict
+    )
 
     def fit(self, params: Mapping[str, Any], value: float) -> tuple[FrozenTrial, bool]:
         """Return the part of a configuration that the builder can use.

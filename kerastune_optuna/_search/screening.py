@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -49,6 +48,9 @@ class AutoPruner(optuna.pruners.BasePruner):
         n_trials: The size of the study; None for no limit.
         epochs: The epochs of a trial, over all its trainings.
         deadline: The deadline of a search that begins now. Default None: it has no limit of time.
+
+    Attributes:
+        line: A line that tells the user why the first trials end early.
     """
 
     def __init__(self, n_trials: int | None, epochs: int, deadline: Deadline | None = None) -> None:
@@ -60,14 +62,10 @@ class AutoPruner(optuna.pruners.BasePruner):
         self._first: dict[int, tuple[int, float]] = {}
         self._beginning = max(_FEWEST_EPOCHS, epochs // _SHARE)
         self._wilcoxon = WilcoxonPruner(epochs)
-
-    @property
-    def line(self) -> str:
-        """A line that tells the user why the first trials end early."""
-        return (
+        self.line = (
             f"Pruner: until a trial is COMPLETE, the first {_SCREENED} end after {self._beginning} "
-            f"of {self._epochs} epochs, and later ones that begin no better"
-            f"{'' if self._deadline is None else f', if {_FIT} trainings fit into the time'}"
+            f"of {epochs} epochs, and later ones that begin no better"
+            f"{'' if deadline is None else f', if {_FIT} trainings fit into the time'}"
         )
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -103,14 +101,12 @@ class AutoPruner(optuna.pruners.BasePruner):
             return False
         if math.prod(map(space.size, trial.distributions.values())) < self._fewest:
             return False
-        return place < _SCREENED or _begins_badly(study, trial, trials)
-
-
-def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-    """Whether the best report of a trial so far is not in the best quarter of all beginnings."""
-    last, sign = max(trial.intermediate_values), sign_of(study.direction)
-    begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]
-    best = [peak(one, range(last + 1), sign) for one in [trial, *begun]]
-    own, *others = [math.inf if one is None else sign * one for one in best]
-    rank = 1 + sum(one < own for one in others)
-    return math.isinf(own) or rank > len(begun) / _BEST
+        if place < _SCREENED:
+            return True
+        # A later one goes on if its best report so far is in the best quarter of all beginnings.
+        last, sign = max(trial.intermediate_values), sign_of(study.direction)
+        begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]
+        best = [peak(one, range(last + 1), sign) for one in [trial, *begun]]
+        own, *others = [math.inf if one is None else sign * one for one in best]
+        rank = 1 + sum(one < own for one in others)
+        return math.isinf(own) or rank > len(begun) / _BEST

@@ -83,10 +83,12 @@ def doubts(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
         errors += [_DOUBT * gain] * _ERRORS
         return math.hypot(*errors) / math.sqrt(len(errors))  # which bears numbers beyond 1e154
 
-    def is_guess(trial: FrozenTrial) -> bool:
-        return trial.state is TrialState.PRUNED and TrialRecord(trial).ending.lesson is Lesson.VALUE
-
-    return [doubt(tuple(one.intermediate_values)) if is_guess(one) else 0.0 for one in trials]
+    return [
+        doubt(tuple(one.intermediate_values))
+        if one.state is TrialState.PRUNED and TrialRecord(one).ending.lesson is Lesson.VALUE
+        else 0.0
+        for one in trials
+    ]
 
 
 def _guess(own: float, best: FrozenTrial, epochs: Iterable[int], sign: int) -> float:

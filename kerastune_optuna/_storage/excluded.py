@@ -43,11 +43,14 @@ class Excluding(Delegating):
         excluded = {int(key): why for key, why in fits.items() if why}
         if not excluded:
             return self._backend.get_all_trials(study_id, deepcopy, states)
-        trials = [
-            _without_result(trial, excluded[trial.number]) if trial.number in excluded else trial
-            for trial in self._backend.get_all_trials(study_id, deepcopy)
-        ]
-        return [one for one in trials if states is None or one.state in states]
+        shown = []
+        for trial in self._backend.get_all_trials(study_id, deepcopy):
+            if trial.number in excluded:
+                trial = copy.copy(trial)
+                trial.state, trial.values, trial.intermediate_values = TrialState.PRUNED, None, {}
+                trial.system_attrs = {**trial.system_attrs, EXCLUDED: excluded[trial.number]}
+            shown.append(trial)
+        return [one for one in shown if states is None or one.state in states]
 
     # This one calls get_all_trials(), so that no excluded trial is the best.
     get_best_trial = BaseStorage.get_best_trial
@@ -65,10 +68,3 @@ class Excluding(Delegating):
         """Set an attr; this process sees it at once, others soon."""
         self._backend.set_study_system_attr(study_id, key, value)
         self._attrs = {}
-
-
-def _without_result(trial: FrozenTrial, why: str) -> FrozenTrial:
-    found = copy.copy(trial)
-    found.state, found.values, found.intermediate_values = TrialState.PRUNED, None, {}
-    found.system_attrs = {**trial.system_attrs, EXCLUDED: why}
-    return found

@@ -75,28 +75,23 @@ class Ranking:
         if len(self.directions) == 1:
             order = np.argsort(costs[:, 0], kind="stable")
             return {own[place].number: rank for rank, place in enumerate(order, start=1)}
-        return dict(zip([one.number for one in own], _layers(own, costs), strict=True))
+        excess = np.array([_excess(trial) for trial in own])
+        found = np.zeros(len(own), int)
+        left, last = np.flatnonzero(excess == 0), 0
+        while left.size:  # a front, then the front of all others, and so on
+            last += 1
+            front = [place for place in left if not _is_dominated(costs[place], costs[left])]
+            found[front] = last
+            left = left[found[left] == 0]
+        broken = np.flatnonzero(excess > 0)
+        found[broken] = last + 1 + np.unique(excess[broken], return_inverse=True)[1]
+        return {one.number: int(rank) for one, rank in zip(own, found, strict=True)}
 
     def _costs(self, values: Sequence[Sequence[float]]) -> np.ndarray:
         """Return the values of some trials as rows of costs, for which less is better."""
         signs = np.array([sign_of(one) for one in self.directions])
         costs: np.ndarray = np.array(values, float).reshape(-1, len(signs)) * signs
         return costs
-
-
-def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
-    """Return the rank of each trial: 1 on the front, 2 on the front of all others, and so on."""
-    excess = np.array([_excess(trial) for trial in trials])
-    found = np.zeros(len(trials), int)
-    left, rank = np.flatnonzero(excess == 0), 0
-    while left.size:
-        rank += 1
-        front = [place for place in left if not _is_dominated(costs[place], costs[left])]
-        found[front] = rank
-        left = left[found[left] == 0]
-    broken = np.flatnonzero(excess > 0)
-    found[broken] = rank + 1 + np.unique(excess[broken], return_inverse=True)[1]
-    return [int(one) for one in found]
 
 
 def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:

@@ -173,20 +173,15 @@ class TrialRecord:
         if state is TrialState.PRUNED and self.excluded is not None:
             return Ending.EXCLUDED
         own = Ending.__members__.get(self.code or "")
-        return own if own is not None and state in own.states else self._ending_by_state
-
-    @property
-    def _ending_by_state(self) -> Ending:
-        """Why a trial ended without a code of ours for its state.
-
-        Other code ran it, or it came to its result while another process cut it off, so that it has
-        the code of one of them and the state of the other.
-        """
-        if self.of.state is TrialState.FAIL:
-            return Ending.CUT_OFF if self.code in Ending.__members__ else Ending.FAILED
+        if own is not None and state in own.states:
+            return own
+        # Other code ran it, or it came to its result while another process cut it off, so that it
+        # has the code of one of them and the state of the other.
+        if state is TrialState.FAIL:
+            return Ending.FAILED if own is None else Ending.CUT_OFF
         if self.repeat_of is not None:
             return Ending.REPEAT
-        if self.of.state is TrialState.COMPLETE:
+        if state is TrialState.COMPLETE:
             return Ending.COMPLETE
         if not self.of.intermediate_values:
             return Ending.FORBIDDEN

@@ -155,7 +155,13 @@ def _check_names(
 ) -> None:
     """Raise an error if there are targets for unknown outputs, or none for one that has a loss."""
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
-    listed, needed = ", ".join(map(repr, names)), _with_a_loss(model.loss, names)
+    loss = model.loss
+    if isinstance(loss, Mapping):
+        needed = [name for name in names if loss.get(name) is not None]
+    else:
+        of_each = loss if isinstance(loss, list | tuple) else [loss] * len(names)
+        needed = [name for name, one in zip(names, of_each, strict=False) if one is not None]
+    listed = ", ".join(map(repr, names))
     for name, targets in fit.targets.items():
         keys = list(targets) if isinstance(targets, Mapping) else needed
         if unknown := [key for key in keys if key not in names]:
@@ -168,14 +174,6 @@ def _check_names(
                 f"{name} has no targets for {missing[0]!r}, which the loss of the model compares. "
                 f"Pass targets for {listed}, or give this output no loss."
             )
-
-
-def _with_a_loss(loss: Any, names: Sequence[str]) -> list[str]:
-    """Return the names of the outputs that a model's loss compares with targets."""
-    if isinstance(loss, Mapping):
-        return [name for name in names if loss.get(name) is not None]
-    of_each = loss if isinstance(loss, list | tuple) else [loss] * len(names)
-    return [name for name, one in zip(names, of_each, strict=False) if one is not None]
 
 
 def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:

@@ -76,10 +76,9 @@ def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
     def run(data: Any) -> Any:
         return model.distribute_strategy.run(step, args=(data,))
 
-    def spec(leaf: Any) -> Any:
-        return None if leaf is None else tf.TensorSpec(leaf.shape, leaf.dtype)
-
-    specs = keras.tree.map_structure(spec, batch)
+    specs = keras.tree.map_structure(
+        lambda one: None if one is None else tf.TensorSpec(one.shape, one.dtype), batch
+    )
     return tf.function(run).get_concrete_function(specs).structured_outputs
 
 

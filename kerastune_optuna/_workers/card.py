@@ -174,6 +174,9 @@ def _of_fit(recipe: Recipe) -> dict[str, Any]:
     digests = {name: key for name, (_, key) in others.items() if key is not None}
     if is_loader(fit.x) and "sample_weight" not in fit.others:  # the function may return weights
         digests["sample_weight"] = Card.UNKNOWN
+    # A callback is told by the name of its class, or of the function that makes it, alone.
+    is_made = keras.callbacks.Callback
+    makers = (type(one) if isinstance(one, is_made) else one for one in recipe.callbacks)
     told = {
         "arguments": {
             "epochs": fit.epochs,
@@ -181,7 +184,7 @@ def _of_fit(recipe: Recipe) -> dict[str, Any]:
             "steps_per_execution": fit.steps_per_execution,
             "executions_per_trial": recipe.executions,
             "cv": f"{len(fit.folds)} folds ({digest(fit.folds)})" if fit.folds else None,
-            "callbacks": [_name(callback) for callback in recipe.callbacks],
+            "callbacks": [str(getattr(one, "__name__", "a function")) for one in makers],
             **{name: one for name, (one, _) in others.items()},
         },
         "digests": digests,
@@ -199,16 +202,9 @@ def _stored(name: str, value: Any) -> tuple[Any, str | None]:
     return describe(value), digest(value)
 
 
-def _name(callback: Any) -> str:
-    """Return the name of a callback or of a function that makes one, without its contents."""
-    is_made = isinstance(callback, keras.callbacks.Callback)
-    return str(getattr(type(callback) if is_made else callback, "__name__", "a function"))
-
-
 def _plain(value: Any) -> Any:
     """Return a value in a form that JSON can store, in which other objects are described."""
-
-    def plain(part: Any) -> Any:
-        return part.item() if isinstance(part, np.generic) else describe(part)
-
-    return json.loads(json.dumps(value, default=plain))
+    text = json.dumps(
+        value, default=lambda one: one.item() if isinstance(one, np.generic) else describe(one)
+    )
+    return json.loads(text)

@@ -52,17 +52,13 @@ def environment(
     added = {"KERAS_BACKEND": keras.backend.backend()}
     added |= {name: str(count) for name, count in threads.items() if name not in given}
     if gpus:
-        added[_NAMED] = _share(gpus[number % len(gpus) :: n_workers])
+        own = gpus[number % len(gpus) :: n_workers]
+        whole = [gpu for gpu in own if not gpu.startswith("MIG-")]
+        added[_NAMED] = ",".join(whole or own[:1])  # of slices, a process sees only one
         on_one = len(range(number % len(gpus), n_workers, len(gpus)))
         if on_one > 1 and not any(name in given for name in _FRACTIONS):
             added[_FRACTIONS[0]] = f"{_SHARED / on_one:.3f}"
     return added
-
-
-def _share(gpus: Sequence[str]) -> str:
-    """Return a worker's GPUs as CUDA takes them: of slices, a process sees only one."""
-    whole = [gpu for gpu in gpus if not gpu.startswith("MIG-")]
-    return ",".join(whole or gpus[:1])
 
 
 def usable_gpus(given: Mapping[str, str]) -> list[str]:

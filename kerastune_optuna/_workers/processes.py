@@ -262,7 +262,17 @@ def main(connection: Connection[Any, Any], parent_id: int) -> NoReturn:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             _signals.print_line(end.code)
-    _leave(code)
+    # Exit as Python does, but without the second that it takes to tear TensorFlow down. Python
+    # waits for the user's threads, and the search waits for this process. So that neither waits
+    # forever, this process ends after a while in any case.
+    limit = threading.Timer(_LINGER, os._exit, (code,))
+    limit.daemon = True
+    limit.start()
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _work(connection: Connection[Any, Any], parent_id: int) -> int:
@@ -318,22 +328,6 @@ class _Parent:
     def _interrupt(self) -> None:
         self._asked.set()
         _signals.send(signal.SIGTERM)
-
-
-def _leave(code: int) -> NoReturn:
-    """Exit as Python does, but without the second that it takes to tear TensorFlow down.
-
-    Python waits for the user's threads, and the search waits for this process. So that neither
-    waits forever, this process ends after a while in any case.
-    """
-    limit = threading.Timer(_LINGER, os._exit, (code,))
-    limit.daemon = True
-    limit.start()
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _picklable(error: Exception) -> tuple[bytes, str]:
