@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
-import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, CmaEsSampler
 from optuna.storages import BaseStorage
@@ -19,13 +18,13 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._keras_tuner import ARGUMENTS, refuse_hyper_model
 from kerastune_optuna._search import Budget, Chooser, Deadline, StopConditions
 from kerastune_optuna._storage import StoreSource, check_storage
-from kerastune_optuna._study import Constraints, Home, Objectives
+from kerastune_optuna._study import Home, Objectives
 from kerastune_optuna._trial import Builder
 from kerastune_optuna._workers import Source, check_warm_start
 
 
 class Arguments(Protocol):
-    """The arguments of OptunaTuner, each of which is an attribute of it.
+    """The arguments of OptunaTuner that are checked here; each is an attribute of it.
 
     They are listed here, since a module must not import the one that imports it.
     """
@@ -48,10 +47,6 @@ class Arguments(Protocol):
     artifact_store: StoreSource | None
     executions_per_trial: int
     keep_best: int | str
-    max_params: int | None
-    max_flops: int | None
-    max_seconds_per_trial: float | None
-    constraints: Sequence[Callable[[optuna.Trial, keras.Model], Any]]
     max_failed_trials: int | str
     backup_every: float | None
     overwrite: bool
@@ -90,7 +85,6 @@ def check_tuner(tuner: Arguments) -> None:
                 f"direction={objective.direction!r} searches for the worst {objective.name!r}. "
                 'Pass direction="auto" to search for the best.'
             )
-    constraints_of(tuner)  # refuses limits that cannot work
     ending, several = budget_of(tuner).ending, objectives.are_several
     Chooser(tuner.sampler, tuner.pruner).check()
     ending.check(are_several=several)
@@ -194,13 +188,3 @@ def budget_of(
     most = None if isinstance(tuner.max_failed_trials, str) else tuner.max_failed_trials
     conditions = deadline, most, tuner.stop_at, tuner.terminator, tuner.train_repeats
     return Budget(size, StopConditions(*conditions))
-
-
-def constraints_of(tuner: Arguments) -> Constraints:
-    """Return what a trial must keep to.
-
-    Raises:
-        ArgumentError: A limit cannot work.
-    """
-    limits = tuner.max_params, tuner.max_flops, tuner.max_seconds_per_trial
-    return Constraints(*limits, tuner.constraints)

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
-from kerastune_optuna._arguments import budget_of, check_names, check_tuner, constraints_of
+from kerastune_optuna._arguments import budget_of, check_names, check_tuner
 from kerastune_optuna._backend import let_memory_grow
 from kerastune_optuna._data import Given, as_list, check_fit_arguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError
@@ -207,6 +207,7 @@ class OptunaTuner:
         if type(self) is not OptunaTuner:
             check_hooks(type(self))
         check_tuner(self)
+        _ = self._constraints  # refuses limits that cannot work
 
     def search(
         self,
@@ -866,6 +867,13 @@ class OptunaTuner:
             overwrite=self.overwrite,
         )
 
+    @property
+    def _constraints(self) -> _study.Constraints:
+        """What each trial must keep to."""
+        return _study.Constraints(
+            self.max_params, self.max_flops, self.max_seconds_per_trial, self.constraints
+        )
+
     def _recipe(
         self, call: str, given: tuple[Any, ...], callbacks: Any, cv: Any = None, groups: Any = None
     ) -> Recipe:
@@ -890,5 +898,5 @@ class OptunaTuner:
             self.backup_every,
             self.train_repeats,
             self.executions_per_trial,
-            constraints=constraints_of(self),
+            constraints=self._constraints,
         )

@@ -34,6 +34,7 @@ class Constraints:
     Attributes:
         described: The constraints that are set, in a form that JSON can store.
         are_there: Whether there are any constraints that a model may break.
+        end_trainings: Whether there are limits that show only while a model trains.
 
     Raises:
         ArgumentError: A limit or a function cannot work; the message says what to pass instead.
@@ -63,6 +64,7 @@ class Constraints:
         told = {**limits, "constraints": list(self._functions)}
         self.described = {name: one for name, one in told.items() if one}
         self.are_there = bool(self.described)
+        self.end_trainings = max_seconds is not None
 
     def take_model(self, trial: optuna.Trial, model: keras.Model) -> str | None:
         """Record in the study how far a model is from its limits.
@@ -96,6 +98,16 @@ class Constraints:
         if key == _FLOPS:
             return f"{_FLOPS}: {TrialRecord(trial).flops:,} > {self.max_flops:,}"
         return f"constraint {key}: {_optuna.as_known(trial).constraints[key]:.6g} > 0"
+
+    def exceeded(self, seconds: float) -> str | None:
+        """Return which limit a training that runs has exceeded; None if it has exceeded none.
+
+        Args:
+            seconds: How long all trainings of its trial have taken so far.
+        """
+        if self.max_seconds is not None and seconds > self.max_seconds:
+            return f"{_TIME}: {seconds:.4g} > {self.max_seconds:g}"
+        return None
 
     def take_time(self, trial: optuna.Trial, seconds: float | None) -> None:
         """Record in the study how long the training took; None if there was none.

@@ -56,7 +56,7 @@ class Ending(Enum):
         True,
     )
     OVER_LIMIT = (
-        "Its training broke a limit, max_seconds_per_trial=.",
+        "Its training broke a limit, such as max_seconds_per_trial=.",
         (_PRUNED,),
         Lesson.WORST,
         True,

@@ -14,7 +14,7 @@ from optuna.trial import Trial
 from kerastune_optuna import _optuna
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Ending, own_runs
+from kerastune_optuna._study import Constraints, Ending, own_runs
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.variables import State, generators_of
@@ -22,28 +22,27 @@ from kerastune_optuna._trial.variables import State, generators_of
 SOON = 2.0  # seconds that a training may go on after a signal to finish its epoch
 
 
-class TimeLimit(Hook):
-    """End a training when its trial takes too long.
+class Limits(Hook):
+    """End a training when its trial exceeds a limit, such as that of its time.
 
     Args:
-        seconds: How long all trainings of the trial may take.
+        constraints: The limits.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._limit = seconds
+    def __init__(self, constraints: Constraints) -> None:
+        self._constraints = constraints
 
     def batch(self, ledger: Ledger) -> None:
-        """Look at the time."""
+        """Measure the time, and look at the limits."""
         ledger.measure_seconds()
         self.epoch(ledger)
 
     def epoch(self, ledger: Ledger, model: keras.Model | None = None) -> None:
-        """End the training if its time is over."""
-        if ledger.seconds > self._limit:
-            why = f"max_seconds_per_trial: {ledger.seconds:.4g} > {self._limit:g}"
+        """End the training if it has exceeded a limit."""
+        if (why := self._constraints.exceeded(ledger.seconds)) is not None:
             ledger.stop(Ending.OVER_LIMIT, why)
 
-    end = epoch  # the last batch, or the validation after it, may have taken too long
+    end = epoch  # the last batch, or the validation after it, may have exceeded one
 
 
 class Best(Hook):

@@ -28,7 +28,7 @@ from kerastune_optuna._trial import failure
 from kerastune_optuna._trial.backup import Archive, Backup, BackupOfOwnFit
 from kerastune_optuna._trial.bridge import Bridge, Hook, TrainingOver
 from kerastune_optuna._trial.fast import batched
-from kerastune_optuna._trial.hooks import Best, Report, StopOnRequest, TimeLimit
+from kerastune_optuna._trial.hooks import Best, Limits, Report, StopOnRequest
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
 from kerastune_optuna._trial.recipe import Recipe, check_trained
@@ -166,9 +166,8 @@ def train(
     recipe, best = inputs.recipe, Best(model)
     are_several = recipe.objectives.are_several
     report = Report(watched_alone(trial, recipe.objectives) if are_several else trial)
-    most_seconds = recipe.constraints.max_seconds
-    limits: list[Hook] = [] if most_seconds is None else [TimeLimit(most_seconds)]
-    hooks = [*limits, best, report, StopOnRequest()]
+    limits = [Limits(recipe.constraints)] if recipe.constraints.end_trainings else []
+    hooks: list[Hook] = [*limits, best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
         kind = BackupOfOwnFit if recipe.fit.is_free else Backup
         hooks.append(kind(archive, best, every, inputs.fit))

@@ -9,9 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError, TunerError
-from kerastune_optuna._study import Ending, Objective
+from kerastune_optuna._study import Constraints, Ending, Objective
 from kerastune_optuna._trial import ledger
-from kerastune_optuna._trial.hooks import TimeLimit
+from kerastune_optuna._trial.hooks import Limits
 from kerastune_optuna._trial.ledger import Ledger
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
@@ -144,7 +144,8 @@ def watched():
 def test_time_counts_over_all_processes_of_a_training(monkeypatch):
     """A resumed training goes on from the time that its backup knows."""
     monkeypatch.setattr(ledger, "time", clock := Clock())
-    earlier, resumed, limit = watched(), watched(), TimeLimit(100.0)
+    earlier, resumed = watched(), watched()
+    limit = Limits(Constraints(max_seconds=100.0))
     earlier.begin(9, 9, 0)
     clock.sleep(99)
     earlier.take(0, {"val_loss": 1.0})
