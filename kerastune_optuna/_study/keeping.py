@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -50,10 +50,9 @@ class Keeping:
             The number that holds from now on; "auto" if none was ever asked for.
         """
         record = StudyRecord(self.study)
-        before = record.keep_best
         if isinstance(self.asked, str):
-            return self.asked if before is None else before
-        if self.asked < (had := _UNASKED if before is None else before) and record.finished:
+            return self.asked if (before := record.keep_best) is None else before
+        if self.asked < (had := replace(self, asked="auto").most) and record.finished:
             _signals.print_line(
                 f"keep_best={self.asked}: study {self.study.study_name!r} kept its best {had} "
                 f"models and now deletes all but {self.asked}"
