@@ -85,9 +85,9 @@ def check_tuner(tuner: Arguments) -> None:
                 f"direction={objective.direction!r} searches for the worst {objective.name!r}. "
                 'Pass direction="auto" to search for the best.'
             )
-    ending, several = budget_of(tuner).ending, objectives.are_several
+    conditions, several = budget_of(tuner).conditions, objectives.are_several
     Chooser(tuner.sampler, tuner.pruner).check()
-    ending.check(are_several=several)
+    conditions.check(are_several=several)
     if tuner.terminator == "auto" and tuner.sampler not in ("auto", "gp"):
         raise ArgumentError(
             f"terminator='auto' asks what the sampler expects, and sampler={tuner.sampler!r} does "

@@ -129,9 +129,9 @@ def train_laid_out(
         keys: The keys of the executions to train.
     """
     study.sampler, study.pruner = NoSampler(defaults_of(recipe.build_model)), NopPruner()
-    most = run.budget.ending.max_failed_trials
-    ending = StopConditions(max_failed_trials=most, train_repeats=True)
-    budget = Budget(size, ending, partial(laid_out, keys=frozenset(keys)))
+    most = run.budget.conditions.max_failed_trials
+    conditions = StopConditions(max_failed_trials=most, train_repeats=True)
+    budget = Budget(size, conditions, partial(laid_out, keys=frozenset(keys)))
     # The search has already checked these configurations against its constraints.
     recipe = replace(recipe, seed=None, train_repeats=True, constraints=Constraints())
     replace(run, recipe=recipe, budget=budget).go(study)

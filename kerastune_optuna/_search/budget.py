@@ -46,13 +46,13 @@ class Budget:
 
     Args:
         n_trials: Size of the study; None for no limit.
-        ending: The conditions that may end the search before that.
+        conditions: The conditions that may end the search before that.
         laid_out: Returns the only trials of a study that may run, ordered by number; they were laid
             out before with all their parameters. None (default) begins new ones for a sampler.
     """
 
     n_trials: int | None
-    ending: StopConditions = field(default_factory=StopConditions)
+    conditions: StopConditions = field(default_factory=StopConditions)
     laid_out: Callable[[optuna.Study], list[FrozenTrial]] | None = None
 
     def counted(self, study: optuna.Study) -> list[FrozenTrial]:
@@ -80,14 +80,14 @@ class Budget:
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when nothing is left to do here."""
         until = time.monotonic() + _PATIENCE
-        while not self.ending.is_over():
+        while not self.conditions.is_over():
             if watch.is_due():  # others wait in vain for what a dead worker was to do
                 self.reap(study, watch)
             counted = self.counted(study)
             waiting = [one for one in counted[: self.n_trials] if one.state is TrialState.WAITING]
             waiting.sort(key=_is_enqueued, reverse=True)
-            is_wanted = any(map(_is_enqueued, waiting)) or self.ending.may_go_on(study)
-            if not is_wanted or self.ending.stop(study, asks=True) is not None:
+            is_wanted = any(map(_is_enqueued, waiting)) or self.conditions.may_go_on(study)
+            if not is_wanted or self.conditions.stop(study, asks=True) is not None:
                 return None
             has_room = not waiting and self._has_room(len(counted))
             asked = _take_one(study, waiting) if waiting else None
@@ -125,12 +125,12 @@ class Budget:
                 may have one configuration only, or load its data for long before it asks.
         """
         waits = time.monotonic() < until
-        if not self.ending.may_go_on(study, before=math.inf, waits=waits):
+        if not self.conditions.may_go_on(study, before=math.inf, waits=waits):
             return None
         own = own_runs.begin(study)
         number = _optuna.storage_of(study).get_trial_number_from_id(own)
         earlier = sum(one.number < number for one in self.counted(study))
-        if self._has_room(earlier) and self.ending.may_go_on(study, number, waits=waits):
+        if self._has_room(earlier) and self.conditions.may_go_on(study, number, waits=waits):
             return own
         own_runs.withdraw(study, own)
         return None
@@ -148,7 +148,7 @@ class Budget:
             Whether there may be a trial to run here now.
         """
         looks = 0
-        while not self.ending.is_over():
+        while not self.conditions.is_over():
             counted = self.counted(study)
             needed = counted[: self.n_trials]
             is_any_free = any(one.state is TrialState.WAITING for one in needed)
@@ -168,7 +168,7 @@ class Budget:
                 _print_wait(others, len(StudyRecord(study).finished), self.n_trials)
             looks += 1
             time.sleep(_POLL_OTHERS)
-        return looks > 0 and not self.ending.is_over()
+        return looks > 0 and not self.conditions.is_over()
 
     def reap(self, study: optuna.Study, watch: Watch) -> bool:
         """Fail the trials of dead processes, and lay them out again.
@@ -195,7 +195,7 @@ class Budget:
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Fail a trial whose process left it, and lay it out again unless it was one too many."""
         earlier = sum(one.number < trial.number for one in self.counted(study))
-        is_wanted = self._has_room(earlier) and self.ending.may_go_on(study, trial.number)
+        is_wanted = self._has_room(earlier) and self.conditions.may_go_on(study, trial.number)
         is_needed = self.laid_out is not None or is_wanted
         if not is_needed and not TrialRecord(trial).params:
             return own_runs.withdraw(study, _optuna.id_of(trial))

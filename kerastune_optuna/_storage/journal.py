@@ -42,7 +42,12 @@ class _Lock:
         self.chosen.acquire()
         with ExitStack() as undo:
             undo.callback(self.release)
-            _cut_half_line(self.path)
+            with open(self.path, "r+b") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":
+                        file.seek(0)
+                        file.truncate(file.read().rfind(b"\n") + 1)
             undo.pop_all()
         return True
 
@@ -52,13 +57,3 @@ class _Lock:
         # writes is written anyway.
         with suppress(RuntimeError):
             self.chosen.release()
-
-
-def _cut_half_line(path: str) -> None:
-    with open(path, "r+b") as file:
-        if not file.seek(0, os.SEEK_END):
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)

@@ -49,11 +49,11 @@ class Announced(Told):
     Args:
         study: The study that is searched.
         functions: The functions to call. An error in one of them ends the search.
-        ending: The conditions by which study.stop() in one of the functions ends the search.
+        conditions: The conditions by which study.stop() in one of the functions ends the search.
     """
 
     functions: Sequence[Listener]
-    ending: StopConditions
+    conditions: StopConditions
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -63,6 +63,7 @@ class Announced(Told):
 
     def trial(self, trial: FrozenTrial) -> None:
         """Call the functions with a trial that ended."""
-        with _optuna.stoppable(self.study, partial(self.ending.bring_about, self.study, _STOPPED)):
+        stop = partial(self.conditions.bring_about, self.study, _STOPPED)
+        with _optuna.stoppable(self.study, stop):
             for function in self.functions:
                 function(self.study, copy.deepcopy(trial))

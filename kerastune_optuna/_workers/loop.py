@@ -165,7 +165,7 @@ def run_trials(
     budget.reap(study, watch)
     checked, memory = False, Memory()
     cause: Exception | None = None  # why the configuration of the latest trial failed
-    stop = partial(budget.ending.bring_about, study, "Stopped by study.stop()")
+    stop = partial(budget.conditions.bring_about, study, "Stopped by study.stop()")
     with (
         _optuna.stoppable(study, stop),
         _learning_sampler(study, recipe, budget),
@@ -197,7 +197,7 @@ def run_trials(
             checked = checked or is_trained
             try:
                 if record.ending.works is False:
-                    budget.ending.check_failures(study)
+                    budget.conditions.check_failures(study)
             except TooManyFailuresError as error:
                 raise error from cause
             finally:

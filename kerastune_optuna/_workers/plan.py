@@ -118,27 +118,27 @@ class Run:
             card = card_in_study(study, recipe, crew.n_workers, trains=trains)
             card.write(study)
             recipe, key = replace(recipe, card=card), card.key
-        ending = budget.ending.from_now_on(study, key)
-        budget = replace(budget, ending=ending)
-        progress = self._progress(study, ending)
+        conditions = budget.conditions.from_now_on(study, key)
+        budget = replace(budget, conditions=conditions)
+        progress = self._progress(study, conditions)
         chosen = study.study_name, study.sampler, study.pruner
         job = Job(self.home.storage_source, *chosen, recipe, budget)
         with progress.running():
             for line in filter(None, news):
                 progress.note(line)
             crew.run(study, job, progress, self.home.folder)
-            if stop := ending.stop(study):
+            if stop := conditions.stop(study):
                 StudyRecord(study).ended = [len(StudyRecord(study).finished), stop]
-            if progress.others and (why := ending.reason(study)):
+            if progress.others and (why := conditions.reason(study)):
                 progress.note(why)
-        if ending.is_late and not StudyRecord(study).finished:
+        if conditions.is_late and not StudyRecord(study).finished:
             _check.warn(
                 "The search ended before any trial had a result: its time was over (timeout=)."
             )
 
-    def _progress(self, study: optuna.Study, ending: StopConditions) -> Progress:
+    def _progress(self, study: optuna.Study, conditions: StopConditions) -> Progress:
         """Return all that follow the progress: the user, a log, and functions of the user."""
-        deadline, recipe = ending.deadline, self.recipe
+        deadline, recipe = conditions.deadline, self.recipe
         seconds = None if deadline is None else deadline.seconds_left()
         aim, size, epochs = recipe.objectives, self.budget.n_trials, recipe.epochs_in_all
         plan = Plan(study.study_name, aim, size, epochs, seconds)
@@ -148,7 +148,7 @@ class Run:
         if LOG.isEnabledFor(logging.INFO):
             followers.append(Lines(study, plan, partial(LOG.info, "%s: %s", study.study_name)))
         if self.on_trial_end:
-            followers.append(Announced(study, self.on_trial_end, ending))
+            followers.append(Announced(study, self.on_trial_end, conditions))
         return Progress(others=followers)
 
 
@@ -174,13 +174,13 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         if study.get_trials(deepcopy=False):
             check_comparable(study, recipe)
         keep_best = recipe.keeping(study).settle()
-        epochs, ending = recipe.epochs_in_all, budget.ending
+        epochs, conditions = recipe.epochs_in_all, budget.conditions
         drawn, chosen = chooser.start(
             study,
             budget.n_trials,
             epochs,
-            deadline=ending.deadline,
-            terminator=ending.terminator,
+            deadline=conditions.deadline,
+            terminator=conditions.terminator,
         )
         if start.first:
             start.lay_out(study)

@@ -104,7 +104,7 @@ class LocalWorkers:
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
         self.budget.reap(self.study, self._watch)
-        if self._deaths >= self.budget.ending.most_failures:
+        if self._deaths >= self.budget.conditions.most_failures:
             raise WorkerError(
                 f"{self._deaths} workers died one after another, the last one {worker.how()}. "
                 "See its output above; search(n_workers=1) runs in this process."

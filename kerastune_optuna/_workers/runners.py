@@ -111,7 +111,7 @@ class Crew:
             def tick() -> None:
                 progress.catch_up()
                 with unless_away():  # if it is away, the next tick tells them
-                    job.budget.ending.tell_if_late(study)
+                    job.budget.conditions.tell_if_late(study)
 
             try:
                 _wait_for(tasks, tick)
@@ -151,9 +151,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
     """Return the error that names the argument which cannot be pickled."""
-    recipe, ending = job.recipe, job.budget.ending
+    recipe, conditions = job.recipe, job.budget.conditions
     fit = {**recipe.fit.data, **recipe.fit.others, "artifact_store": recipe.store}
-    arguments: dict[str, Any] = {**vars(recipe), **fit, **vars(job), **vars(ending)}
+    arguments: dict[str, Any] = {**vars(recipe), **fit, **vars(job), **vars(conditions)}
     names = []
     for name, value in arguments.items():
         try:

@@ -176,9 +176,9 @@ def test_generations_go_on_after_a_trial_was_excluded(tmp_path, is_new):
 
     sampler = make()
     search(6, sampler).exclude(1, "a test")
-    tuner = search(20, make() if is_new else sampler)
+    tuner = search(12, make() if is_new else sampler)
     generations = [trial.system_attrs[GENERATION] for trial in tuner.study.trials]
-    assert generations == [number // 4 for number in range(20)]
+    assert generations == [number // 4 for number in range(12)]
 
 
 def test_trials_of_a_warm_start_are_of_no_generation():

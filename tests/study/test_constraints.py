@@ -1,6 +1,7 @@
 """Constraints: what breaks one is not trained, counts, never ranks, and the sampler learns it."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -8,7 +9,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kerastune_optuna import ArgumentError, NoTrialsError, TooManyFailuresError, TunerError
+from kerastune_optuna import (
+    ArgumentError,
+    ArgumentTypeError,
+    NoTrialsError,
+    TooManyFailuresError,
+    TunerError,
+)
 from kerastune_optuna._study import Constraints, Ending, Objective
 from kerastune_optuna._trial import ledger
 from kerastune_optuna._trial.hooks import Limits
@@ -53,6 +60,27 @@ def test_no_trial_over_the_limit_trains(tuner):
             assert trial.user_attrs["stop_reason"] == f"max_params: {size:,} > 10,000"
         else:
             assert trial.user_attrs["epochs_run"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"max_params": 0}, ArgumentError, "max_params=0 is less than 1."),
+        ({"max_flops": 0}, ArgumentError, "max_flops=0 is less than 1."),
+        ({"max_seconds_per_trial": 0}, ArgumentError, "max_seconds_per_trial=0 leaves no time"),
+        ({"constraints": len}, ArgumentTypeError, "is not a list"),
+        ({"constraints": [1.0]}, ArgumentTypeError, "constraints holds 1.0"),
+        (
+            {"constraints": [lambda: 0]},
+            ArgumentTypeError,
+            "cannot be called with a trial and a model",
+        ),
+    ],
+)
+def test_a_wrong_limit_is_refused(quick, options, kind, text):
+    """The constructor of the tuner says what came and why it cannot work."""
+    with pytest.raises(kind, match=re.escape(text)):
+        quick(**options)
 
 
 def test_a_search_that_trained_nothing_is_an_error(quick, capsys):

@@ -43,7 +43,7 @@ from kerastune_optuna._storage.database import connect
 from kerastune_optuna._study.liveness import Watch
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 print([Watch().is_dead(trial) for trial in study.trials])
-print(pickle.loads(bytes.fromhex(sys.argv[2])).ending.is_over())
+print(pickle.loads(bytes.fromhex(sys.argv[2])).conditions.is_over())
 """
 AN_HOUR_AHEAD = ["faketime", "-f", "+1h"]
 # What the kernel tells after the clock was set: the moment of the boot is reckoned from it.
@@ -191,9 +191,9 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path):
 
     class Late(Inline):
         def submit(self, function, payload, number):
-            ending = cloudpickle.loads(payload.pickled).budget.ending
-            ending.deadline._moment = -math.inf
-            ending.tell_if_late(tuner.study)
+            conditions = cloudpickle.loads(payload.pickled).budget.conditions
+            conditions.deadline._moment = -math.inf
+            conditions.tell_if_late(tuner.study)
             return super().submit(function, payload, number)
 
     run(tuner, timeout=600, executor=Late())
