@@ -199,10 +199,10 @@ def test_a_file_of_tests_has_the_name_of_what_it_tests():
 
 
 def test_the_way_of_one_trial_exists():
-    """CONTRIBUTING names each function on the way with its file, and there are 25 at most."""
+    """CONTRIBUTING names each function that decides something on the way, with its file."""
     text = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text()
     way = re.findall(r"\| \d+ \| `(\S+)\.py` `(\S+)`", text)
-    assert 20 <= len(way) <= 25
+    assert len(way) >= 20
     for file, name in way:
         module = importlib.import_module(f"kerastune_optuna.{file.replace('/', '.')}")
         assert callable(attrgetter(name)(module)), f"{file}: {name}"
