@@ -306,10 +306,16 @@ class OptunaTuner:
             4
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        recipe = self._recipe("search()", given, callbacks, cv, groups)
+        fit = self._given("search()", given)
+        if cv is not None or groups is not None:
+            metrics = [one.name for one in self._home.objectives.metrics]
+            fit = cross_validated(fit, cv, groups, self.seed, metrics)
+        recipe = self._recipe(callbacks)
         listeners = () if on_trial_end is None else _workers.listeners(on_trial_end)
         budget, crew = budget_of(self, n_trials, timeout), _workers.Crew(n_workers, executor)
-        run = _workers.Run(self._home, recipe, budget, crew, verbose, listeners)
+        run = _workers.Run(
+            self._home, recipe, fit, self.keep_best, budget, crew, verbose, listeners
+        )
         chooser = _search.Chooser(self.sampler, self.pruner, self.seed)
         _workers.search(run, chooser, self.warm_start)
         return self
@@ -382,9 +388,10 @@ class OptunaTuner:
             True
         """
         given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        recipe = self._recipe("confirm()", given, callbacks)
+        fit, recipe = self._given("confirm()", given), self._recipe(callbacks, again=True)
         budget, crew = budget_of(self), _workers.Crew(n_workers, executor)
-        _rerun.confirm(_workers.Run(self._home, recipe, budget, crew, verbose), top, executions)
+        run = _workers.Run(self._home, recipe, fit, self.keep_best, budget, crew, verbose)
+        _rerun.confirm(run, top, executions)
         return self.confirmation
 
     @property
@@ -449,8 +456,8 @@ class OptunaTuner:
             3
         """
         given = x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
-        recipe = self._recipe("refit()", given, callbacks)
-        return _rerun.refit(self._home, recipe, trial, epochs, verbose)
+        fit, recipe = self._given("refit()", given), self._recipe(callbacks, again=True)
+        return _rerun.refit(self._home, recipe, fit, trial, epochs, verbose)
 
     def enqueue(self, params: Mapping[str, Any] | None = None, *functions: Any) -> None:
         """Add a trial with these parameters, which runs before those that the sampler chooses.
@@ -874,29 +881,26 @@ class OptunaTuner:
             self.max_params, self.max_flops, self.max_seconds_per_trial, self.constraints
         )
 
-    def _recipe(
-        self, call: str, given: tuple[Any, ...], callbacks: Any, cv: Any = None, groups: Any = None
-    ) -> Recipe:
-        """Check the arguments of Model.fit; return what all trainings of a call share."""
+    def _given(self, call: str, given: tuple[Any, ...]) -> Given:
+        """Check the arguments of Model.fit that a call got; return them."""
         if isinstance(self.build_model, _rerun.FromFiles):
             raise self.build_model.error()
         is_free = callable(getattr(self.build_model, "fit", None))  # it replaces Model.fit
         fit = replace(Given(*given), is_free=is_free)
-        check_fit_arguments(fit.others, call, is_free=fit.is_free)
-        objectives = self._home.objectives
-        if cv is not None or groups is not None:
-            metrics = [one.name for one in objectives.metrics]
-            fit = cross_validated(fit, cv, groups, self.seed, metrics)
+        check_fit_arguments(fit.others, call, is_free=is_free)
+        return fit
+
+    def _recipe(self, callbacks: Any, *, again: bool = False) -> Recipe:
+        """Return what all trials share; if finished trials train again, each does so once."""
         return Recipe(
             self.build_model,
-            objectives,
-            fit,
+            self._home.objectives,
             as_list(callbacks),
             self.seed,
-            self.keep_best,
             self._home.store,
             self.backup_every,
-            self.train_repeats,
-            self.executions_per_trial,
-            constraints=self._constraints,
+            train_repeats=again or self.train_repeats,
+            executions=1 if again else self.executions_per_trial,
+            # The search has checked finished trials against its constraints already.
+            constraints=_study.Constraints() if again else self._constraints,
         )

@@ -28,7 +28,7 @@ from kerastune_optuna._rerun.executions import (
     train_laid_out,
 )
 from kerastune_optuna._storage import MARK
-from kerastune_optuna._study import Card, Home, Ranking, StudyRecord
+from kerastune_optuna._study import Card, Home, Keeping, Ranking, StudyRecord
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run, card_of, warn_if_builder_changed
 
@@ -89,7 +89,7 @@ def confirm(run: Run, top: int, count: int) -> None:
         ArgumentError: They cannot be confirmed; the message says what to pass instead.
         NoTrialsError: There are fewer configurations than `top`.
     """
-    home, fit = run.home, run.recipe.fit
+    home, fit = run.home, run.fit
     _check_request(home, top, count, has_data=fit.x is not None or fit.is_free)
     chosen = _configurations(home, top)
     # Arguments of Model.fit that were not passed are as the best trial had them. If the study does
@@ -98,24 +98,23 @@ def confirm(run: Run, top: int, count: int) -> None:
     fit = fit.completed(card.passed)
     if fit.epochs is None and (epochs := card.epochs or Card.latest(home.study).epochs):
         fit = replace(fit, epochs=fit.first_epoch + epochs)
-    run = replace(run, recipe=replace(run.recipe, fit=fit)).prepared()
+    run = replace(run, fit=fit).prepared()
     with run.guarded("confirm()"):
         _train(run, fit, chosen, count)
 
 
 def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) -> None:
     """Train configurations of a study again; `given`, not loaded, shows what was trained before."""
-    home, recipe = run.home, replace(run.recipe, executions=1)
-    recipe = replace(recipe, card=card_of(recipe))
-    warn_if_builder_changed(home.study, recipe)
-    if changes := Card.of(home.study, chosen[0]).changes(recipe.card):
+    home, recipe, card = run.home, run.recipe, card_of(run.recipe, run.fit)
+    warn_if_builder_changed(home.study, card, run.fit)
+    if changes := Card.of(home.study, chosen[0]).changes(card):
         _check.warn(
             f"confirm() trains otherwise than the search of study {home.name!r}: "
             f"{'; '.join(changes.values())}. What this changes would be taken for luck. If you do "
             "not mean it, pass what search() got."
         )
     study = _study_of_executions(home, given, recipe)
-    keep_best = recipe.keeping(home.study).most
+    keep_best = Keeping(home.study, home.files, recipe.objectives, run.keep_best).most
     if keep_best:
         home.store.check()
     numbers = [trial.number for trial in chosen]
@@ -127,14 +126,14 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
     left = [key for key, one in there.items() if key in wanted and not one.state.is_finished()]
     size = len(left) + sum(one.state.is_finished() for one in there.values())
     # All executions keep their weights until the winner is known.
-    recipe = replace(recipe, keep_best=size if keep_best else 0)
+    keep_best = size if keep_best else 0
     if left:
-        train_laid_out(run, study, recipe, size, wanted)
+        train_laid_out(run, study, card, keep_best, size, wanted)
     elif run.verbose:
         say(f"Study {study.study_name!r} has all of its {size} executions")
     objective = recipe.objectives.watched
     # The best execution of each configuration may still win.
-    recipe.keeping(study).tidy(
+    Keeping(study, home.files, recipe.objectives, keep_best).tidy(
         lambda: {one.number for one in best_of_each(study, objective).values()}
     )
 

@@ -15,8 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, StopConditions, defaults_of
-from kerastune_optuna._study import Constraints, Objective, TrialRecord, derive, lay_out
-from kerastune_optuna._trial import Recipe
+from kerastune_optuna._study import Card, Objective, TrialRecord, derive, lay_out
 from kerastune_optuna._workers import Run
 
 # What identifies an execution: the number of the trial that it confirms, and its seed.
@@ -115,7 +114,8 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int | None, 
 def train_laid_out(
     run: Run,
     study: optuna.Study,
-    recipe: Recipe,
+    card: Card,
+    keep_best: int,
     size: int,
     keys: Collection[Key],
 ) -> None:
@@ -124,14 +124,13 @@ def train_laid_out(
     Args:
         run: The run that trains; its budget limits how many trials may fail in a row.
         study: The study of executions.
-        recipe: The recipe that they share.
+        card: Their card.
+        keep_best: How many of them keep their weights.
         size: The number of executions that the study should have in the end.
         keys: The keys of the executions to train.
     """
-    study.sampler, study.pruner = NoSampler(defaults_of(recipe.build_model)), NopPruner()
+    study.sampler, study.pruner = NoSampler(defaults_of(run.recipe.build_model)), NopPruner()
     most = run.budget.conditions.max_failed_trials
     conditions = StopConditions(max_failed_trials=most, train_repeats=True)
     budget = Budget(size, conditions, partial(laid_out, keys=frozenset(keys)))
-    # The search has already checked these configurations against its constraints.
-    recipe = replace(recipe, seed=None, train_repeats=True, constraints=Constraints())
-    replace(run, recipe=recipe, budget=budget).go(study)
+    replace(run, budget=budget).go(study, card, keep_best)

@@ -18,7 +18,14 @@ from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._study import Card, Home, Objective, Objectives, TrialRecord
-from kerastune_optuna._trial import Recipe, check_kind, check_steps, number_of_best, train_again
+from kerastune_optuna._trial import (
+    Call,
+    Recipe,
+    check_kind,
+    check_steps,
+    number_of_best,
+    train_again,
+)
 from kerastune_optuna._workers import shown_once
 
 
@@ -33,6 +40,7 @@ def _as_it_is(callback: Any) -> Any:
 def refit(
     home: Home,
     recipe: Recipe,
+    fit: Given,
     trial: int | FrozenTrial | None,
     epochs: int | None,
     verbose: str | int,
@@ -41,8 +49,8 @@ def refit(
 
     Args:
         home: The home of the study.
-        recipe: The recipe to train with, including the user's callbacks. What it lacks of the other
-            arguments of Model.fit is as the trial had it.
+        recipe: The recipe to train with, including the user's callbacks.
+        fit: The other arguments of Model.fit; what they lack is as the trial had it.
         trial: The trial or its number; None for the best trial.
         epochs: How many epochs to train; None to stop after the trial's best epoch.
         verbose: As for Model.fit.
@@ -51,8 +59,8 @@ def refit(
         The model with the weights of its last epoch, and what its fit returned.
     """
     check_threads()
-    if recipe.fit.steps_per_execution != "auto":
-        check_steps(recipe.fit.steps_per_execution)
+    if fit.steps_per_execution != "auto":
+        check_steps(fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(trial))
     card = Card.of(home.existing, chosen)
@@ -64,16 +72,16 @@ def refit(
     told = card.passed
     if epochs is not None:
         told.pop("initial_epoch", None)  # it counts for the epochs of the search alone
-    fit = recipe.fit.completed(told)
+    fit = fit.completed(told)
     n, ends = (epochs, []) if epochs is not None else _up_to_the_best(chosen, fit, told)
     # A recipe needs an objective although nothing is scored; the loss needs no validation data.
     objectives, fit = Objectives([Objective("loss", "minimize")]), replace(fit, epochs=n)
-    recipe = replace(recipe, fit=fit, objectives=objectives, callbacks=callbacks, executions=1)
+    own = replace(recipe, objectives=objectives, callbacks=callbacks)
     values = TrialRecord(chosen).values or [0.0]  # one for each training if there were several
     functions = recipe.build_model, *fit.functions.values()
     with shown_once(), seeds_kept(), borrowed(*functions, of_keras=False):
         return train_again(
-            replace(recipe, fit=recipe.loaded_fit()),
+            Call(own, own.loaded(fit)),
             chosen,
             # When the trial ran, copied callbacks wrote to the trial's own folder.
             os.path.join(home.name, f"refit_{chosen.number:04d}"),

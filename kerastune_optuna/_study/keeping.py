@@ -28,7 +28,7 @@ class Keeping:
         files: The files of its trials.
         objectives: The objectives by which its trials are ranked.
         asked: How many trials keep their weights; "auto" for the number that the study has on
-            record, or the default. A search passes what `settle` returned.
+            record, or the default. A search goes by `settled`.
     """
 
     study: optuna.Study
@@ -43,22 +43,22 @@ class Keeping:
             return self.asked
         return _UNASKED if (found := StudyRecord(self.study).keep_best) is None else found
 
-    def settle(self) -> int | str:
+    def settled(self) -> Keeping:
         """Record a number that was asked for, and say so if models are deleted for it.
 
         Returns:
-            The number that holds from now on; "auto" if none was ever asked for.
+            What decides from now on: by this number, or by one that was asked for earlier.
         """
         record = StudyRecord(self.study)
         if isinstance(self.asked, str):
-            return self.asked if (before := record.keep_best) is None else before
+            return self if (before := record.keep_best) is None else replace(self, asked=before)
         if self.asked < (had := replace(self, asked="auto").most) and record.finished:
             _signals.print_line(
                 f"keep_best={self.asked}: study {self.study.study_name!r} kept its best {had} "
                 f"models and now deletes all but {self.asked}"
             )
         record.keep_best = self.asked
-        return self.asked
+        return self
 
     def among(self, trials: Iterable[FrozenTrial]) -> set[int]:
         """Return the numbers of those trials that keep their weights, if these were all."""

@@ -8,6 +8,7 @@ from kerastune_optuna._trial.kept import rebuild as rebuild
 from kerastune_optuna._trial.ledger import number_of_best as number_of_best
 from kerastune_optuna._trial.pruning_callback import PruningCallback as PruningCallback
 from kerastune_optuna._trial.recipe import Builder as Builder
+from kerastune_optuna._trial.recipe import Call as Call
 from kerastune_optuna._trial.recipe import Recipe as Recipe
 from kerastune_optuna._trial.tell import run_trial as run_trial
 from kerastune_optuna._trial.user_callbacks import check_callback as check_callback

@@ -13,7 +13,7 @@ from kerastune_optuna._study import Ending, TrialRecord
 from kerastune_optuna._trial.bridge import Hook
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.ready import make_ready
-from kerastune_optuna._trial.recipe import Recipe, build_again
+from kerastune_optuna._trial.recipe import Call, build_again
 from kerastune_optuna._trial.training import TrainingInputs
 
 
@@ -41,7 +41,7 @@ class Until(Hook):
 
 
 def train_again(
-    recipe: Recipe,
+    call: Call,
     trial: FrozenTrial,
     folder: str,
     *,
@@ -53,7 +53,7 @@ def train_again(
     """Train a trial's configuration again, from the same seed.
 
     Args:
-        recipe: The recipe to train with, with its data loaded.
+        call: The recipe to train with, and its data, loaded.
         trial: A copy of the trial.
         folder: The subfolder of the user's folders in which copied callbacks write.
         training: The number of the training whose seed to use, if the trial has several.
@@ -68,10 +68,10 @@ def train_again(
     Raises:
         KeyboardInterrupt: A signal had asked for the end of the search that calls this.
     """
+    recipe, fit = call.recipe, call.fit_of(trial)
     seed = TrialRecord(trial).seed_of(training, recipe.seed)
-    fit = recipe.fit_of(trial) if recipe.fit.functions else recipe.fit
     model, arguments = build_again(recipe.build_model, trial, seed)
-    own = TrainingInputs.of(recipe, fit, trial, arguments, folder, training, seed)
+    own = TrainingInputs.of(call, fit, trial, arguments, folder, training, seed)
     own = replace(own, fit=replace(own.fit, epochs=epochs))
     make_ready(model, own)
     # The epochs to train are known, whatever they log.

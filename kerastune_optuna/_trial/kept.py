@@ -18,7 +18,7 @@ from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialFiles, TrialRecord
 from kerastune_optuna._trial import failure, weights
 from kerastune_optuna._trial.ledger import Ledger
-from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
+from kerastune_optuna._trial.recipe import Builder, Call, build_again
 from kerastune_optuna._trial.variables import (
     build_optimizer,
     check_untracked,
@@ -39,7 +39,7 @@ _UNTRAINED = (
 
 
 def save_if_best(
-    recipe: Recipe,
+    call: Call,
     trial: optuna.Trial,
     model: keras.Model,
     ledger: Ledger,
@@ -50,7 +50,7 @@ def save_if_best(
     """Save the model's weights if the trial is among those that keep them.
 
     Args:
-        recipe: The recipe of the search.
+        call: What the trials of the search share.
         trial: The trial.
         model: The model of its last training, which gets the weights of the best one.
         ledger: The ledger, whose trainings have all ended.
@@ -66,7 +66,7 @@ def save_if_best(
     """
     study, own = trial.study, copy.copy(_optuna.as_known(trial))
     own.state, own.values = TrialState.COMPLETE, ledger.means  # as the study will have it
-    keeping = recipe.keeping(study)
+    keeping = call.keeping(study)
     if own.number not in keeping.among([*study.get_trials(deepcopy=False), own]):
         return None
     if not is_trained:
@@ -82,8 +82,8 @@ def save_if_best(
                 batch = builds.specification_of_a_batch()
             remembered = {"shapes": model.get_build_config(), "batch": to_plain(batch)}
             TrialRecord(trial).inputs = json.dumps(remembered)
-        if not recipe.rebuilt:
-            _rebuild_once(recipe, keeping.files, trial, model)
+        if not call.rebuilt:
+            _rebuild_once(call, keeping.files, trial, model)
     except ScratchError:
         raise
     except TunerError as error:
@@ -91,9 +91,7 @@ def save_if_best(
     return None
 
 
-def _rebuild_once(
-    recipe: Recipe, files: TrialFiles, trial: optuna.Trial, model: keras.Model
-) -> None:
+def _rebuild_once(call: Call, files: TrialFiles, trial: optuna.Trial, model: keras.Model) -> None:
     """Rebuild the first model that a process keeps, as best_model() will.
 
     If this model cannot be rebuilt, none of the others can, and without this check the user would
@@ -104,7 +102,7 @@ def _rebuild_once(
     """
     stored = _optuna.as_stored(trial.study, trial)
     try:
-        rebuilt = rebuild(recipe.build_model, files, stored, instead=_ON_TRIAL_ALONE)
+        rebuilt = rebuild(call.recipe.build_model, files, stored, instead=_ON_TRIAL_ALONE)
         check_untracked(model, rebuilt)
     except StoreAwayError:
         raise  # once the store responds again, the model may well be rebuilt
@@ -117,7 +115,7 @@ def _rebuild_once(
         raise
     except Exception:  # the builder may fail for this trial only, or two models exceed the memory
         return  # the next model that is kept may be rebuilt
-    recipe.rebuilt.append(trial.number)
+    call.rebuilt.append(trial.number)
 
 
 def rebuild(

@@ -46,7 +46,7 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool = Fals
     set_steps(model, fit, callbacks)
     if check:
         _check_objectives(model, inputs)
-        if inputs.recipe.keep_best != 0 and lacks_variables(model):
+        if inputs.call.keep_best != 0 and lacks_variables(model):
             _make_missing_variables(model, fit)
 
 
@@ -57,7 +57,8 @@ def check_constraints(trial: optuna.Trial, model: keras.Model, inputs: TrainingI
         optuna.TrialPruned: Says which constraint it breaks.
     """
     record, fit = TrialRecord(trial), inputs.fit
-    constraints, sizes = inputs.recipe.constraints, inputs.recipe.objectives.sizes
+    recipe = inputs.call.recipe
+    constraints, sizes = recipe.constraints, recipe.objectives.sizes
     if sizes or constraints.are_there:
         if lacks_variables(model):
             _make_missing_variables(model, fit)
@@ -181,7 +182,7 @@ def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     own_step = has_own(model, "train_step")
     metrics = [
         metric
-        for metric in inputs.recipe.objectives.metrics
+        for metric in inputs.call.recipe.objectives.metrics
         if metric.name.startswith("val_") or not own_step
     ]
     # Reading one batch of a generator starts a thread of TensorFlow that keeps drawing from it.

@@ -39,38 +39,65 @@ _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  #
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hold the settings that all trials of a search share."""
+    """Hold the settings that all trials of a search share, as the user gave them."""
 
     build_model: Builder
     objectives: Objectives
-    fit: Given
     callbacks: Sequence[Any]
     seed: int | None
-    keep_best: int | str  # "auto": the number that the study has on record, or the default
     store: PatientStore
     backup_every: float | None
     train_repeats: bool = False
     executions: int = 1
-    card: Card = field(default_factory=Card)  # says which other searches are the same as this one
     constraints: Constraints = field(default_factory=Constraints)
-    warm_trials: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
-    sampler_seed: int | None = None  # the seed of a sampler that was made for the search
-    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process rebuilt
 
-    @property
-    def n_trainings(self) -> int:
-        """How many trainings a trial has: one for each execution of each fold."""
-        return self.executions * max(1, len(self.fit.folds))
+    def loaded(self, fit: Given) -> Given:
+        """Return what all trials pass to Model.fit, with the data loaded under the search's seed.
 
-    @property
-    def epochs_in_all(self) -> int:
-        """How many epochs a trial runs in all of its trainings, unless it is stopped early."""
-        return self.n_trainings * self.fit.epochs_per_training
+        TensorFlow seeds the random operations of a pipeline when the pipeline is created.
+
+        Raises:
+            ArgumentError: The data cannot be trained on.
+        """
+        if self.seed is not None:
+            set_all(self.seed)
+        return fit.loaded()
+
+    def n_trainings(self, fit: Given) -> int:
+        """Return how many trainings a trial has: one for each execution of each fold."""
+        return self.executions * max(1, len(fit.folds))
+
+    def epochs_in_all(self, fit: Given) -> int:
+        """Return how many epochs a trial runs in all of its trainings, unless it stops early."""
+        return self.n_trainings(fit) * fit.epochs_per_training
+
+
+@dataclass(frozen=True)
+class Call:
+    """Hold what the trials of one call of search() or confirm() share in one process.
+
+    Args:
+        recipe: What all trials of the search share.
+        fit: The arguments of Model.fit, with the data loaded in this process.
+        card: Says which other searches are the same as this one.
+        keep_best: How many trials keep their weights; "auto" if no search has ever set a number.
+        warm_trials: Trials of other studies that the sampler sees.
+        sampler_seed: The seed of a sampler that was made for the search.
+        rebuilt: The numbers of trials whose models this process has rebuilt.
+    """
+
+    recipe: Recipe
+    fit: Given
+    card: Card = field(default_factory=Card)
+    keep_best: int | str = 0
+    warm_trials: Sequence[FrozenTrial] = ()
+    sampler_seed: int | None = None
+    rebuilt: list[int] = field(default_factory=list)
 
     def keeping(self, study: optuna.Study) -> Keeping:
         """Return what decides which trials of a study keep their weights."""
-        files = TrialFiles(self.store, _optuna.storage_of(study))
-        return Keeping(study, files, self.objectives, self.keep_best)
+        files = TrialFiles(self.recipe.store, _optuna.storage_of(study))
+        return Keeping(study, files, self.recipe.objectives, self.keep_best)
 
     def fit_of(self, trial: BaseTrial) -> Given:
         """Return what a trial passes to Model.fit, with the data that functions make for it.
@@ -81,24 +108,16 @@ class Recipe:
             ArgumentError: A function returned data that cannot be trained on.
             StudyMismatchError: A function asks for a parameter that earlier trials did not have.
         """
+        if not self.fit.functions:
+            return self.fit
         try:
             return _data_of(self.fit, trial)
         except StudyMismatchError:
-            if not (isinstance(trial, FrozenTrial) and with_defaults(self.build_model, trial)):
+            if not (
+                isinstance(trial, FrozenTrial) and with_defaults(self.recipe.build_model, trial)
+            ):
                 raise
             return _data_of(self.fit, trial)
-
-    def loaded_fit(self) -> Given:
-        """Return what all trials pass to Model.fit, with the data loaded under the search's seed.
-
-        TensorFlow seeds the random operations of a pipeline when the pipeline is created.
-
-        Raises:
-            ArgumentError: The data cannot be trained on.
-        """
-        if self.seed is not None:
-            set_all(self.seed)
-        return self.fit.loaded()
 
 
 def build(

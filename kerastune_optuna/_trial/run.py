@@ -23,7 +23,7 @@ from kerastune_optuna._trial.backup import Archive, UnfitBackupError
 from kerastune_optuna._trial.kept import save_if_best
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.ready import check_constraints, make_ready
-from kerastune_optuna._trial.recipe import Recipe, build
+from kerastune_optuna._trial.recipe import Call, build
 from kerastune_optuna._trial.training import TrainingInputs, train
 from kerastune_optuna._trial.variables import lacks_variables
 
@@ -33,43 +33,44 @@ class TrialRun:
 
     Args:
         trial: The running trial.
-        recipe: What all trials share.
+        call: What the trials of this call share.
         memory: Frees what a training left in memory before the trial's next training.
         check: Whether to check before training that the model logs the objective.
     """
 
-    def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
-        self._trial, self._recipe, self._memory, self._check = trial, recipe, memory, check
+    def __init__(self, trial: optuna.Trial, call: Call, memory: Memory, *, check: bool) -> None:
+        self._trial, self._call, self._memory, self._check = trial, call, memory, check
+        self._recipe = recipe = call.recipe
         self._record = TrialRecord(trial)
         seed = self._record.seed_of(0, recipe.seed, _optuna.known_trials(trial.study))
-        objective, length = recipe.objectives.watched, recipe.n_trainings
-        self._ledger = Ledger(objective, length, seed, is_open_ended=recipe.fit.is_free)
+        objective, length = recipe.objectives.watched, recipe.n_trainings(call.fit)
+        self._ledger = Ledger(objective, length, seed, is_open_ended=call.fit.is_free)
 
     def run(self) -> Ledger:
         """Run the trainings that the trial's backup lacks; return the trial's ledger."""
-        trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
+        trial, call, record, ledger = self._trial, self._call, self._record, self._ledger
         seeds = ledger.seeds
         if record.seed is None:  # the retry of another trial has its seed already
             record.seed = seeds[0]
         if len(seeds) > 1:
             record.seeds = seeds
-        record.card = recipe.card.key
+        record.card = call.card.key
         # If a trial has only one training, the worker frees the memory after it.
         released = self._memory.released if len(seeds) > 1 else nullcontext
         try:
             # Functions of the trial, if there are any, make its data here.
-            self._fit = recipe.fit_of(trial) if recipe.fit.functions else recipe.fit
+            self._fit = call.fit_of(trial)
             with scratch() as folder:
                 with needed():
-                    self._archive = Archive(trial, recipe.store, folder, recipe.card)
-                    if recipe.backup_every is not None and record.backup is not None:
+                    self._archive = Archive(trial, self._recipe.store, folder, call.card)
+                    if self._recipe.backup_every is not None and record.backup is not None:
                         self._archive.open(ledger, record.backup)
                 while ledger.is_open:
                     with released():
                         self._train_next()
         except UnfitBackupError:  # the trial starts over
             record.backup = None
-            return TrialRun(trial, recipe, self._memory, check=self._check).run()
+            return TrialRun(trial, call, self._memory, check=self._check).run()
         except optuna.TrialPruned as error:  # by a limit or the builder, before any training
             record.stop_reason, record.epochs_run = failure.of_pruned(error), 0
             ledger.ending = Ending.FORBIDDEN
@@ -106,12 +107,12 @@ class TrialRun:
         Raises:
             optuna.TrialPruned: The model breaks a constraint.
         """
-        trial, recipe, ledger = self._trial, self._recipe, self._ledger
+        trial, ledger = self._trial, self._ledger
         number, seed = ledger.number, ledger.seeds[ledger.number]
         folder = os.path.join(trial.study.study_name, f"trial_{trial.number:04d}")
         if ledger.length > 1:
             folder = os.path.join(folder, f"training_{number}")
-        inputs = TrainingInputs.of(recipe, self._fit, trial, arguments, folder, number, seed)
+        inputs = TrainingInputs.of(self._call, self._fit, trial, arguments, folder, number, seed)
         if self._record.epochs is None:  # set before the trial's first training only
             self._record.epochs = inputs.fit.epochs_per_training * ledger.length
         check = self._check and number == 0
@@ -139,8 +140,8 @@ class TrialRun:
             record.n_params = model.count_params()
             if recipe.constraints.max_seconds is not None:
                 recipe.constraints.take_time(trial, ledger.seconds)
-            if recipe.keep_best != 0:
+            if self._call.keep_best != 0:
                 ledger.late_error = history.save(recipe.store, trial, ledger, self._archive.folder)
             if ledger.ending is Ending.COMPLETE:
-                kept = save_if_best(recipe, trial, model, ledger, builds, is_trained=is_trained)
+                kept = save_if_best(self._call, trial, model, ledger, builds, is_trained=is_trained)
                 ledger.late_error = kept or self._archive.error or ledger.late_error

@@ -16,16 +16,16 @@ from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import Ending, TrialFiles, TrialRecord, own_runs
 from kerastune_optuna._trial import failure
-from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.recipe import Call
 from kerastune_optuna._trial.run import TrialRun
 
 
-def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
+def run_trial(trial: optuna.Trial, call: Call, memory: Memory, *, check: bool) -> FrozenTrial:
     """Train one configuration and tell the study how it ended.
 
     Args:
         trial: The running trial.
-        recipe: What all trials share.
+        call: What the trials of this call share.
         memory: Frees what a training left in memory before the trial's next training.
         check: Whether to check before training that the model logs the objective.
 
@@ -39,7 +39,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     """
     record, began = TrialRecord(trial), time.perf_counter()
     try:
-        ledger = TrialRun(trial, recipe, memory, check=check).run()
+        ledger = TrialRun(trial, call, memory, check=check).run()
         record.seconds = round(time.perf_counter() - began, 3)
         record.code = ledger.ending.name
         state = ledger.ending.states[0 if ledger.means else -1]
@@ -54,10 +54,10 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
         if requested():  # the signal may have killed a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
-            _fail(trial, recipe, error)
+            _fail(trial, call, error)
         raise
     wrong: TunerError | None = ledger.late_error
-    keeping = recipe.keeping(trial.study)
+    keeping = call.keeping(trial.study)
     try:
         keeping.files.discard(finished, TrialFiles.BACKUP)
         if keeping.files.ids(finished, TrialFiles.WEIGHTS):  # others may lose their place to it
@@ -69,7 +69,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     return finished
 
 
-def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
+def _fail(trial: optuna.Trial, call: Call, error: BaseException) -> None:
     """Set a trial to FAIL; record the reason, and a key that is the same for equal errors.
 
     Raises:
@@ -80,4 +80,4 @@ def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     TrialRecord(trial).stop_reason = failure.told(error)
     TrialRecord(trial).sameness = failure.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
-    recipe.keeping(trial.study).files.discard(failed, TrialFiles.BACKUP)
+    call.keeping(trial.study).files.discard(failed, TrialFiles.BACKUP)

@@ -31,7 +31,7 @@ from kerastune_optuna._trial.fast import batched
 from kerastune_optuna._trial.hooks import Best, Limits, Report, StopOnRequest
 from kerastune_optuna._trial.ledger import Ledger
 from kerastune_optuna._trial.own_fit import check_are_there, take_returned
-from kerastune_optuna._trial.recipe import Recipe, check_trained
+from kerastune_optuna._trial.recipe import Call, check_trained
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 from kerastune_optuna._trial.variables import checksum
 
@@ -40,22 +40,22 @@ _N_PARAMS, _FLOPS, _SECONDS = Objectives.MEASURED
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Hold the inputs of one training: the recipe, and what its trial and its builder add.
+    """Hold the inputs of one training: those of its call, and what its trial and builder add.
 
     Args:
-        recipe: What all trainings share.
+        call: What the trials of the call share.
         fit: The data and arguments of this training.
         callbacks: The callbacks of the user and of the builder for this training.
     """
 
-    recipe: Recipe
+    call: Call
     fit: FitArguments
     callbacks: Sequence[keras.callbacks.Callback]
 
     @classmethod
     def of(
         cls,
-        recipe: Recipe,
+        call: Call,
         fit: Given,
         trial: BaseTrial,
         arguments: Mapping[str, Any],
@@ -66,7 +66,7 @@ class TrainingInputs:
         """Return the inputs of one training of a trial.
 
         Args:
-            recipe: What all trainings share.
+            call: What the trials of the call share.
             fit: What the trial passes to Model.fit.
             trial: The trial.
             arguments: The arguments of Model.fit that its builder returned with the model.
@@ -77,6 +77,7 @@ class TrainingInputs:
         Raises:
             ArgumentError: The builder's arguments are invalid.
         """
+        recipe = call.recipe
         if arguments:
             check_builders_arguments(arguments)
         others = dict(arguments)
@@ -87,7 +88,7 @@ class TrainingInputs:
         of_training = fit.of_training(others, number, seed)
         may_add = any(map(may_add_metrics, callbacks))
         check_training(of_training, recipe.objectives, may_add=may_add)
-        return cls(recipe, of_training, callbacks)
+        return cls(call, of_training, callbacks)
 
     def run_fit(
         self,
@@ -129,7 +130,7 @@ class TrainingInputs:
                 # Callbacks need the model in on_epoch_end. The builder's own loop may call
                 # on_epoch_end without setting the model first, so this CallbackList sets it.
                 keras.callbacks.CallbackList(callbacks, model=model, epochs=self.fit.epochs)
-                builder: Any = self.recipe.build_model
+                builder: Any = self.call.recipe.build_model
                 return builder.fit(trial, model, **keywords)
             except TrainingOver:
                 return bridge.history
@@ -163,20 +164,20 @@ def train(
         UpdateFinishedTrialError: Another process runs the trial.
         TunerError: The training has no result, for example because no epoch had the objective.
     """
-    recipe, best = inputs.recipe, Best(model)
+    call, recipe, best = inputs.call, inputs.call.recipe, Best(model)
     are_several = recipe.objectives.are_several
     report = Report(watched_alone(trial, recipe.objectives) if are_several else trial)
     limits = [Limits(recipe.constraints)] if recipe.constraints.end_trainings else []
     hooks: list[Hook] = [*limits, best, report, StopOnRequest()]
     if (every := recipe.backup_every) is not None:
-        kind = BackupOfOwnFit if recipe.fit.is_free else Backup
+        kind = BackupOfOwnFit if call.fit.is_free else Backup
         hooks.append(kind(archive, best, every, inputs.fit))
-    planned, of_search = inputs.fit.epochs_per_training, recipe.fit.epochs_per_training
+    planned, of_search = inputs.fit.epochs_per_training, call.fit.epochs_per_training
     ledger.begin(planned, max(planned, of_search), report.first_step)
-    before, untrained = model.weights, checksum(model) if recipe.fit.is_free else None
+    before, untrained = model.weights, checksum(model) if call.fit.is_free else None
     try:
         returned = inputs.run_fit(trial, model, ledger, hooks)
-        if recipe.fit.is_free:
+        if call.fit.is_free:
             check_are_there(before, model)
             if ledger.is_open:
                 take_returned(ledger, returned)
@@ -208,7 +209,7 @@ def _scores(
         MetricNotFoundError: The logs lack a metric.
         ValueError: A metric is NaN, which Optuna does not accept as a value.
     """
-    objectives, now, scores = inputs.recipe.objectives, ledger.now, []
+    objectives, now, scores = inputs.call.recipe.objectives, ledger.now, []
     for objective in objectives.each:
         if objective == objectives.watched:
             value = cast(float, now.best_value)  # every completed training has one

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _digest
 from kerastune_optuna._backend import accelerators, cores, keras_settings
-from kerastune_optuna._data import describe, is_loader, measure
+from kerastune_optuna._data import Given, describe, is_loader, measure
 from kerastune_optuna._digest import digest
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._study import Card, StudyRecord, TrialRecord
@@ -29,9 +29,9 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 _LONGEST = 4000  # characters of an argument, since MySQL limits the size of an attribute
 
 
-def card_of(recipe: Recipe) -> Card:
+def card_of(recipe: Recipe, fit: Given) -> Card:
     """Return the card by which a new search is compared; data that is not loaded is unknown."""
-    fit, unknown = recipe.fit, f"{Card.UNKNOWN} in search {uuid4()}"
+    unknown = f"{Card.UNKNOWN} in search {uuid4()}"
     training = measure(fit.x, fit.y, fit.others.get("sample_weight"))
     if fit.folds:
         validation = measure(fit.x, fit.y)
@@ -44,48 +44,57 @@ def card_of(recipe: Recipe) -> Card:
     return Card(
         settings={"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         study={"objective": recipe.objectives.aim},
-        epochs_in_all=recipe.epochs_in_all,
+        epochs_in_all=recipe.epochs_in_all(fit),
         measured={  # an array of objects has no measure
             name: unknown if parts is None else [unknown if one is None else one for one in parts]
             for name, parts in both.items()
         },
         code=_digest.digests(recipe.build_model, *fit.functions.values()),
-        **_of_fit(recipe),
+        **_of_fit(recipe, fit),
     )
 
 
-def card_in_study(study: optuna.Study, recipe: Recipe, n_workers: int, *, trains: bool) -> Card:
+def card_in_study(
+    card: Card,
+    study: optuna.Study,
+    recipe: Recipe,
+    n_known: int,
+    *,
+    trains: bool,
+    **told: int | None,
+) -> Card:
     """Return the complete card of a search that is about to run.
 
     Args:
+        card: The card by which the search was compared.
         study: The study, with its sampler and pruner.
-        recipe: What its trials share, with the card by which the search was compared.
-        n_workers: How many workers it has.
+        recipe: What its trials share.
+        n_known: How many trials of other studies the sampler sees.
         trains: Whether this process trains.
+        **told: More of the card: how many workers there are, and the seed of the sampler.
     """
     searched = {
         "name": study.study_name,
-        **recipe.card.study,
+        **card.study,
         **recipe.constraints.described,
         "sampler": type(study.sampler).__name__,
         "pruner": type(study.pruner).__name__,
-        "trials_known": len(recipe.warm_trials),
+        "trials_known": n_known,
     }
-    seeds = {"seed": recipe.seed, "sampler_seed": recipe.sampler_seed}
-    told = {**seeds, "n_workers": n_workers, "study": searched, **_of_process(trains=trains)}
-    return replace(recipe.card, **_plain(told))
+    of_process = _of_process(trains=trains)
+    return replace(card, **_plain({"seed": recipe.seed, "study": searched, **of_process, **told}))
 
 
-def card_of_worker(recipe: Recipe) -> Card:
+def card_of_worker(card: Card, recipe: Recipe, fit: Given) -> Card:
     """Return the card of a search in a worker, which has its own devices and has loaded the data.
 
     Data that functions load is not measured here: what is compared is the same on the cards of all
     workers of a search, even if each draws other rows.
     """
-    return replace(recipe.card, **_of_process(trains=True), data=_of_fit(recipe)["data"])
+    return replace(card, **_of_process(trains=True), data=_of_fit(recipe, fit)["data"])
 
 
-def check_comparable(study: optuna.Study, recipe: Recipe) -> None:
+def check_comparable(study: optuna.Study, now: Card, fit: Given) -> None:
     """Check that new trials compare with those of a study; warn of what makes that hard.
 
     Data that functions load in other processes, and data whose rows are drawn at random, is not
@@ -93,7 +102,8 @@ def check_comparable(study: optuna.Study, recipe: Recipe) -> None:
 
     Args:
         study: The study that is about to be searched.
-        recipe: What its new trials share, with their card.
+        now: The card of its new trials.
+        fit: The arguments of Model.fit of these.
 
     Raises:
         StudyMismatchError: The trials of the study were measured on other validation data, or their
@@ -108,20 +118,20 @@ def check_comparable(study: optuna.Study, recipe: Recipe) -> None:
     keys = [one.card or latest or "" for one in records if one.worker is not None]
     before = {key: cards.get(key, Card()) for key in keys}
     for card in before.values():
-        _check_same(study, card, recipe.card)
+        _check_same(study, card, now)
     if not all(TrialRecord(trial).has_no_result for trial in trials):
-        warn_if_builder_changed(study, recipe)
-    if keys and (changes := before[keys[-1]].told_changes(recipe.card)):
+        warn_if_builder_changed(study, now, fit)
+    if keys and (changes := before[keys[-1]].told_changes(now)):
         _check.warn(
             f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
             f"Their values may not compare with those of new trials. If so, pass {_ANEW}."
         )
 
 
-def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
+def warn_if_builder_changed(study: optuna.Study, now: Card, fit: Given) -> None:
     """Warn if the latest trials of a study came from other code than this builder's."""
-    if changed := _digest.changed(Card.latest(study).code, recipe.card.code):
-        also = " or of the data's functions" * bool(recipe.fit.functions)
+    if changed := _digest.changed(Card.latest(study).code, now.code):
+        also = " or of the data's functions" * bool(fit.functions)
         _check.warn(
             f"The code of build_model{also} has changed since the latest search of study "
             f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
@@ -167,9 +177,8 @@ def _of_process(*, trains: bool) -> dict[str, Any]:
     }
 
 
-def _of_fit(recipe: Recipe) -> dict[str, Any]:
+def _of_fit(recipe: Recipe, fit: Given) -> dict[str, Any]:
     """Return the arguments of search(), digests of those that JSON cannot hold, and the data."""
-    fit = recipe.fit
     others = {name: _stored(name, value) for name, value in sorted(fit.others.items())}
     digests = {name: key for name, (_, key) in others.items() if key is not None}
     if is_loader(fit.x) and "sample_weight" not in fit.others:  # the function may return weights

@@ -38,7 +38,7 @@ from kerastune_optuna._scratch import ScratchError, sweep
 from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import INSTEAD, Location, connect, few_transactions
 from kerastune_optuna._study import Ending, StudyRecord, TrialRecord, Watch, own_runs
-from kerastune_optuna._trial import Recipe, is_of_memory, run_trial
+from kerastune_optuna._trial import Call, is_of_memory, run_trial
 from kerastune_optuna._workers.card import card_of_worker
 
 # Errors in the code rather than in one configuration: every trial would raise them again.
@@ -56,12 +56,12 @@ class Job:
     study_name: str
     sampler: BaseSampler
     pruner: BasePruner
-    recipe: Recipe
+    call: Call
     budget: Budget
     settings: tuple[str, str, str, str] = dataclasses.field(default_factory=keras_settings)
     # The study's system attribute in which tasks of an executor read whether this call of search()
     # goes on. Each call has its own: of two that write into one at once, one would lose.
-    call: str | None = None
+    goes_on: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +91,17 @@ def work_on(payload: Payload, number: int = 0) -> None:
         study.sampler, study.pruner = job.sampler, job.pruner
         # The pickled sampler contains its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
-        recipe = dataclasses.replace(job.recipe, fit=job.recipe.fit.unpacked())
-        recipe = dataclasses.replace(recipe, fit=recipe.loaded_fit())
-        recipe = dataclasses.replace(recipe, card=card_of_worker(recipe))
-        recipe.card.write(study)
+        fit = job.call.recipe.loaded(job.call.fit.unpacked())
+        card = card_of_worker(job.call.card, job.call.recipe, fit)
+        card.write(study)
+        call = dataclasses.replace(job.call, fit=fit, card=card)
 
         def look() -> None:
-            if job.call is not None and _optuna.attrs_of(study).get(job.call) is False:
+            if job.goes_on is not None and _optuna.attrs_of(study).get(job.goes_on) is False:
                 ask()
 
         look()  # a task may have waited until its call was over
-        run_trials(study, recipe, job.budget, at_each_beat=look)
+        run_trials(study, call, job.budget, at_each_beat=look)
 
 
 def _joined(job: Job) -> optuna.Study:
@@ -128,7 +128,7 @@ def _joined(job: Job) -> optuna.Study:
     except KeyError:
         raise _elsewhere(shown) from None
     # An earlier study, or a copy, does not know the call.
-    if job.call is not None and job.call not in _optuna.attrs_of(study):
+    if job.goes_on is not None and job.goes_on not in _optuna.attrs_of(study):
         raise _elsewhere(shown)
     return study
 
@@ -144,7 +144,7 @@ def _elsewhere(shown: str) -> WorkerError:
 
 def run_trials(
     study: optuna.Study,
-    recipe: Recipe,
+    call: Call,
     budget: Budget,
     notify: Callable[[], None] = lambda: None,
     at_each_beat: Callable[[], None] = lambda: None,
@@ -153,7 +153,7 @@ def run_trials(
 
     Args:
         study: The study to take trials from.
-        recipe: What all trials share.
+        call: What the trials of this call share.
         budget: When to stop.
         notify: Called after each trial of this process.
         at_each_beat: Called every few seconds, from another thread.
@@ -168,7 +168,7 @@ def run_trials(
     stop = partial(budget.conditions.bring_about, study, "Stopped by study.stop()")
     with (
         _optuna.stoppable(study, stop),
-        _learning_sampler(study, recipe, budget),
+        _learning_sampler(study, call, budget),
         few_transactions(_optuna.storage_of(study)),
         watch.beating(study, at_each_beat),
         memory.apart(),
@@ -178,7 +178,7 @@ def run_trials(
             try:
                 with memory.released():
                     try:
-                        ended, cause = run_trial(trial, recipe, memory, check=not checked), None
+                        ended, cause = run_trial(trial, call, memory, check=not checked), None
                     except Exception as error:  # a configuration may fail in any way
                         if _ends_search(study, error, check=not checked):
                             raise
@@ -223,18 +223,18 @@ def _release(error: Exception, memory: Memory) -> None:
 
 
 @contextmanager
-def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> Iterator[None]:
+def _learning_sampler(study: optuna.Study, call: Call, budget: Budget) -> Iterator[None]:
     """Wrap the study's sampler in a LearningSampler within a block, and then restore it."""
-    sampler = study.sampler
+    sampler, recipe = study.sampler, call.recipe
     if budget.laid_out is None:
         study.sampler = LearningSampler(
             sampler,
             recipe.objectives.watched,
             constrained=recipe.constraints.are_there,
             may_repeat=recipe.train_repeats,
-            warm_trials=recipe.warm_trials,
-            seed=recipe.sampler_seed,
-            card=recipe.card.key,
+            warm_trials=call.warm_trials,
+            seed=call.sampler_seed,
+            card=call.card.key,
         )
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ import optuna
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._backend import Memory, check_threads, let_memory_grow, seeds_kept
-from kerastune_optuna._data import check_training
+from kerastune_optuna._data import Given, check_training
 from kerastune_optuna._exceptions import ArgumentError, StudyMismatchError
 from kerastune_optuna._generators import borrowed
 from kerastune_optuna._keras_tuner import learn_ranges
@@ -21,8 +21,9 @@ from kerastune_optuna._report import Lines, Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, StopConditions, check_finite, check_study
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
-from kerastune_optuna._study import Home, StudyRecord
+from kerastune_optuna._study import Card, Home, Keeping, StudyRecord
 from kerastune_optuna._trial import (
+    Call,
     Recipe,
     check_callback,
     check_steps,
@@ -35,6 +36,8 @@ from kerastune_optuna._workers.loop import Job, shown_once
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.start import Source, Start, start_of
 
+_COLD = Start()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -43,6 +46,8 @@ class Run:
     Args:
         home: The home of the study.
         recipe: What all trials share.
+        fit: The arguments of Model.fit.
+        keep_best: How many trials keep their weights, as asked for; "auto" if nobody has.
         budget: When to stop.
         crew: The processes or tasks that train.
         verbose: As search() takes it.
@@ -51,19 +56,21 @@ class Run:
 
     home: Home
     recipe: Recipe
+    fit: Given
+    keep_best: int | str
     budget: Budget
     crew: Crew
     verbose: str | int
     on_trial_end: Sequence[Listener] = ()
 
     def prepared(self) -> Run:
-        """Return this run with a checked recipe, whose data is loaded if this process trains.
+        """Return this run, checked, with its data loaded if this process trains.
 
         Raises:
             ArgumentError: An argument cannot work.
             WorkerError: This process cannot train.
         """
-        recipe, fit, is_here = self.recipe, self.recipe.fit, self.crew.is_this_process
+        recipe, fit, is_here = self.recipe, self.fit, self.crew.is_this_process
         check_threads()
         if not is_here:  # what this process takes of a GPU, its workers lack
             let_memory_grow()
@@ -81,7 +88,7 @@ class Run:
         check_training(fit, recipe.objectives, may_add=may_add)
         with seeds_kept(), borrowed(recipe.build_model, *fit.functions.values()):
             if is_here:
-                fit = recipe.loaded_fit()
+                fit = recipe.loaded(fit)
             else:
                 fit.check()
             fit.check_kinds()
@@ -89,7 +96,7 @@ class Run:
                 # If this process trains, run_trials() soon collects all garbage, which takes long.
                 with Memory().released(collects=not is_here):
                     learn_ranges(recipe.build_model)
-        return replace(self, recipe=replace(recipe, fit=fit))
+        return replace(self, fit=fit)
 
     @contextmanager
     def guarded(self, call: str) -> Iterator[None]:
@@ -98,33 +105,54 @@ class Run:
             f"{call} was stopped. Call it with the same arguments to continue study "
             f"{self.home.name!r}: finished trials are kept, and unfinished ones are resumed."
         )
-        own = borrowed(self.recipe.build_model, *self.recipe.fit.functions.values())
+        own = borrowed(self.recipe.build_model, *self.fit.functions.values())
         listening, telling = _signals.listening(how_to_go_on), self.home.telling_of_deletion()
         with _optuna.quiet(), shown_once(), seeds_kept(), own, listening, telling:
             yield
 
-    def go(self, study: optuna.Study, *, news: Iterable[str | None] = ()) -> None:
+    def go(
+        self,
+        study: optuna.Study,
+        card: Card,
+        keep_best: int | str,
+        *,
+        start: Start = _COLD,
+        sampler_seed: int | None = None,
+        news: Sequence[str] = (),
+    ) -> None:
         """Run trials of a study until the budget is spent.
 
         Args:
             study: The study, with its sampler and pruner.
-            news: Lines that are shown before the first trial.
+            card: The card by which this run was compared with the study's trials.
+            keep_best: How many trials keep their weights; "auto" if no number was ever set.
+            start: The trials from which the search starts; default none.
+            sampler_seed: The seed of a sampler that was made for the run. Default None.
+            news: Lines that are shown before the first trial. Default none.
         """
         budget, recipe, crew = self.budget, self.recipe, self.crew
         size, key = budget.n_trials, StudyRecord(study).card
         # A call that begins no trial writes no card, which no trial would have.
         if size is None or len(StudyRecord(study).finished) < size:
-            trains = crew.is_this_process
-            card = card_in_study(study, recipe, crew.n_workers, trains=trains)
+            card = card_in_study(
+                card,
+                study,
+                recipe,
+                len(start.warm_trials),
+                trains=crew.is_this_process,
+                n_workers=crew.n_workers,
+                sampler_seed=sampler_seed,
+            )
             card.write(study)
-            recipe, key = replace(recipe, card=card), card.key
+            key = card.key
+        call = Call(recipe, self.fit, card, keep_best, start.warm_trials, sampler_seed)
         conditions = budget.conditions.from_now_on(study, key)
         budget = replace(budget, conditions=conditions)
         progress = self._progress(study, conditions)
         chosen = study.study_name, study.sampler, study.pruner
-        job = Job(self.home.storage_source, *chosen, recipe, budget)
+        job = Job(self.home.storage_source, *chosen, call, budget)
         with progress.running():
-            for line in filter(None, news):
+            for line in filter(None, [*news, start.line]):
                 progress.note(line)
             crew.run(study, job, progress, self.home.folder)
             if stop := conditions.stop(study):
@@ -140,7 +168,7 @@ class Run:
         """Return all that follow the progress: the user, a log, and functions of the user."""
         deadline, recipe = conditions.deadline, self.recipe
         seconds = None if deadline is None else deadline.seconds_left()
-        aim, size, epochs = recipe.objectives, self.budget.n_trials, recipe.epochs_in_all
+        aim, size, epochs = recipe.objectives, self.budget.n_trials, recipe.epochs_in_all(self.fit)
         plan = Plan(study.study_name, aim, size, epochs, seconds)
         followers: list[Progress] = []
         if self.verbose != 0:
@@ -161,35 +189,32 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
         warm_start: Earlier trials, as the tuner takes them.
     """
     run = run.prepared()
-    recipe, budget = run.recipe, run.budget
+    recipe, fit, budget = run.recipe, run.fit, run.budget
     with run.guarded("search()"):
-        recipe = replace(recipe, card=card_of(recipe))
+        card = card_of(recipe, fit)
         if chooser.sampler == "grid":
             with Memory().released():
-                check_finite(recipe.build_model, tuple(recipe.fit.functions.values()))
-        start = Start() if warm_start is None else start_of(warm_start, recipe)
+                check_finite(recipe.build_model, tuple(fit.functions.values()))
+        start = _COLD if warm_start is None else start_of(warm_start, recipe, fit, card)
         study = writable_study(run.home)  # this may delete the study that the start was read from
-        if recipe.keeping(study).most:
+        keeping = Keeping(study, run.home.files, recipe.objectives, run.keep_best)
+        if keeping.most:
             recipe.store.check()
         if study.get_trials(deepcopy=False):
-            check_comparable(study, recipe)
-        keep_best = recipe.keeping(study).settle()
-        epochs, conditions = recipe.epochs_in_all, budget.conditions
+            check_comparable(study, card, fit)
+        keeping = keeping.settled()
         drawn, chosen = chooser.start(
             study,
             budget.n_trials,
-            epochs,
-            deadline=conditions.deadline,
-            terminator=conditions.terminator,
+            recipe.epochs_in_all(fit),
+            deadline=budget.conditions.deadline,
+            terminator=budget.conditions.terminator,
         )
         if start.first:
             start.lay_out(study)
-        recipe = replace(
-            recipe, warm_trials=start.warm_trials, keep_best=keep_best, sampler_seed=drawn
-        )
-        recipe.keeping(study).tidy()
-        replace(run, recipe=recipe).go(study, news=[*chosen, start.line])
-        recipe.keeping(study).tidy()
+        keeping.tidy()
+        run.go(study, card, keeping.asked, start=start, sampler_seed=drawn, news=chosen)
+        keeping.tidy()
         check_study(study)
 
 

@@ -11,7 +11,6 @@ from concurrent import futures
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import cloudpickle
@@ -30,7 +29,8 @@ from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 _POLL = 0.5  # seconds between two checks of the workers
-_OF_SEVERAL = ("recipe", "fit", "store", "budget")  # fields of a Job that are no argument of users
+# The fields of a Job that are no argument of users.
+_OF_SEVERAL = ("call", "recipe", "fit", "store", "budget")
 
 
 class Crew:
@@ -83,9 +83,7 @@ class Crew:
         with compiled_once() if keras.backend.backend() == "jax" else nullcontext():
             while is_more:
                 if self.is_this_process:
-                    run_trials(
-                        study, job.recipe, job.budget, partial(progress.catch_up, waits=True)
-                    )
+                    run_trials(study, job.call, job.budget, partial(progress.catch_up, waits=True))
                 else:
                     self._run_elsewhere(study, job, progress, folder)
                 progress.catch_up()
@@ -102,10 +100,10 @@ class Crew:
                 payload = _pickled(job, arrays)
                 LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
-            call = f"kerastune_optuna:call:{uuid4()}"
+            goes_on = f"kerastune_optuna:call:{uuid4()}"
             submit = self._executor.submit
-            pickled = _pickled(dataclasses.replace(job, call=call), None)
-            _optuna.set_attr(study, call, True)
+            pickled = _pickled(dataclasses.replace(job, goes_on=goes_on), None)
+            _optuna.set_attr(study, goes_on, True)
             tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
@@ -117,7 +115,7 @@ class Crew:
                 _wait_for(tasks, tick)
             finally:
                 if not all(task.done() for task in tasks):  # an executor does not pass Ctrl-C on
-                    _optuna.set_attr(study, call, False)
+                    _optuna.set_attr(study, goes_on, False)
                 for task in tasks:
                     task.cancel()  # Dask then says that the task is done, although it runs on
 
@@ -129,11 +127,11 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
         ArgumentError: Names the argument that cannot be pickled.
     """
     # What the builder drew here before would travel with it.
-    functions = job.recipe.fit.functions.values()
-    _generators.restore_read(_digest.read_by(job.recipe.build_model, *functions))
+    call, functions = job.call, job.call.fit.functions.values()
+    _generators.restore_read(_digest.read_by(call.recipe.build_model, *functions))
     _optuna.let_travel(job.sampler)
-    recipe = dataclasses.replace(job.recipe, fit=job.recipe.fit.packed(arrays))
-    job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
+    call = dataclasses.replace(call, fit=call.fit.packed(arrays))
+    job, file = dataclasses.replace(job, call=call), io.BytesIO()
     try:
         _Pickler(file).dump(job)
     except Exception as error:  # the user's objects may refuse in any way
@@ -151,9 +149,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
     """Return the error that names the argument which cannot be pickled."""
-    recipe, conditions = job.recipe, job.budget.conditions
-    fit = {**recipe.fit.data, **recipe.fit.others, "artifact_store": recipe.store}
-    arguments: dict[str, Any] = {**vars(recipe), **fit, **vars(job), **vars(conditions)}
+    call = job.call
+    given = {**call.fit.data, **call.fit.others, "artifact_store": call.recipe.store}
+    holders = (call.recipe, call, job, job.budget.conditions)
+    arguments = {**given, **{name: one for held in holders for name, one in vars(held).items()}}
     names = []
     for name, value in arguments.items():
         try:

@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
+from kerastune_optuna._data import Given
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._report import results
 from kerastune_optuna._search import Fitting, enqueue, listed
@@ -94,17 +95,19 @@ def _check_source(source: Any) -> None:
         )
 
 
-def start_of(given: Source | list[Source], recipe: Recipe) -> Start:
+def start_of(given: Source | list[Source], recipe: Recipe, fit: Given, card: Card) -> Start:
     """Return the trials and configurations from which a search starts.
 
     Args:
         given: The value of warm_start=.
         recipe: What the trials of the search share.
+        fit: The arguments of Model.fit.
+        card: The card of the search.
 
     Raises:
         ArgumentError: A source holds no trial, or none that has a parameter of the builder.
     """
-    fitting = Fitting(recipe.build_model, tuple(recipe.fit.functions.values()))
+    fitting = Fitting(recipe.build_model, tuple(fit.functions.values()))
     warm_trials: list[FrozenTrial] = []
     queues: list[list[Mapping[str, Any]]] = []
     unused: set[str] = set()
@@ -116,7 +119,7 @@ def start_of(given: Source | list[Source], recipe: Recipe) -> Start:
             raise ArgumentError(_why_none(rows, fitting))
         unused |= {name for params, _ in rows for name in params} - fitting.asked.keys()
         cards = table.attrs.get(StudyRecord.card, {}).get("cards", ())
-        is_same = bool(cards) and all(recipe.card.is_same(Card.read(one)) for one in cards)
+        is_same = bool(cards) and all(card.is_same(Card.read(one)) for one in cards)
         warm_trials += [trial for trial, is_whole in fits if is_same and is_whole]
         others = [trial.params for trial, is_whole in fits if not (is_same and is_whole)]
         queues.append(list(filter(None, others)))
