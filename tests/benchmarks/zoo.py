@@ -17,7 +17,6 @@ import sys
 import tempfile
 import warnings
 from contextlib import suppress
-from functools import partial
 
 from tests.benchmarks._sides import command_line, report, timed
 
@@ -50,11 +49,12 @@ def _searched(name, animal, n_workers, folder):
 
 
 def _trained(tuner):
-    """Return the trials of a study, where any epoch was trained."""
+    """Return the trials of a study that count, where any epoch was trained."""
     from kerastune_optuna import TunerError
+    from tests.support.faults import trials_of
 
     with suppress(TunerError):  # there is no study yet
-        trials = tuner.study.trials
+        trials = trials_of(tuner)
         return trials if any(trial.intermediate_values for trial in trials) else []
     return []
 
@@ -118,14 +118,15 @@ def _compared(name, animal, folder):
     trials = _trained(tuner)
     rows = [history(tuner, trial.number) for trial in trials]
     try:
-        plain = list(map(partial(_nearest, animal), trials, rows))
+        pairs = zip(trials, rows, strict=True)
+        plain = {trial.number: _nearest(animal, trial, logs) for trial, logs in pairs}
         if not trials:
             trained_plainly(animal, optuna.create_study().ask(), seed=0)
     except Exception as error:  # of Keras, which does not train everything on each backend
         return {UNKNOWN: _told(error)}
     try:
         weights = digest(plain[tuner.best_trial.number][0].weights)
-        differences = [told for _, told in plain if told is not None]
+        differences = [told for _, told in plain.values() if told is not None]
         return {**best_of(tuner, animal), "differences": differences, "plain": weights}
     except Exception as error:  # which the table shows
         return {WRONG: _told(error)}
