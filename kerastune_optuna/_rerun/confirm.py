@@ -28,7 +28,7 @@ from kerastune_optuna._rerun.executions import (
     train_laid_out,
 )
 from kerastune_optuna._storage import MARK
-from kerastune_optuna._study import Card, Home, Keeping, Ranking, StudyRecord
+from kerastune_optuna._study import Card, Home, Keeping, Ranking, StudyRecord, TrialFiles
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run, card_of, warn_if_builder_changed
 
@@ -114,9 +114,10 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
             "not mean it, pass what search() got."
         )
     study = _study_of_executions(home, given, recipe)
-    keep_best = Keeping(home.study, home.files, recipe.objectives, run.keep_best).most
+    files = TrialFiles(recipe.store, home.storage)
+    keep_best = Keeping(home.study, files, recipe.objectives, run.keep_best).most
     if keep_best:
-        home.store.check()
+        recipe.store.check()
     numbers = [trial.number for trial in chosen]
     link = {"study": study.study_name, "trials": numbers, "executions": count}
     StudyRecord(home.study).confirmation = link
@@ -133,7 +134,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
         say(f"Study {study.study_name!r} has all of its {size} executions")
     objective = recipe.objectives.watched
     # The best execution of each configuration may still win.
-    Keeping(study, home.files, recipe.objectives, keep_best).tidy(
+    Keeping(study, files, recipe.objectives, keep_best).tidy(
         lambda: {one.number for one in best_of_each(study, objective).values()}
     )
 

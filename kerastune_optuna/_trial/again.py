@@ -57,7 +57,7 @@ def train_again(
         trial: A copy of the trial.
         folder: The subfolder of the user's folders in which copied callbacks write.
         training: The number of the training whose seed to use, if the trial has several.
-        epochs: How many epochs to train; overrides the recipe and the builder.
+        epochs: How many epochs to train; overrides the call and the builder.
         verbose: As for Model.fit.
         ends: The numbers of epochs after which its fits end; none to train all epochs.
 

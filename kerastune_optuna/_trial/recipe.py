@@ -39,7 +39,7 @@ _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  #
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hold the settings that all trials of a search share, as the user gave them."""
+    """Hold the settings that all trials share, whatever data and study a call has."""
 
     build_model: Builder
     objectives: Objectives
@@ -74,11 +74,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Call:
-    """Hold what the trials of one call of search() or confirm() share in one process.
+    """Hold what the trials of one call of search(), confirm() or refit() share in one process.
 
     Args:
         recipe: What all trials of the search share.
-        fit: The arguments of Model.fit, with the data loaded in this process.
+        fit: The arguments of Model.fit; a process that trains has loaded their data.
         card: Says which other searches are the same as this one.
         keep_best: How many trials keep their weights; "auto" if no search has ever set a number.
         warm_trials: Trials of other studies that the sampler sees.
