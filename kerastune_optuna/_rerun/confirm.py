@@ -28,7 +28,7 @@ from kerastune_optuna._rerun.executions import (
     train_laid_out,
 )
 from kerastune_optuna._storage import MARK
-from kerastune_optuna._study import Card, Home, Keeping, Ranking, StudyRecord, TrialFiles
+from kerastune_optuna._study import Card, Home, Ranking, StudyRecord
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run, card_of, warn_if_builder_changed
 
@@ -114,8 +114,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
             "not mean it, pass what search() got."
         )
     study = _study_of_executions(home, given, recipe)
-    files = TrialFiles(recipe.store, home.storage)
-    keep_best = Keeping(home.study, files, recipe.objectives, run.keep_best).most
+    keep_best = recipe.keeping(home.study, run.keep_best).most
     if keep_best:
         recipe.store.check()
     numbers = [trial.number for trial in chosen]
@@ -134,7 +133,7 @@ def _train(run: Run, given: Given, chosen: Sequence[FrozenTrial], count: int) ->
         say(f"Study {study.study_name!r} has all of its {size} executions")
     objective = recipe.objectives.watched
     # The best execution of each configuration may still win.
-    Keeping(study, files, recipe.objectives, keep_best).tidy(
+    recipe.keeping(study, keep_best).tidy(
         lambda: {one.number for one in best_of_each(study, objective).values()}
     )
 

@@ -66,7 +66,7 @@ def save_if_best(
     """
     study, own = trial.study, copy.copy(_optuna.as_known(trial))
     own.state, own.values = TrialState.COMPLETE, ledger.means  # as the study will have it
-    keeping = call.keeping(study)
+    keeping = call.recipe.keeping(study, call.keep_best)
     if own.number not in keeping.among([*study.get_trials(deepcopy=False), own]):
         return None
     if not is_trained:

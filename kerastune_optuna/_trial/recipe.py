@@ -71,6 +71,12 @@ class Recipe:
         """Return how many epochs a trial runs in all of its trainings, unless it stops early."""
         return self.n_trainings(fit) * fit.epochs_per_training
 
+    def keeping(self, study: optuna.Study, asked: int | str) -> Keeping:
+        """Return what decides which trials of a study keep their weights."""
+        return Keeping(
+            study, TrialFiles(self.store, _optuna.storage_of(study)), self.objectives, asked
+        )
+
 
 @dataclass(frozen=True)
 class Call:
@@ -93,11 +99,6 @@ class Call:
     warm_trials: Sequence[FrozenTrial] = ()
     sampler_seed: int | None = None
     rebuilt: list[int] = field(default_factory=list)
-
-    def keeping(self, study: optuna.Study) -> Keeping:
-        """Return what decides which trials of a study keep their weights."""
-        files = TrialFiles(self.recipe.store, _optuna.storage_of(study))
-        return Keeping(study, files, self.recipe.objectives, self.keep_best)
 
     def fit_of(self, trial: BaseTrial) -> Given:
         """Return what a trial passes to Model.fit, with the data that functions make for it.

@@ -40,8 +40,7 @@ class TrialRun:
 
     def __init__(self, trial: optuna.Trial, call: Call, memory: Memory, *, check: bool) -> None:
         self._trial, self._call, self._memory, self._check = trial, call, memory, check
-        self._recipe = recipe = call.recipe
-        self._record = TrialRecord(trial)
+        self._record, recipe = TrialRecord(trial), call.recipe
         seed = self._record.seed_of(0, recipe.seed, _optuna.known_trials(trial.study))
         objective, length = recipe.objectives.watched, recipe.n_trainings(call.fit)
         self._ledger = Ledger(objective, length, seed, is_open_ended=call.fit.is_free)
@@ -49,7 +48,7 @@ class TrialRun:
     def run(self) -> Ledger:
         """Run the trainings that the trial's backup lacks; return the trial's ledger."""
         trial, call, record, ledger = self._trial, self._call, self._record, self._ledger
-        seeds = ledger.seeds
+        recipe, seeds = call.recipe, ledger.seeds
         if record.seed is None:  # the retry of another trial has its seed already
             record.seed = seeds[0]
         if len(seeds) > 1:
@@ -62,8 +61,8 @@ class TrialRun:
             self._fit = call.fit_of(trial)
             with scratch() as folder:
                 with needed():
-                    self._archive = Archive(trial, self._recipe.store, folder, call.card)
-                    if self._recipe.backup_every is not None and record.backup is not None:
+                    self._archive = Archive(trial, recipe.store, folder, call.card)
+                    if recipe.backup_every is not None and record.backup is not None:
                         self._archive.open(ledger, record.backup)
                 while ledger.is_open:
                     with released():
@@ -78,7 +77,7 @@ class TrialRun:
 
     def _train_next(self) -> None:
         """Build and train the model, or take over the result of an earlier trial."""
-        trial, recipe, ledger = self._trial, self._recipe, self._ledger
+        trial, recipe, ledger = self._trial, self._call.recipe, self._ledger
         model, arguments = build(recipe.build_model, trial, ledger.seeds[ledger.number])
         check_choices(trial.distributions)
         is_unbuilt = lacks_variables(model)
@@ -132,7 +131,8 @@ class TrialRun:
             builds: The data from which Keras created variables that the builder had not created.
             is_trained: Whether a builder's own fit trained it, and not another model.
         """
-        trial, recipe, record, ledger = self._trial, self._recipe, self._record, self._ledger
+        trial, call, record, ledger = self._trial, self._call, self._record, self._ledger
+        recipe = call.recipe
         if ledger.ending.works is False and (where := self._fit.not_finite()) is not None:
             why = f"{record.stop_reason}; {where}"
             record.not_finite, record.stop_reason = where, failure.shortened(why)
@@ -140,8 +140,8 @@ class TrialRun:
             record.n_params = model.count_params()
             if recipe.constraints.max_seconds is not None:
                 recipe.constraints.take_time(trial, ledger.seconds)
-            if self._call.keep_best != 0:
+            if call.keep_best != 0:
                 ledger.late_error = history.save(recipe.store, trial, ledger, self._archive.folder)
             if ledger.ending is Ending.COMPLETE:
-                kept = save_if_best(self._call, trial, model, ledger, builds, is_trained=is_trained)
+                kept = save_if_best(call, trial, model, ledger, builds, is_trained=is_trained)
                 ledger.late_error = kept or self._archive.error or ledger.late_error

@@ -57,7 +57,7 @@ def run_trial(trial: optuna.Trial, call: Call, memory: Memory, *, check: bool) -
             _fail(trial, call, error)
         raise
     wrong: TunerError | None = ledger.late_error
-    keeping = call.keeping(trial.study)
+    keeping = call.recipe.keeping(trial.study, call.keep_best)
     try:
         keeping.files.discard(finished, TrialFiles.BACKUP)
         if keeping.files.ids(finished, TrialFiles.WEIGHTS):  # others may lose their place to it
@@ -80,4 +80,4 @@ def _fail(trial: optuna.Trial, call: Call, error: BaseException) -> None:
     TrialRecord(trial).stop_reason = failure.told(error)
     TrialRecord(trial).sameness = failure.sameness(error)
     failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
-    call.keeping(trial.study).files.discard(failed, TrialFiles.BACKUP)
+    call.recipe.keeping(trial.study, call.keep_best).files.discard(failed, TrialFiles.BACKUP)

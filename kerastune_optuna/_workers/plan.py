@@ -21,7 +21,7 @@ from kerastune_optuna._report import Lines, Plan, Progress, progress_for
 from kerastune_optuna._search import Budget, Chooser, StopConditions, check_finite, check_study
 from kerastune_optuna._signals import LOG
 from kerastune_optuna._storage import Location
-from kerastune_optuna._study import Card, Home, Keeping, StudyRecord, TrialFiles
+from kerastune_optuna._study import Card, Home, StudyRecord
 from kerastune_optuna._trial import (
     Call,
     Recipe,
@@ -197,9 +197,7 @@ def search(run: Run, chooser: Chooser, warm_start: Source | list[Source] | None)
                 check_finite(recipe.build_model, tuple(fit.functions.values()))
         start = _COLD if warm_start is None else start_of(warm_start, recipe, fit, card)
         study = writable_study(run.home)  # this may delete the study that the start was read from
-        # This is the store that the trials use, so that it is opened only once.
-        files = TrialFiles(recipe.store, run.home.storage)
-        keeping = Keeping(study, files, recipe.objectives, run.keep_best)
+        keeping = recipe.keeping(study, run.keep_best)
         if keeping.most:
             recipe.store.check()
         if study.get_trials(deepcopy=False):
