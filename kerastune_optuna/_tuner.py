@@ -863,8 +863,10 @@ class OptunaTuner:
     @cached_property
     def _home(self) -> Home:
         """Where the study lives: all methods of the tuner share this Home."""
+        builder = getattr(self.build_model, "func", self.build_model)  # that of a partial, too
+        name = getattr(builder, "__name__", type(builder).__name__)
         return Home(
-            self.study_name or Home.default_name(self.build_model),
+            self.study_name or ("study" if name == "<lambda>" else name),
             self.directory,
             _study.Objectives.parse(self.objective, self.direction),
             self.storage,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -105,13 +104,6 @@ class Home:
                 f"study_name={name!r} is the name of a file in directory=, so the study cannot "
                 "have its folder there. Pass another name, like 'iris-2'."
             )
-
-    @staticmethod
-    def default_name(build_model: Callable[..., Any]) -> str:
-        """Return the builder's name, for a study without study_name=."""
-        function = getattr(build_model, "func", build_model)
-        name = getattr(function, "__name__", type(function).__name__)
-        return "study" if name == "<lambda>" else str(name)
 
     @staticmethod
     def load_study(
