@@ -22,6 +22,7 @@ from kerastune_optuna._backend import (
     compiled_metrics,
     epochs_of,
     layers_within,
+    optimizer_of,
     pipeline_of,
     split_as_fit,
     strategy_of,
@@ -43,6 +44,11 @@ _PASSES = 3  # the gradient costs about twice as much as the prediction
 # with these activations are rounded differently. With all other activations, all Keras layers
 # trained to exactly the same values.
 _ROUNDED = ("silu", "swish")
+
+# fit() creates the optimizer's variables within a trace, where Keras loses what ScheduleFreeAdamW
+# assigns to them when it is built, so it must be built there too. Two others may hold it. Keras's
+# other optimizers assign nothing when they are built, and a trace takes some 10 ms per variable.
+ASSIGNING = ("ScheduleFreeAdamW", "LossScaleOptimizer", "MultiOptimizer")
 
 _KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
 _BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
@@ -88,12 +94,14 @@ def rehearse(model: keras.Model, batch: Any) -> None:
         if failure.is_of_memory(error):  # a half-built model could hide it from fit()
             raise
         return  # fit() makes the same calls next, with data, and raises the error
-    import tensorflow as tf  # imported here, since other backends do not need it
+    # What follows may raise, and must: Keras marks an optimizer as built before it is.
+    kind = type(optimizer_of(model))
+    if kind.__module__.startswith("keras.") and kind.__name__ not in ASSIGNING:
+        build_optimizer(model)
+    else:
+        import tensorflow as tf  # imported here, since other backends do not need it
 
-    # fit() creates the optimizer's variables within a trace. There Keras loses what
-    # ScheduleFreeAdamW assigns to them, so elsewhere it would train otherwise. This may raise:
-    # Keras marks an optimizer as built before it is.
-    tf.function(lambda: build_optimizer(model), autograph=False).get_concrete_function()
+        tf.function(lambda: build_optimizer(model), autograph=False).get_concrete_function()
 
 
 def check_steps(steps: object) -> None:

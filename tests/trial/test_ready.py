@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._trial.fast import rehearse
+from kerastune_optuna._trial.fast import ASSIGNING, rehearse
 from kerastune_optuna._trial.ready import names_of_metrics
 from tests.support.noise import Noise
 from tests.zoo import ANIMALS
@@ -84,6 +84,34 @@ def test_a_rehearsal_saves_a_trace_and_changes_no_training(layer, options):
     (once, losses), (twice, expected) = traced(rehearsed), traced(plain)
     assert (once, twice) == (1, 2)
     assert losses == expected
+
+
+def made_by(kind, *, in_a_trace, **options):
+    """Return what an optimizer's variables hold after it was built."""
+    optimizer, weight = kind(**options), keras.Variable([[1.0, 2.0], [3.0, 4.0]])
+
+    def build():
+        optimizer.build([weight])
+
+    (tf.function(build).get_concrete_function if in_a_trace else build)()
+    return [variable.numpy().tolist() for variable in optimizer.variables]
+
+
+@pytest.mark.parametrize("options", [{}, {"use_ema": True, "gradient_accumulation_steps": 2}])
+def test_only_the_named_optimizers_assign_to_a_variable_when_they_are_built(options):
+    """All others are built at once, since their variables are then those that fit() makes."""
+    kinds = {
+        name: kind
+        for name, kind in vars(keras.optimizers).items()
+        if isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
+    }
+    free, *holders = ASSIGNING
+    assert kinds.keys() >= {*ASSIGNING, "Adam", "SGD", "Nadam"}
+    differ = set()
+    for name in kinds.keys() - {*holders, "Optimizer"}:
+        built, traced = (made_by(kinds[name], in_a_trace=at, **options) for at in (False, True))
+        differ |= {name} if built != traced else set()
+    assert differ == {free}
 
 
 @pytest.mark.parametrize(
